@@ -1,0 +1,16 @@
+//! The Hedgerow daemon: transport, overlay, enforcement, MCP gateway, store, control API.
+//!
+//! `node/ARCHITECTURE.md` has the tasks, ports, trust boundaries and the order of shutdown.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test that cannot go on should say where"
+    )
+)]
+
+pub mod session;

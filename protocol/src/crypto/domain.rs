@@ -1,0 +1,54 @@
+//! Every domain-separation label and content type, in one place, so that no two uses of a key
+//! or of a hash can ever be confused.
+
+/// The first string of every joined digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label(&'static str);
+
+impl Label {
+    /// The bytes that are hashed.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'static [u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// [`crate::id::MeshId`] of a genesis root.
+pub const MESH_ID: Label = Label("hedgerow/v1/mesh-id");
+/// [`crate::id::EnvelopeId`].
+pub const ENVELOPE_ID: Label = Label("hedgerow/v1/envelope-id");
+/// The salted body digest in an envelope's header.
+pub const BODY_DIGEST: Label = Label("hedgerow/v1/body-digest");
+/// The running hash over a stream's messages.
+pub const STREAM_HASH: Label = Label("hedgerow/v1/stream-hash");
+/// The hash that chains hop records.
+pub const HOP_RECORD: Label = Label("hedgerow/v1/hop-record");
+/// The hash that chains decision records.
+pub const DECISION_RECORD: Label = Label("hedgerow/v1/decision-record");
+/// The digest of a tool definition.
+pub const TOOL_DIGEST: Label = Label("hedgerow/v1/tool-digest");
+/// The content hash of a trust document.
+pub const DOCUMENT: Label = Label("hedgerow/v1/document");
+/// A leaf of a signed batch (reserved for amortised signing).
+pub const BATCH_LEAF: Label = Label("hedgerow/v1/batch-leaf");
+/// The stored form of a local agent token.
+pub const AGENT_TOKEN: Label = Label("hedgerow/v1/agent-token");
+
+/// COSE content types (header 3): what a signature is over. They are inside the protected
+/// header, so a signature over one document type never verifies as another.
+pub mod content_type {
+    /// An envelope whose payload is in the clear (links still encrypt it).
+    pub const ENVELOPE: &str = "application/vnd.hedgerow.envelope+cbor";
+    /// The head of a batch of envelopes (reserved for amortised signing).
+    pub const BATCH_HEAD: &str = "application/vnd.hedgerow.batch-head+cbor";
+    /// A hop record.
+    pub const HOP_RECORD: &str = "application/vnd.hedgerow.hop-record+cbor";
+    /// A root document.
+    pub const ROOT: &str = "application/vnd.hedgerow.root+cbor";
+    /// A membership.
+    pub const MEMBERSHIP: &str = "application/vnd.hedgerow.membership+cbor";
+    /// A request for a membership, signed by the key set it asks to enrol.
+    pub const MEMBERSHIP_REQUEST: &str = "application/vnd.hedgerow.membership-request+cbor";
+    /// A node record.
+    pub const NODE_RECORD: &str = "application/vnd.hedgerow.node-record+cbor";
+}

@@ -1,0 +1,23 @@
+//! Everything in Hedgerow that is true without I/O: identifiers, the strict codec, signed
+//! envelopes, identity and membership, and the rules by which they are accepted or refused.
+//!
+//! No sockets, files, clocks, environment or operating-system randomness: time and randomness
+//! are arguments, primitives come through [`crypto::Crypto`]. The byte-level specification is
+//! `protocol/SPEC.md`.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test that cannot go on should say where"
+    )
+)]
+
+pub mod crypto;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod time;

@@ -1,0 +1,78 @@
+//! Every bound on what others may send, named, with its reason.
+//!
+//! A bound that is hit is a refusal with a name, never a truncation.
+
+/// Largest MCP message carried, in bytes. Real servers return file contents and images in one
+/// message; 4 MiB holds those, and 64 of them at once still fit a small host.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Largest envelope on the wire: the message, a header of at most [`MAX_HEADER_BYTES`], two
+/// signatures and their headers.
+pub const MAX_ENVELOPE_BYTES: usize = MAX_MESSAGE_BYTES + MAX_HEADER_BYTES + 8 * 1024;
+
+/// Largest protected header of an envelope. The largest honest one (four hops, a 2 kB URI) is
+/// under 4 kB.
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// Largest trust document carried now (root, membership, node record).
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+
+/// Largest `hello`: two memberships' worth of keys and signatures with addresses.
+pub const MAX_HELLO_BYTES: usize = 64 * 1024;
+
+/// Deepest CBOR nesting decoded. The deepest honest document has 6 levels.
+pub const MAX_CBOR_DEPTH: usize = 16;
+
+/// Deepest JSON nesting read in an MCP message. Tool schemas nest; 128 is also serde_json's
+/// own recursion limit.
+pub const MAX_JSON_DEPTH: usize = 128;
+
+/// Longest MCP method name.
+pub const MAX_METHOD_BYTES: usize = 128;
+
+/// Longest tool or prompt name or resource URI in a header.
+pub const MAX_TARGET_BYTES: usize = 2048;
+
+/// Most hops on a planned route, ends included.
+pub const MAX_ROUTE_HOPS: usize = 4;
+
+/// Most intents or labels in one header.
+pub const MAX_INTENTS: usize = 32;
+
+/// Longest single intent, label or site.
+pub const MAX_WORD_BYTES: usize = 64;
+
+/// Most groups one membership names.
+pub const MAX_GROUPS: usize = 32;
+
+/// Most admins, issuers or timestampers one root names. More is an error of whoever made it.
+pub const MAX_ROLE_KEYS: usize = 32;
+
+/// Most addresses one node announces.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// Most MCP servers one node announces.
+pub const MAX_SERVERS: usize = 64;
+
+/// Most tools one server announces in a node record.
+pub const MAX_TOOLS: usize = 1024;
+
+/// Longest life of an envelope, seconds from `iat` to `exp`. Held or long calls are signed
+/// anew, never given longer lives.
+pub const MAX_ENVELOPE_LIFE_S: u64 = 60;
+
+/// How far ahead of the local clock another node's `iat` may be, in seconds. NTP keeps hosts
+/// within one second; 5 leaves room for a slow start.
+pub const MAX_CLOCK_AHEAD_S: u64 = 5;
+
+/// Most (issuer, envelope) pairs the replay window holds. At 48 bytes each, 48 MiB; a full
+/// window refuses (`replay_cache_full`).
+pub const MAX_REPLAY_ENTRIES: usize = 1_000_000;
+
+/// Most of them that one issuer may hold, so that one member cannot fill the window for all.
+/// 3,000 calls a second for the full minute.
+pub const MAX_REPLAY_PER_ISSUER: usize = 180_000;
+
+/// Most messages on one call stream in one direction. A progress notification per
+/// millisecond for 18 hours.
+pub const MAX_STREAM_MESSAGES: u64 = 1 << 26;
