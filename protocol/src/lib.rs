@@ -16,8 +16,14 @@
     )
 )]
 
+pub mod codec;
+pub mod cose;
 pub mod crypto;
+pub mod envelope;
+pub mod evidence;
 pub mod id;
 pub mod limits;
 pub mod name;
+pub mod record;
 pub mod time;
+pub mod trust;

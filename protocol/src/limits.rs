@@ -65,13 +65,13 @@ pub const MAX_ENVELOPE_LIFE_S: u64 = 60;
 /// within one second; 5 leaves room for a slow start.
 pub const MAX_CLOCK_AHEAD_S: u64 = 5;
 
-/// Most (issuer, envelope) pairs the replay window holds. At 48 bytes each, 48 MiB; a full
-/// window refuses (`replay_cache_full`).
-pub const MAX_REPLAY_ENTRIES: usize = 1_000_000;
+/// Most (issuer, envelope) pairs the replay window holds. At about 100 bytes each, 25 MiB; a full
+/// window refuses (`replay_window_full`).
+pub const MAX_REPLAY_ENTRIES: usize = 250_000;
 
 /// Most of them that one issuer may hold, so that one member cannot fill the window for all.
-/// 3,000 calls a second for the full minute.
-pub const MAX_REPLAY_PER_ISSUER: usize = 180_000;
+/// 1,000 calls a second for the full minute.
+pub const MAX_REPLAY_PER_ISSUER: usize = 65_000;
 
 /// Most messages on one call stream in one direction. A progress notification per
 /// millisecond for 18 hours.

@@ -1,0 +1,236 @@
+//! From received bytes to a verified envelope, in the order that costs a forger most and us least.
+
+use super::{Direction, Header, HeaderError, Payload, body_digest, envelope_id};
+use crate::codec::{self, CodecError};
+use crate::cose::{CoseError, CoseSign};
+use crate::crypto::{Crypto, SigningSet};
+use crate::id::{EnvelopeId, MeshId, NodeId};
+use crate::limits;
+use crate::time::{UnixMillis, UnixSeconds};
+
+/// Why an envelope is refused before anything acts on it. Each has its own stable name
+/// ([`Refusal::reason`]), which is what peers are told and what is counted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not the one encoding of an envelope, or wrongly, half or doubly signed.
+    #[error(transparent)]
+    Cose(#[from] CoseError),
+    /// The header is not the one encoding of a header.
+    #[error("header: {0}")]
+    HeaderCodec(CodecError),
+    /// The payload is not the one encoding of salt and body.
+    #[error("payload: {0}")]
+    PayloadCodec(CodecError),
+    /// The header contradicts itself or exceeds a bound.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// Of another mesh.
+    #[error("it belongs to another mesh, {0}")]
+    ForeignMesh(MeshId),
+    /// For another node.
+    #[error("it is addressed to another node, {0}")]
+    WrongAudience(NodeId),
+    /// Its issuer is not the peer that must have issued it here.
+    #[error("it was issued by {0}, not by the peer it came from")]
+    WrongIssuer(NodeId),
+    /// It travels the wrong way for this end of the stream.
+    #[error("it travels in the wrong direction")]
+    WrongDirection,
+    /// Its issuer has no valid membership known here.
+    #[error("its issuer {0} has no valid membership here")]
+    UnknownIssuer(NodeId),
+    /// Expired.
+    #[error("it expired at {exp}, now is {now}", exp = exp.0, now = now.0)]
+    Expired {
+        /// Its expiry.
+        exp: UnixSeconds,
+        /// The local time.
+        now: UnixSeconds,
+    },
+    /// Issued in the future.
+    #[error("it was issued at {iat}, {ahead} s ahead of the local clock", iat = iat.0)]
+    Future {
+        /// When it says it was issued.
+        iat: UnixSeconds,
+        /// How far ahead of the local clock.
+        ahead: u64,
+    },
+    /// The body does not have the digest the header says.
+    #[error("the body does not match the digest in the header")]
+    BodyDigest,
+    /// Seen before, or issued before this node could know what it has seen.
+    #[error(transparent)]
+    Replay(#[from] super::replay::ReplayError),
+    /// Out of order, missing, or of another call.
+    #[error(transparent)]
+    Stream(#[from] super::stream::StreamError),
+}
+
+impl Refusal {
+    /// The stable name of the refusal.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Cose(e) => e.reason(),
+            Self::HeaderCodec(e) | Self::PayloadCodec(e) => e.reason(),
+            Self::Header(e) => e.reason(),
+            Self::ForeignMesh(_) => "foreign_mesh",
+            Self::WrongAudience(_) => "wrong_audience",
+            Self::WrongIssuer(_) => "wrong_issuer",
+            Self::WrongDirection => "wrong_direction",
+            Self::UnknownIssuer(_) => "unknown_issuer",
+            Self::Expired { .. } => "expired",
+            Self::Future { .. } => "issued_in_future",
+            Self::BodyDigest => "body_digest_mismatch",
+            Self::Replay(e) => e.reason(),
+            Self::Stream(e) => e.reason(),
+        }
+    }
+}
+
+/// What the receiver expects of the next envelope on a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Expectation {
+    /// The receiver's mesh.
+    pub mesh: MeshId,
+    /// The receiver.
+    pub audience: NodeId,
+    /// The peer that must have issued it: on a direct link the peer itself.
+    pub issuer: NodeId,
+    /// The way it must travel.
+    pub direction: Direction,
+    /// The local time.
+    pub now: UnixMillis,
+}
+
+/// A parsed envelope nobody has verified: only its header may be looked at, to decide whether a
+/// signature is worth checking.
+#[derive(Debug, Clone)]
+pub struct UnverifiedEnvelope<'a> {
+    cose: CoseSign<'a>,
+    header: Header,
+}
+
+impl<'a> UnverifiedEnvelope<'a> {
+    /// Parses the shape: COSE, header and bounds, nothing else.
+    ///
+    /// # Errors
+    /// Everything that is not exactly one well-formed envelope with one full pair of signatures.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+        let cose = CoseSign::parse(bytes, limits::MAX_ENVELOPE_BYTES)?;
+        cose.single_signer()?;
+        let header: Header = codec::decode(cose.protected, limits::MAX_HEADER_BYTES)
+            .map_err(Refusal::HeaderCodec)?;
+        header.validate()?;
+        Ok(Self { cose, header })
+    }
+
+    /// The header, unverified.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The identifier these bytes have, verified or not.
+    #[must_use]
+    pub fn id(&self, crypto: &dyn Crypto) -> EnvelopeId {
+        let mesh = self.header.claims.mesh;
+        envelope_id(crypto, &mesh, self.cose.protected, self.cose.payload)
+    }
+
+    /// The checks that need no signature: mesh, audience, issuer, direction, time.
+    ///
+    /// # Errors
+    /// The first that fails.
+    pub fn check(&self, expected: &Expectation) -> Result<(), Refusal> {
+        let (cwt, claims) = (&self.header.cwt, &self.header.claims);
+        if claims.mesh != expected.mesh {
+            return Err(Refusal::ForeignMesh(claims.mesh));
+        }
+        if cwt.aud != expected.audience {
+            return Err(Refusal::WrongAudience(cwt.aud));
+        }
+        if cwt.iss != expected.issuer {
+            return Err(Refusal::WrongIssuer(cwt.iss));
+        }
+        if claims.direction != expected.direction {
+            return Err(Refusal::WrongDirection);
+        }
+        let now = expected.now.seconds();
+        if cwt.iat > now.plus(limits::MAX_CLOCK_AHEAD_S) {
+            return Err(Refusal::Future {
+                iat: cwt.iat,
+                ahead: cwt.iat.0 - now.0,
+            });
+        }
+        if now >= cwt.exp {
+            return Err(Refusal::Expired { exp: cwt.exp, now });
+        }
+        Ok(())
+    }
+
+    /// Verifies both signatures under `signer`, the signing set that the issuer's membership
+    /// binds, and the body digest.
+    ///
+    /// # Errors
+    /// A key id of another set, a signature that does not verify, a payload that is not salt and
+    /// body or does not match the header.
+    pub fn verify(
+        self,
+        crypto: &dyn Crypto,
+        signer: &SigningSet,
+    ) -> Result<VerifiedEnvelope, Refusal> {
+        let mesh = self.header.claims.mesh;
+        self.cose.verify_one(crypto, signer, mesh.as_bytes())?;
+        let payload: Payload = codec::decode(self.cose.payload, limits::MAX_ENVELOPE_BYTES)
+            .map_err(Refusal::PayloadCodec)?;
+        if payload.body.len() > limits::MAX_MESSAGE_BYTES {
+            let (max, found) = (limits::MAX_MESSAGE_BYTES, payload.body.len());
+            return Err(Refusal::PayloadCodec(CodecError::Oversized { max, found }));
+        }
+        if body_digest(crypto, &payload.salt, &payload.body) != self.header.claims.body_digest {
+            return Err(Refusal::BodyDigest);
+        }
+        let id = self.id(crypto);
+        Ok(VerifiedEnvelope {
+            id,
+            header: self.header,
+            body: payload.body,
+        })
+    }
+}
+
+/// An envelope whose two signatures, key binding and body digest hold. Only
+/// [`UnverifiedEnvelope::verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct VerifiedEnvelope {
+    id: EnvelopeId,
+    header: Header,
+    body: Vec<u8>,
+}
+
+impl VerifiedEnvelope {
+    /// Its identifier.
+    #[must_use]
+    pub const fn id(&self) -> EnvelopeId {
+        self.id
+    }
+
+    /// Its header.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The exact bytes of the JSON-RPC message.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The message, by value.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+}

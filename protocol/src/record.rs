@@ -1,0 +1,133 @@
+//! Decision records: who asked for what, under which rule, and what was answered.
+//!
+//! Canonical CBOR, numbered without gaps and chained by hash from the first one, so that later
+//! they become the leaves of the audit log as they are. `hash(n) = SHA-256(label ‖ record(n))`;
+//! record n carries hash(n−1), the first 32 zero bytes.
+
+use crate::codec::{self, CodecError};
+use crate::crypto::{Crypto, domain};
+use crate::envelope::{Direction, Kind};
+use crate::id::{Digest, EnvelopeId, NodeId, RequestId};
+use crate::name::Name;
+use crate::time::UnixMillis;
+
+/// Largest encoded record. Names, method, target and reason are bounded; the rest is fixed.
+pub const MAX_RECORD_BYTES: usize = 8 * 1024;
+
+/// The `previous` of the first record.
+pub const GENESIS: Digest = Digest::from_bytes([0; 32]);
+
+/// Where a decision was made.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    minicbor::Encode,
+    minicbor::Decode,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum Point {
+    /// The node of the caller.
+    #[n(1)]
+    Ingress,
+    /// A node on the way.
+    #[n(2)]
+    Relay,
+    /// The node of the server.
+    #[n(3)]
+    Egress,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct DecisionRecord {
+    /// Its number, from 1.
+    #[n(1)]
+    pub sequence: u64,
+    /// Hash of the record before it.
+    #[n(2)]
+    pub previous: Digest,
+    /// When, by the deciding node's clock.
+    #[n(3)]
+    pub time: UnixMillis,
+    /// The deciding node.
+    #[n(4)]
+    pub node: NodeId,
+    /// In which place it decided.
+    #[n(5)]
+    pub point: Point,
+    /// The envelope decided on, once it has an identifier.
+    #[n(6)]
+    pub envelope: Option<EnvelopeId>,
+    /// The call it belongs to.
+    #[n(7)]
+    pub request: Option<RequestId>,
+    /// The node that issued the message, or from whose connection it came.
+    #[n(8)]
+    pub issuer: NodeId,
+    /// On whose behalf.
+    #[n(9)]
+    pub agent: Option<Name>,
+    /// For which node.
+    #[n(10)]
+    pub audience: Option<NodeId>,
+    /// For which server.
+    #[n(11)]
+    pub server: Option<Name>,
+    /// Request, notification or response.
+    #[n(12)]
+    pub kind: Option<Kind>,
+    /// Which way.
+    #[n(13)]
+    pub direction: Option<Direction>,
+    /// The JSON-RPC method.
+    #[n(14)]
+    pub method: Option<String>,
+    /// Tool, prompt or resource.
+    #[n(15)]
+    pub target: Option<String>,
+    /// The verdict by its stable name.
+    #[n(16)]
+    pub verdict: String,
+    /// The reason by its stable name, unless allowed.
+    #[n(17)]
+    pub reason: Option<String>,
+    /// The policy that decided.
+    #[n(18)]
+    pub policy: Option<String>,
+    /// The bundle version it decided under.
+    #[n(19)]
+    pub bundle_version: u64,
+    /// The salted body digest.
+    #[n(20)]
+    pub body_digest: Option<Digest>,
+}
+
+impl DecisionRecord {
+    /// The record's one encoding.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`CodecError`] for anything but its one encoding.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode(bytes, MAX_RECORD_BYTES)
+    }
+}
+
+/// The chain hash of an encoded record.
+#[must_use]
+pub fn chain_hash(crypto: &dyn Crypto, encoded: &[u8]) -> Digest {
+    Digest::over(crypto, domain::DECISION_RECORD, &[encoded])
+}

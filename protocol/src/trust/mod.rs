@@ -1,0 +1,135 @@
+//! Trust documents: who may say what in a mesh.
+//!
+//! Each is a COSE_Sign over deterministic CBOR with a content type of its own. The exact bytes
+//! received are what is verified, stored and forwarded; hashes cover content, never signatures,
+//! so documents signed by different subsets of admins are one document.
+
+pub mod admission;
+pub mod membership;
+pub mod node_record;
+pub mod root;
+
+pub use admission::{Admission, PeerAddress};
+pub use membership::{Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
+pub use node_record::{NodeRecord, ServerRecord, ToolRecord};
+pub use root::{Issuer, Root, VerifiedRoot};
+
+use crate::codec::{self, CodecError};
+use crate::cose::{self, CoseError, CoseSign};
+use crate::crypto::{Crypto, CryptoError, Signer};
+use crate::id::NodeId;
+use crate::limits::MAX_DOCUMENT_BYTES;
+use crate::time::UnixSeconds;
+
+/// Why a trust document is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// Not the one encoding of a signed document, or its signatures do not hold.
+    #[error(transparent)]
+    Cose(#[from] CoseError),
+    /// The header or the content is not the one encoding of this kind of document.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Another kind of document.
+    #[error("another kind of document than expected")]
+    ContentType,
+    /// A suite that is not known here.
+    #[error("suite {0} is unknown")]
+    Suite(u8),
+    /// A field is empty, over its bound, repeated or contradicts another.
+    #[error("field `{0}` is empty, out of bounds, repeated or contradictory")]
+    Field(&'static str),
+    /// Of another mesh.
+    #[error("it belongs to another mesh")]
+    ForeignMesh,
+    /// The node id is not the hash of the TLS key in the document.
+    #[error("the node id does not belong to the key")]
+    KeyMismatch,
+    /// Its issuer is not one the root names.
+    #[error("its issuer is not named by the root")]
+    UnknownIssuer,
+    /// It grants what its issuer may not grant.
+    #[error("its issuer may not grant this: {0}")]
+    BeyondIssuer(&'static str),
+    /// Not valid yet.
+    #[error("not valid before {since}", since = .0.0)]
+    NotYetValid(UnixSeconds),
+    /// Not valid any more.
+    #[error("expired at {at}", at = .0.0)]
+    Expired(UnixSeconds),
+    /// A node record's membership is of another node.
+    #[error("the record and its membership are of different nodes: {0}")]
+    OtherNode(NodeId),
+}
+
+impl TrustError {
+    /// The stable name of the refusal.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Cose(e) => e.reason(),
+            Self::Codec(e) => e.reason(),
+            Self::ContentType => "wrong_content_type",
+            Self::Suite(_) => "unknown_suite",
+            Self::Field(_) => "bad_document_field",
+            Self::ForeignMesh => "foreign_mesh",
+            Self::KeyMismatch => "key_mismatch",
+            Self::UnknownIssuer => "unknown_membership_issuer",
+            Self::BeyondIssuer(_) => "beyond_issuer_limits",
+            Self::NotYetValid(_) => "membership_not_yet_valid",
+            Self::Expired(_) => "membership_expired",
+            Self::OtherNode(_) => "other_node",
+        }
+    }
+}
+
+/// The protected header of a trust document.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+struct DocumentHeader {
+    #[n(3)]
+    content_type: String,
+}
+
+fn sign_document<T: minicbor::Encode<()>>(
+    crypto: &dyn Crypto,
+    signers: &[&dyn Signer],
+    content_type: &str,
+    content: &T,
+    external_aad: &[u8],
+) -> Result<Vec<u8>, CryptoError> {
+    let header = codec::encode(&DocumentHeader {
+        content_type: content_type.to_owned(),
+    });
+    cose::sign(
+        crypto,
+        signers,
+        &header,
+        &codec::encode(content),
+        external_aad,
+    )
+}
+
+/// Parses shape, content type and content; verifies nothing.
+fn parse_document<'a, T>(
+    bytes: &'a [u8],
+    content_type: &str,
+) -> Result<(CoseSign<'a>, T), TrustError>
+where
+    T: minicbor::Decode<'a, ()> + minicbor::Encode<()>,
+{
+    let cose = CoseSign::parse(bytes, MAX_DOCUMENT_BYTES)?;
+    let header: DocumentHeader = codec::decode(cose.protected, MAX_DOCUMENT_BYTES)?;
+    if header.content_type != content_type {
+        return Err(TrustError::ContentType);
+    }
+    let content = codec::decode(cose.payload, MAX_DOCUMENT_BYTES)?;
+    Ok((cose, content))
+}
+
+fn unique<T: PartialEq>(items: &[T]) -> bool {
+    items
+        .iter()
+        .enumerate()
+        .all(|(i, a)| items.iter().skip(i + 1).all(|b| a != b))
+}
