@@ -18,6 +18,7 @@
 
 pub mod codec;
 pub mod cose;
+pub mod control;
 pub mod crypto;
 pub mod envelope;
 pub mod evidence;

@@ -1,0 +1,90 @@
+//! Peers and the links to them.
+
+use crate::id::NodeId;
+use crate::name::Name;
+use crate::time::UnixSeconds;
+
+/// A node as seen from here, with what was negotiated on the link to it. What is not known (no
+/// link yet, no measurement yet) is `null`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Peer {
+    /// Its id.
+    pub id: NodeId,
+    /// The name its membership gives it.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// Whether there is a link.
+    pub state: PeerState,
+    /// The address of the link, or the one last tried (`192.0.2.7:7411`).
+    #[serde(default)]
+    pub address: Option<String>,
+    /// The key exchange group negotiated (`X25519MLKEM768`).
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The signature scheme of both TLS identities (`MLDSA65-Ed25519`).
+    #[serde(default)]
+    pub signature_scheme: Option<String>,
+    /// How packets reach it.
+    #[serde(default)]
+    pub path: Option<LinkPath>,
+    /// Milliseconds from the first packet to the end of the TLS handshake.
+    #[serde(default)]
+    pub handshake_ms: Option<f64>,
+    /// Milliseconds that `hello` took after it.
+    #[serde(default)]
+    pub hello_ms: Option<f64>,
+    /// Round trips the TLS handshake took.
+    #[serde(default)]
+    pub rtts: Option<u32>,
+    /// The smoothed round-trip time now, milliseconds.
+    #[serde(default)]
+    pub rtt_ms: Option<f64>,
+    /// Whether this node opened the link (else the peer did).
+    #[serde(default)]
+    pub dialed: Option<bool>,
+    /// Since when the state is what it is.
+    #[serde(default)]
+    pub since: Option<UnixSeconds>,
+    /// When something was last heard from it.
+    #[serde(default)]
+    pub last_seen: Option<UnixSeconds>,
+    /// When its membership ends.
+    #[serde(default)]
+    pub membership_expires: Option<UnixSeconds>,
+    /// The names of the MCP servers it announces.
+    #[serde(default)]
+    pub servers: Vec<Name>,
+    /// Why there is no link, where one was tried: the name of the reason, then a line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// Whether there is a link to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Admitted; calls can flow.
+    Connected,
+    /// A handshake is under way.
+    Connecting,
+    /// Known, without a link.
+    Disconnected,
+}
+
+/// How packets reach a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkPath {
+    /// From address to address.
+    Direct,
+    /// Through another node that forwards ciphertext.
+    Circuit,
+}
+
+/// Asks the node to open a link.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dial {
+    /// Where to, as `host:port` or `address:port`.
+    pub address: String,
+}

@@ -1,0 +1,115 @@
+//! What a node says of itself.
+
+use std::collections::BTreeMap;
+
+use crate::id::{MeshId, NodeId};
+use crate::name::Name;
+use crate::time::UnixSeconds;
+
+/// The state of a node.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Status {
+    /// The version of the running daemon.
+    pub version: String,
+    /// The mesh it belongs to.
+    pub mesh: MeshInfo,
+    /// The node itself, from its membership.
+    pub node: NodeInfo,
+    /// The UDP address it listens on (`0.0.0.0:7411`), the port it really got.
+    pub listen: String,
+    /// The addresses it announces to peers.
+    pub addresses: Vec<String>,
+    /// Where MCP clients of this host connect (`http://127.0.0.1:7412/mcp`); absent while the
+    /// gateway is down.
+    #[serde(default)]
+    pub gateway_url: Option<String>,
+    /// Whether every condition is met.
+    pub ready: bool,
+    /// What readiness consists of.
+    pub conditions: Vec<Condition>,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+    /// Admitted links up now.
+    pub links: u64,
+    /// MCP servers attached to this node.
+    pub servers: u64,
+    /// MCP sessions of clients open now.
+    pub sessions: u64,
+    /// What happened since the start.
+    pub counters: Counters,
+    /// The store.
+    pub store: StoreInfo,
+    /// The clock.
+    pub time: TimeHealth,
+}
+
+/// A mesh.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MeshInfo {
+    /// Hash of its genesis root.
+    pub id: MeshId,
+    /// The name its root gives it.
+    pub name: Name,
+}
+
+/// A node, as its membership says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeInfo {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: Name,
+    /// Its groups.
+    pub groups: Vec<Name>,
+    /// Its site, where it has one.
+    #[serde(default)]
+    pub site: Option<Name>,
+    /// When its membership ends.
+    pub membership_expires: UnixSeconds,
+}
+
+/// One part of readiness.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Condition {
+    /// Its stable name, snake_case (`transport`, `gateway`, `membership`, …).
+    pub name: String,
+    /// Whether it is met.
+    pub met: bool,
+    /// Why not, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Counts since the daemon started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counters {
+    /// Calls of this node's agents that were sent.
+    pub calls_out: u64,
+    /// Calls from the mesh that were handed to a server here.
+    pub calls_in: u64,
+    /// Refusals by the name of their reason; a reason never met is absent.
+    pub refusals: BTreeMap<String, u64>,
+}
+
+/// The store's size.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StoreInfo {
+    /// Decision records kept.
+    pub decisions: u64,
+    /// Bytes of the store's file.
+    pub bytes: u64,
+}
+
+/// Whether the node can tell the time.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TimeHealth {
+    /// Whether the local clock is usable; while it is not, everything is refused.
+    pub healthy: bool,
+    /// The local clock.
+    pub now_ms: u64,
+    /// The greatest time verified so far; a clock behind it is not healthy.
+    pub greatest_ms: u64,
+    /// What is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
