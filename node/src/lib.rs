@@ -13,4 +13,5 @@
     )
 )]
 
+pub mod control;
 pub mod session;
