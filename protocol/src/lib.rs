@@ -25,6 +25,7 @@ pub mod evidence;
 pub mod id;
 pub mod limits;
 pub mod name;
+pub mod policy;
 pub mod record;
 pub mod time;
 pub mod trust;

@@ -228,7 +228,9 @@ impl ReplayWindow {
         self.entries += 1;
         window.latest = window.latest.max(entry.iat);
         self.greatest = self.greatest.max(entry.iat);
-        if entry.iat > window.reserved {
+        // Only what begins a call can be replayed across a restart: everything else continues one
+        // whose random request id was drawn or accepted by this process.
+        if entry.begins.is_some() && entry.iat > window.reserved {
             window.reserved = entry.iat.plus(RESERVE_AHEAD_S);
             return Ok(Accepted::Reserve {
                 issuer: entry.issuer,
