@@ -24,6 +24,7 @@ pub mod envelope;
 pub mod evidence;
 pub mod id;
 pub mod limits;
+pub mod mcp;
 pub mod name;
 pub mod policy;
 pub mod record;

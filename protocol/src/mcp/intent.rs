@@ -1,0 +1,378 @@
+//! What a message sets out to do, in words derived from the message alone.
+//!
+//! The derivation is deliberately plain: method, the words of a tool's name, and the annotations of
+//! its definition. A server writes its own annotations, so they only ever add intents. A name that
+//! says nothing yields [`word::UNCLASSIFIED`], which policy should treat as the strictest. Argument
+//! values are not read here.
+
+use super::error::McpError;
+use super::lexer::{Kind, Lexer};
+use super::view::{Target, TargetKind, check_value};
+use crate::limits;
+
+/// The intents this derivation knows. Beside them, a tool's own name stands as an intent in
+/// snake_case (`updatePrice` as `update_price`), so that a policy can restrict it by name.
+pub mod word {
+    /// Session and list traffic of the protocol itself: initialize, ping, lists, notifications.
+    pub const PROTOCOL: &str = "protocol";
+    /// Looks at data.
+    pub const READ: &str = "read";
+    /// Changes data.
+    pub const WRITE: &str = "write";
+    /// Removes data.
+    pub const DELETE: &str = "delete";
+    /// Sends data to, or fetches it from, somewhere beyond the server.
+    pub const EGRESS: &str = "egress";
+    /// Runs code or commands.
+    pub const EXECUTE: &str = "execute";
+    /// Asks the client's model for a completion.
+    pub const SAMPLE: &str = "sample";
+    /// Asks the client's user for input.
+    pub const ELICIT: &str = "elicit";
+    /// Nothing could be derived.
+    pub const UNCLASSIFIED: &str = "unclassified";
+}
+
+const READ_WORDS: &[&str] = &[
+    "browse", "check", "count", "describe", "diff", "fetch", "find", "get", "inspect", "list",
+    "log", "lookup", "query", "read", "search", "show", "stat", "status", "tree", "view",
+];
+const WRITE_WORDS: &[&str] = &[
+    "add", "append", "apply", "approve", "assign", "book", "checkout", "commit", "copy", "create",
+    "disable", "edit", "enable", "grant", "import", "init", "insert", "install", "make", "merge",
+    "modify", "move", "order", "patch", "pay", "put", "rebase", "register", "rename", "replace",
+    "save", "schedule", "set", "store", "transfer", "update", "upload", "upsert", "write",
+];
+const DELETE_WORDS: &[&str] = &[
+    "cancel",
+    "clean",
+    "clear",
+    "delete",
+    "destroy",
+    "drop",
+    "erase",
+    "kill",
+    "prune",
+    "purge",
+    "remove",
+    "reset",
+    "revoke",
+    "rm",
+    "terminate",
+    "truncate",
+    "uninstall",
+    "unlink",
+    "wipe",
+];
+const EGRESS_WORDS: &[&str] = &[
+    "browse", "crawl", "download", "email", "export", "fetch", "forward", "http", "https", "mail",
+    "message", "navigate", "notify", "post", "publish", "push", "scrape", "send", "share", "sms",
+    "tweet", "upload", "url", "web", "webhook",
+];
+const EXECUTE_WORDS: &[&str] = &[
+    "bash",
+    "cmd",
+    "command",
+    "eval",
+    "evaluate",
+    "exec",
+    "execute",
+    "invoke",
+    "powershell",
+    "python",
+    "run",
+    "script",
+    "shell",
+    "spawn",
+    "sql",
+    "sudo",
+    "terminal",
+];
+
+/// The hints of a tool definition, as its server states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Annotations {
+    /// `readOnlyHint`.
+    pub read_only: Option<bool>,
+    /// `destructiveHint`.
+    pub destructive: Option<bool>,
+    /// `openWorldHint`.
+    pub open_world: Option<bool>,
+}
+
+impl Annotations {
+    /// The hints in the JSON text of a tool definition; those absent or no booleans are `None`.
+    ///
+    /// # Errors
+    /// Text that is not strict JSON, as [`super::View::parse`] refuses it.
+    pub fn of_tool(raw_tool: &str) -> Result<Self, McpError> {
+        let mut found = Self::default();
+        if check_value(raw_tool, 0)? != Kind::Object {
+            return Ok(found);
+        }
+        let mut annotations = None;
+        Lexer::new(raw_tool).members(|key, slot| {
+            if key == "annotations" && slot.kind == Kind::Object {
+                annotations = Some(slot);
+            }
+        })?;
+        let Some(slot) = annotations else {
+            return Ok(found);
+        };
+        Lexer::at(raw_tool, slot.start).members(|key, slot| {
+            let value = (slot.kind == Kind::Boolean).then(|| slot.of(raw_tool) == "true");
+            match &*key {
+                "readOnlyHint" => found.read_only = value,
+                "destructiveHint" => found.destructive = value,
+                "openWorldHint" => found.open_world = value,
+                _ => {}
+            }
+        })?;
+        Ok(found)
+    }
+}
+
+/// The intents of a message: sorted, each once, at most [`limits::MAX_INTENTS`] of at most
+/// [`limits::MAX_WORD_BYTES`]. A response has none of its own; it is judged by its request's.
+#[must_use]
+pub fn derive_intents(
+    method: &str,
+    target: Option<&Target<'_>>,
+    annotations: Option<&Annotations>,
+) -> Vec<String> {
+    let mut intents = match target {
+        Some(Target {
+            what: TargetKind::Tool,
+            name,
+        }) => of_tool_name(name),
+        Some(Target {
+            what: TargetKind::Resource,
+            name,
+        }) => of_uri(name),
+        Some(_) => vec![word::READ.to_owned()],
+        None => vec![of_method(method).to_owned()],
+    };
+    if let Some(hints) = annotations {
+        let raised = [
+            (hints.read_only == Some(false), word::WRITE),
+            (hints.destructive == Some(true), word::DELETE),
+            (hints.open_world == Some(true), word::EGRESS),
+        ];
+        intents.extend(
+            raised
+                .iter()
+                .filter(|(set, _)| *set)
+                .map(|(_, w)| (*w).to_owned()),
+        );
+    }
+    intents.sort_unstable();
+    intents.dedup();
+    intents.truncate(limits::MAX_INTENTS);
+    intents
+}
+
+fn of_method(method: &str) -> &'static str {
+    match method {
+        "initialize"
+        | "ping"
+        | "server/discover"
+        | "logging/setLevel"
+        | "roots/list"
+        | "tools/list"
+        | "prompts/list"
+        | "resources/list"
+        | "resources/templates/list"
+        | "subscriptions/listen" => word::PROTOCOL,
+        "tasks/get" | "tasks/list" | "tasks/result" => word::READ,
+        "tasks/cancel" | "tasks/update" => word::WRITE,
+        "sampling/createMessage" => word::SAMPLE,
+        "elicitation/create" => word::ELICIT,
+        _ if method.starts_with("notifications/") => word::PROTOCOL,
+        _ => word::UNCLASSIFIED,
+    }
+}
+
+/// Reading a web address makes the server fetch it.
+fn of_uri(uri: &str) -> Vec<String> {
+    let scheme = uri
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let web = matches!(&*scheme, "http" | "https" | "ws" | "wss" | "ftp");
+    let mut intents = vec![word::READ.to_owned()];
+    if web {
+        intents.push(word::EGRESS.to_owned());
+    }
+    intents
+}
+
+fn of_tool_name(name: &str) -> Vec<String> {
+    let words = words_of(name);
+    let says = |list: &[&str]| {
+        let stem = |w: &String| {
+            list.binary_search(&w.strip_suffix('s').unwrap_or(w))
+                .is_ok()
+        };
+        words
+            .iter()
+            .any(|w| list.binary_search(&w.as_str()).is_ok() || stem(w))
+    };
+    let mut intents: Vec<String> = [
+        (READ_WORDS, word::READ),
+        (WRITE_WORDS, word::WRITE),
+        (DELETE_WORDS, word::DELETE),
+        (EGRESS_WORDS, word::EGRESS),
+        (EXECUTE_WORDS, word::EXECUTE),
+    ]
+    .into_iter()
+    .filter(|(list, _)| says(list))
+    .map(|(_, intent)| intent.to_owned())
+    .collect();
+    if intents.is_empty() {
+        intents.push(word::UNCLASSIFIED.to_owned());
+    }
+    let own = words.join("_");
+    // A tool must not borrow a word that says it is something other than a tool.
+    let borrowed = [word::PROTOCOL, word::SAMPLE, word::ELICIT].contains(&&*own);
+    let fits = !own.is_empty() && own.len() <= limits::MAX_WORD_BYTES && name.is_ascii();
+    if fits && !borrowed {
+        intents.push(own);
+    }
+    intents
+}
+
+/// The words of a name, lowercase: split at everything but letters and digits, and where a
+/// capital begins a word (`HTTPGet`, `deleteRecord`).
+fn words_of(name: &str) -> Vec<String> {
+    let chars: Vec<char> = name.chars().collect();
+    let mut words = vec![String::new()];
+    for (i, &c) in chars.iter().enumerate() {
+        let before = i.checked_sub(1).and_then(|i| chars.get(i));
+        let after = chars.get(i + 1);
+        let lower = |c: Option<&char>| c.is_some_and(|c| c.is_lowercase() || c.is_ascii_digit());
+        let upper = |c: Option<&char>| c.is_some_and(|c| c.is_uppercase());
+        let begins = c.is_uppercase()
+            && (lower(before) || (upper(before) && after.is_some_and(|c| c.is_lowercase())));
+        if begins || !c.is_alphanumeric() {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| c.is_alphanumeric()) {
+            word.extend(c.to_lowercase());
+        }
+    }
+    words.retain(|w| !w.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, hints: Option<Annotations>) -> Vec<String> {
+        let target = Target {
+            what: TargetKind::Tool,
+            name: name.into(),
+        };
+        derive_intents("tools/call", Some(&target), hints.as_ref())
+    }
+
+    #[test]
+    fn word_lists_are_sorted_for_the_binary_search() {
+        for list in [
+            READ_WORDS,
+            WRITE_WORDS,
+            DELETE_WORDS,
+            EGRESS_WORDS,
+            EXECUTE_WORDS,
+        ] {
+            assert!(list.is_sorted(), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn names_say_what_they_do_however_they_are_written() {
+        assert_eq!(of("get_product_info", None), ["get_product_info", "read"]);
+        for name in [
+            "delete_record",
+            "deleteRecord",
+            "delete-record",
+            "Delete.Record",
+        ] {
+            assert_eq!(of(name, None), ["delete", "delete_record"], "{name}");
+        }
+        assert_eq!(of("HTTPGet", None), ["egress", "http_get", "read"]);
+        assert_eq!(of("sendsEmail", None), ["egress", "sends_email"]);
+        assert_eq!(of("runSQL", None), ["execute", "run_sql"]);
+    }
+
+    #[test]
+    fn what_cannot_be_derived_says_so() {
+        assert_eq!(of("frobnicate", None), ["frobnicate", "unclassified"]);
+        // A Cyrillic letter: looks like `delete`, is not, and does not stand as that name.
+        assert_eq!(of("d\u{435}lete", None), ["unclassified"]);
+        assert_eq!(of("", None), ["unclassified"]);
+        assert_eq!(of("protocol", None), ["unclassified"]);
+        assert_eq!(of(&"x".repeat(65), None), ["unclassified"]);
+        assert_eq!(derive_intents("vendor/thing", None, None), ["unclassified"]);
+    }
+
+    #[test]
+    fn annotations_only_ever_add() {
+        let soft = Annotations {
+            read_only: Some(true),
+            destructive: Some(false),
+            open_world: Some(false),
+        };
+        let hard = Annotations {
+            read_only: Some(false),
+            destructive: Some(true),
+            open_world: Some(true),
+        };
+        for name in ["get_env", "delete_record", "frobnicate"] {
+            let plain = of(name, None);
+            assert_eq!(of(name, Some(soft)), plain, "{name}");
+            let raised = of(name, Some(hard));
+            assert!(plain.iter().all(|w| raised.contains(w)), "{name}");
+            for word in ["write", "delete", "egress"] {
+                assert!(raised.iter().any(|w| w == word), "{name} {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn annotations_are_read_from_the_definition() {
+        let raw = r#"{"name":"a","annotations":{"readOnlyHint":true,"destructiveHint":"yes"}}"#;
+        let hints = Annotations::of_tool(raw).unwrap();
+        assert_eq!(
+            hints,
+            Annotations {
+                read_only: Some(true),
+                ..Annotations::default()
+            }
+        );
+        assert_eq!(Annotations::of_tool("[]"), Ok(Annotations::default()));
+        assert!(Annotations::of_tool("{\"a\":1,\"a\":2}").is_err());
+        assert!(Annotations::of_tool("{").is_err());
+    }
+
+    #[test]
+    fn other_methods_have_their_words() {
+        for (method, intent) in [
+            ("tools/list", "protocol"),
+            ("notifications/initialized", "protocol"),
+            ("sampling/createMessage", "sample"),
+            ("elicitation/create", "elicit"),
+        ] {
+            assert_eq!(derive_intents(method, None, None), [intent]);
+        }
+        let web = Target {
+            what: TargetKind::Resource,
+            name: "HTTPS://a/b".into(),
+        };
+        assert_eq!(
+            derive_intents("resources/read", Some(&web), None),
+            ["egress", "read"]
+        );
+    }
+}
