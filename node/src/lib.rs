@@ -14,4 +14,7 @@
 )]
 
 pub mod control;
+pub mod config;
+pub mod keys;
 pub mod session;
+pub mod state_dir;

@@ -1,0 +1,200 @@
+//! The sections of the configuration file, their defaults and the bounds on their numbers.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use super::address::{HostPort, StaticPeer};
+
+/// UDP port of the mesh unless configured.
+pub const DEFAULT_PORT: u16 = 7443;
+
+/// TCP port of the gateway unless configured.
+pub const DEFAULT_GATEWAY_PORT: u16 = 7480;
+
+/// Most static peers: more are a directory, which the mesh itself distributes.
+pub const MAX_STATIC_PEERS: usize = 256;
+
+/// Longest log filter, in bytes.
+pub const MAX_FILTER_BYTES: usize = 1024;
+
+/// `[node]`: the mesh port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeSection {
+    /// UDP address to listen on. Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Addresses others reach this node at; empty means those it finds itself.
+    pub advertise: Vec<HostPort>,
+}
+
+impl Default for NodeSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
+            advertise: Vec::new(),
+        }
+    }
+}
+
+/// `[gateway]`: where MCP clients of this host connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewaySection {
+    /// TCP address to listen on, loopback only. Port 0 takes any free port.
+    pub listen: SocketAddr,
+}
+
+impl Default for GatewaySection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_GATEWAY_PORT)),
+        }
+    }
+}
+
+/// `[store]`: the store's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// Cache of the store, MiB, 1 to 1024.
+    pub cache_mib: u32,
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        Self { cache_mib: 4 }
+    }
+}
+
+impl StoreSection {
+    /// The cache in bytes.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        usize::try_from(self.cache_mib)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(1024 * 1024)
+    }
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`: what is logged to standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// A `tracing` filter.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Human,
+        }
+    }
+}
+
+/// `[limits]`: how much at once. Each is a refusal with a name when it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Admitted peers connected at once, 1 to 10,000.
+    pub peers: u32,
+    /// MCP client sessions of the gateway at once, 1 to 10,000.
+    pub client_sessions: u32,
+    /// Calls of one peer in flight here, 1 to 65,536.
+    pub calls_per_peer: u32,
+    /// Seconds that calls in flight have to end when the node stops, 0 to 300.
+    pub drain_s: u32,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            peers: 1024,
+            client_sessions: 256,
+            calls_per_peer: 256,
+            drain_s: 10,
+        }
+    }
+}
+
+/// `[peers]`: nodes to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeersSection {
+    /// `ID@host:port` of each.
+    #[serde(rename = "static")]
+    pub fixed: Vec<StaticPeer>,
+}
+
+/// The file as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sections {
+    pub(super) node: NodeSection,
+    pub(super) gateway: GatewaySection,
+    pub(super) store: StoreSection,
+    pub(super) log: LogSection,
+    pub(super) limits: LimitsSection,
+    pub(super) peers: PeersSection,
+}
+
+impl Sections {
+    /// Checks what types cannot say.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if !self.gateway.listen.ip().is_loopback() {
+            return Err(ConfigError::GatewayNotLoopback {
+                found: self.gateway.listen,
+            });
+        }
+        if self.log.filter.len() > MAX_FILTER_BYTES {
+            return Err(ConfigError::TooLong {
+                key: "log.filter",
+                found: self.log.filter.len(),
+                max: MAX_FILTER_BYTES,
+            });
+        }
+        let advertise = protocol::limits::MAX_ADDRESSES;
+        for (key, found, max) in [
+            ("peers.static", self.peers.fixed.len(), MAX_STATIC_PEERS),
+            ("node.advertise", self.node.advertise.len(), advertise),
+        ] {
+            if found > max {
+                return Err(ConfigError::TooMany { key, found, max });
+            }
+        }
+        let limits = &self.limits;
+        for (key, found, min, max) in [
+            ("store.cache_mib", self.store.cache_mib, 1, 1024),
+            ("limits.peers", limits.peers, 1, 10_000),
+            ("limits.client_sessions", limits.client_sessions, 1, 10_000),
+            ("limits.calls_per_peer", limits.calls_per_peer, 1, 65_536),
+            ("limits.drain_s", limits.drain_s, 0, 300),
+        ] {
+            if !(min..=max).contains(&found) {
+                return Err(ConfigError::OutOfRange {
+                    key,
+                    found,
+                    min,
+                    max,
+                });
+            }
+        }
+        Ok(())
+    }
+}
