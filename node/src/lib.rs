@@ -18,3 +18,4 @@ pub mod config;
 pub mod keys;
 pub mod session;
 pub mod state_dir;
+pub mod store;

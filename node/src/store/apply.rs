@@ -1,0 +1,365 @@
+//! Making the writes of one group inside one transaction.
+//!
+//! Each request is checked whole before its first write, so that a refused request leaves
+//! nothing behind in the transaction it shares with others.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use protocol::id::{Digest, NodeId, RequestId};
+use protocol::name::Name;
+use protocol::time::UnixSeconds;
+use redb::{Key, ReadableTable, ReadableTableMetadata, Table, Value, WriteTransaction};
+
+use super::error::panic_text;
+use super::tables::{self, MakeDecision, Outcome, Write, meta};
+use super::{MAX_WRITES_AT_ONCE, PRUNE_AT_ONCE, StorageFault, StoreError};
+
+/// What a write without a value of its own is counted as in the queue.
+const SMALL_COST: usize = 256;
+
+/// What a decision record is counted as in the queue: the usual one, header digests included.
+const DECISION_COST: usize = 1024;
+
+/// What `writes` take of the queue, after checking the bounds that need no table.
+pub(super) fn cost(writes: &[Write]) -> Result<usize, StoreError> {
+    if writes.len() > MAX_WRITES_AT_ONCE {
+        return Err(StoreError::TooMany {
+            max: MAX_WRITES_AT_ONCE,
+            found: writes.len(),
+        });
+    }
+    let mut cost = 0_usize;
+    for write in writes {
+        let size = match tables::value_bound(write) {
+            Some((table, found, max)) if found > max => {
+                return Err(StoreError::TooLarge { table, max, found });
+            }
+            Some((_, found, _)) => found.saturating_add(SMALL_COST),
+            None if matches!(write, Write::Decision(_)) => DECISION_COST,
+            None => SMALL_COST,
+        };
+        cost = cost.saturating_add(size);
+    }
+    Ok(cost)
+}
+
+/// The end of the chain of decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The next sequence.
+    pub(super) next: u64,
+    /// The hash of the last record.
+    pub(super) hash: Digest,
+}
+
+/// The tables of one write transaction.
+pub(super) struct Batch<'t> {
+    head: Head,
+    meta: Table<'t, &'static str, u64>,
+    floors: Table<'t, &'static [u8; 32], u64>,
+    started: Table<'t, &'static [u8; 48], u64>,
+    expiry: Table<'t, &'static [u8; 56], ()>,
+    decisions: Table<'t, u64, &'static [u8]>,
+    agents: Table<'t, &'static str, &'static [u8]>,
+    servers: Table<'t, &'static str, &'static [u8]>,
+    records: Table<'t, &'static [u8; 32], &'static [u8]>,
+    memberships: Table<'t, &'static [u8; 32], &'static [u8]>,
+}
+
+/// New entries a request makes, by table.
+#[derive(Default)]
+struct Growth {
+    floors: u64,
+    started: u64,
+    agents: u64,
+    servers: u64,
+    records: u64,
+    memberships: u64,
+}
+
+/// A record that has its place and is not yet written.
+struct Placed {
+    sequence: u64,
+    hash: Digest,
+    value: Vec<u8>,
+}
+
+/// A write whose record, if it is one, has been made.
+enum Ready {
+    Write(Write),
+    Decision(Placed),
+}
+
+impl<'t> Batch<'t> {
+    pub(super) fn new(transaction: &'t WriteTransaction, head: Head) -> Result<Self, StorageFault> {
+        Ok(Self {
+            head,
+            meta: transaction.open_table(tables::META)?,
+            floors: transaction.open_table(tables::FLOORS)?,
+            started: transaction.open_table(tables::STARTED)?,
+            expiry: transaction.open_table(tables::EXPIRY)?,
+            decisions: transaction.open_table(tables::DECISIONS)?,
+            agents: transaction.open_table(tables::AGENTS)?,
+            servers: transaction.open_table(tables::SERVERS)?,
+            records: transaction.open_table(tables::RECORDS)?,
+            memberships: transaction.open_table(tables::MEMBERSHIPS)?,
+        })
+    }
+
+    /// Ends the use of the tables; the chain's end is to be kept when the commit succeeds.
+    pub(super) fn finish(self) -> Head {
+        self.head
+    }
+
+    /// Makes one request's writes. The outer error ends the whole group.
+    pub(super) fn request(
+        &mut self,
+        writes: Vec<Write>,
+    ) -> Result<Result<Vec<Outcome>, StoreError>, StorageFault> {
+        if let Some(refusal) = self.refusal(&writes)? {
+            return Ok(Err(refusal));
+        }
+        let (head, ready) = match place(self.head, writes) {
+            Ok(placed) => placed,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut outcomes = Vec::with_capacity(ready.len());
+        for write in ready {
+            outcomes.push(match write {
+                Ready::Write(write) => self.write(write)?,
+                Ready::Decision(placed) => self.decide(placed)?,
+            });
+        }
+        self.head = head;
+        Ok(Ok(outcomes))
+    }
+
+    /// Why the tables cannot take a request, if so. Removals in the same request make no room.
+    fn refusal(&self, writes: &[Write]) -> Result<Option<StoreError>, StorageFault> {
+        let mut new = Growth::default();
+        for write in writes {
+            match write {
+                Write::ReplayFloor { issuer, .. } => {
+                    new.floors += absent(&self.floors, issuer.as_bytes())?;
+                }
+                Write::StartRequest {
+                    issuer, request, ..
+                } => {
+                    let key = tables::started_key(issuer, request);
+                    new.started += absent(&self.started, &key)?;
+                }
+                Write::PutAgent(name, _) => new.agents += absent(&self.agents, name.as_str())?,
+                Write::PutServer(name, _) => new.servers += absent(&self.servers, name.as_str())?,
+                Write::PutNodeRecord(id, _) => {
+                    new.records += absent(&self.records, id.as_bytes())?;
+                }
+                Write::PutMembership(id, _) => {
+                    new.memberships += absent(&self.memberships, id.as_bytes())?;
+                }
+                _ => {}
+            }
+        }
+        let bounds = [
+            (
+                "replay floor",
+                self.floors.len()?,
+                new.floors,
+                tables::MAX_NODES,
+            ),
+            (
+                "started request",
+                self.started.len()?,
+                new.started,
+                tables::MAX_STARTED,
+            ),
+            ("agent", self.agents.len()?, new.agents, tables::MAX_AGENTS),
+            (
+                "server",
+                self.servers.len()?,
+                new.servers,
+                tables::MAX_SERVERS,
+            ),
+            (
+                "node record",
+                self.records.len()?,
+                new.records,
+                tables::MAX_NODES,
+            ),
+            (
+                "membership",
+                self.memberships.len()?,
+                new.memberships,
+                tables::MAX_NODES,
+            ),
+        ];
+        let full = bounds
+            .into_iter()
+            .find(|(_, held, new, max)| *new > 0 && held.saturating_add(*new) > *max);
+        Ok(full.map(|(table, _, _, max)| StoreError::TableFull { table, max }))
+    }
+
+    fn write(&mut self, write: Write) -> Result<Outcome, StorageFault> {
+        match write {
+            Write::GreatestTime(time) => raise(&mut self.meta, meta::GREATEST_TIME, time.0)?,
+            Write::ProcessStart(time) => put(&mut self.meta, meta::PROCESS_START, time.0)?,
+            Write::ReplayFloor { issuer, until } => {
+                raise(&mut self.floors, issuer.as_bytes(), until.0)?;
+            }
+            Write::StartRequest {
+                issuer,
+                request,
+                expires,
+            } => return self.start(&issuer, &request, expires),
+            Write::PruneStarted(before) => return self.prune(before),
+            Write::PutAgent(name, agent) => {
+                let bytes = minicbor::to_vec(&agent)
+                    .map_err(|e| StorageFault::Io(super::error::one_line(&e.to_string())))?;
+                put(&mut self.agents, name.as_str(), bytes.as_slice())?;
+            }
+            Write::PutServer(name, spec) => {
+                put(&mut self.servers, name.as_str(), spec.as_slice())?;
+            }
+            Write::PutNodeRecord(id, bytes) => {
+                put(&mut self.records, id.as_bytes(), bytes.as_slice())?;
+            }
+            Write::PutMembership(id, bytes) => {
+                put(&mut self.memberships, id.as_bytes(), bytes.as_slice())?;
+            }
+            Write::RemoveAgent(name) => return remove_named(&mut self.agents, &name),
+            Write::RemoveServer(name) => return remove_named(&mut self.servers, &name),
+            Write::RemoveNodeRecord(id) => return remove_node(&mut self.records, &id),
+            Write::RemoveMembership(id) => return remove_node(&mut self.memberships, &id),
+            // `place` has made a record of every one of these.
+            Write::Decision(_) => {}
+        }
+        Ok(Outcome::Stored)
+    }
+
+    fn decide(&mut self, placed: Placed) -> Result<Outcome, StorageFault> {
+        put(
+            &mut self.decisions,
+            placed.sequence,
+            placed.value.as_slice(),
+        )?;
+        Ok(Outcome::Decided {
+            sequence: placed.sequence,
+            hash: placed.hash,
+        })
+    }
+
+    fn start(
+        &mut self,
+        issuer: &NodeId,
+        request: &RequestId,
+        expires: UnixSeconds,
+    ) -> Result<Outcome, StorageFault> {
+        let key = tables::started_key(issuer, request);
+        if absent(&self.started, &key)? == 0 {
+            return Ok(Outcome::Started(false));
+        }
+        put(&mut self.started, &key, expires.0)?;
+        put(&mut self.expiry, &tables::expiry_key(expires, &key), ())?;
+        Ok(Outcome::Started(true))
+    }
+
+    fn prune(&mut self, before: UnixSeconds) -> Result<Outcome, StorageFault> {
+        let end = tables::expiry_key(before, &[0; 48]);
+        let mut expired = Vec::new();
+        for entry in self.expiry.range::<&[u8; 56]>(..&end)?.take(PRUNE_AT_ONCE) {
+            let (key, _) = entry?;
+            expired.push(*key.value());
+        }
+        for key in &expired {
+            self.expiry.remove(key)?;
+            if let Some((_, started)) = key.split_first_chunk::<8>() {
+                let started = <&[u8; 48]>::try_from(started)
+                    .map_err(|_| StorageFault::Corrupt("an expiry key is short".to_owned()))?;
+                self.started.remove(started)?;
+            }
+        }
+        Ok(Outcome::Pruned(expired.len()))
+    }
+}
+
+/// Gives each decision of a request its place after `head`, and returns the head after them.
+fn place(mut head: Head, writes: Vec<Write>) -> Result<(Head, Vec<Ready>), StoreError> {
+    let mut ready = Vec::with_capacity(writes.len());
+    for write in writes {
+        ready.push(match write {
+            Write::Decision(make) => Ready::Decision(place_one(&mut head, make)?),
+            other => Ready::Write(other),
+        });
+    }
+    Ok((head, ready))
+}
+
+fn place_one(head: &mut Head, make: MakeDecision) -> Result<Placed, StoreError> {
+    let sequence = head.next;
+    let previous = head.hash;
+    // The caller's code: a panic in it must not unwind through redb's transaction.
+    let made = catch_unwind(AssertUnwindSafe(move || make(sequence, previous)));
+    let (bytes, hash) = made.map_err(|panic| StoreError::RecordFailed {
+        what: panic_text(&*panic).into(),
+    })?;
+    if bytes.len() > tables::MAX_DECISION_BYTES {
+        return Err(StoreError::TooLarge {
+            table: "decision",
+            max: tables::MAX_DECISION_BYTES,
+            found: bytes.len(),
+        });
+    }
+    let mut value = Vec::with_capacity(Digest::LEN.saturating_add(bytes.len()));
+    value.extend_from_slice(hash.as_bytes());
+    value.extend_from_slice(&bytes);
+    head.next = sequence.saturating_add(1);
+    head.hash = hash;
+    Ok(Placed {
+        sequence,
+        hash,
+        value,
+    })
+}
+
+/// 1 when `key` is not in the table, else 0.
+fn absent<'k, K: Key + 'static, V: Value + 'static>(
+    table: &Table<'_, K, V>,
+    key: impl core::borrow::Borrow<K::SelfType<'k>>,
+) -> Result<u64, StorageFault> {
+    Ok(u64::from(table.get(key)?.is_none()))
+}
+
+fn put<'k, 'v, K: Key + 'static, V: Value + 'static>(
+    table: &mut Table<'_, K, V>,
+    key: impl core::borrow::Borrow<K::SelfType<'k>>,
+    value: impl core::borrow::Borrow<V::SelfType<'v>>,
+) -> Result<(), StorageFault> {
+    table.insert(key, value)?;
+    Ok(())
+}
+
+/// Stores a number unless a greater one is stored.
+fn raise<'k, K: Key + 'static>(
+    table: &mut Table<'_, K, u64>,
+    key: K::SelfType<'k>,
+    value: u64,
+) -> Result<(), StorageFault> {
+    let held = table.get(&key)?.map(|v| v.value());
+    if held.is_none_or(|held| held < value) {
+        table.insert(&key, value)?;
+    }
+    Ok(())
+}
+
+fn remove_named(
+    table: &mut Table<'_, &'static str, &'static [u8]>,
+    name: &Name,
+) -> Result<Outcome, StorageFault> {
+    Ok(Outcome::Removed(table.remove(name.as_str())?.is_some()))
+}
+
+fn remove_node(
+    table: &mut Table<'_, &'static [u8; 32], &'static [u8]>,
+    id: &NodeId,
+) -> Result<Outcome, StorageFault> {
+    Ok(Outcome::Removed(table.remove(id.as_bytes())?.is_some()))
+}

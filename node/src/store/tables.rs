@@ -1,0 +1,200 @@
+//! The tables, their keys and values, and the bounds on each.
+//!
+//! Keys and values are bytes of fixed layout or canonical CBOR; nothing here depends on how Rust
+//! lays a type out. Adding a table is no new format; changing one is.
+
+use protocol::id::{Digest, NodeId, RequestId};
+use protocol::limits;
+use protocol::name::Name;
+use protocol::time::{UnixMillis, UnixSeconds};
+use redb::TableDefinition;
+
+/// The format this program writes. A file with a greater number is refused.
+pub const FORMAT: u64 = 1;
+
+/// Most issuers with a replay floor, most node records, most memberships: the directory holds up
+/// to about 10,000 nodes, and floors of nodes that left are kept.
+pub const MAX_NODES: u64 = 20_000;
+
+/// Most requests remembered as started. At 56 bytes each in two tables, about 120 MB of file.
+/// More than a thousand calls a second for the ten minutes after which they are pruned.
+pub const MAX_STARTED: u64 = 1_000_000;
+
+/// Most agents of one node.
+pub const MAX_AGENTS: u64 = 1024;
+
+/// Most servers attached to one node: as many as a node record can announce.
+pub const MAX_SERVERS: u64 = limits::MAX_SERVERS as u64;
+
+/// Largest specification of a server, in bytes of JSON: argv, environment names, a URL.
+pub const MAX_SERVER_BYTES: usize = 64 * 1024;
+
+/// Largest decision record, in bytes.
+pub const MAX_DECISION_BYTES: usize = 64 * 1024;
+
+/// Numbers of the node itself, by name ([`meta`]).
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Issuer → seconds until which an envelope of it may have been accepted.
+pub(super) const FLOORS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("floors");
+/// Issuer ‖ request id → expiry in seconds.
+pub(super) const STARTED: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("started");
+/// Expiry in seconds, big-endian ‖ issuer ‖ request id: the order in which they are pruned.
+pub(super) const EXPIRY: TableDefinition<'_, &[u8; 56], ()> = TableDefinition::new("expiry");
+/// Sequence → hash (32 bytes) ‖ canonical record.
+pub(super) const DECISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("decisions");
+/// Agent name → [`Agent`] in CBOR.
+pub(super) const AGENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("agents");
+/// Server name → specification in JSON.
+pub(super) const SERVERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("servers");
+/// Node → its signed record, the bytes received.
+pub(super) const RECORDS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("records");
+/// Node → its membership, the bytes received.
+pub(super) const MEMBERSHIPS: TableDefinition<'_, &[u8; 32], &[u8]> =
+    TableDefinition::new("memberships");
+
+/// Names in [`META`].
+pub(super) mod meta {
+    /// [`super::FORMAT`].
+    pub(crate) const FORMAT: &str = "format";
+    /// Greatest verified time, milliseconds.
+    pub(crate) const GREATEST_TIME: &str = "greatest_time_ms";
+    /// When the last process on this store started, milliseconds.
+    pub(crate) const PROCESS_START: &str = "process_start_ms";
+}
+
+/// What is kept of an agent: never its token.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Agent {
+    /// The labelled hash of its token (`domain::AGENT_TOKEN`).
+    #[n(1)]
+    pub token_hash: Digest,
+    /// When it was added.
+    #[n(2)]
+    pub created: UnixMillis,
+}
+
+/// A decision record just before it is written: the writer gives its sequence and the hash of
+/// the record before it (zeros for the first), and gets the canonical bytes and their hash.
+///
+/// It runs on the writer's thread, after every check: it should encode and hash, nothing else.
+pub type MakeDecision = Box<dyn FnOnce(u64, Digest) -> (Vec<u8>, Digest) + Send>;
+
+/// One change. Several in one request are made together or not at all.
+pub enum Write {
+    /// The greatest verified time; a smaller one than is stored changes nothing.
+    GreatestTime(UnixMillis),
+    /// When this process started.
+    ProcessStart(UnixMillis),
+    /// Envelopes of `issuer` with `iat` up to `until` may be accepted by this process; after a
+    /// restart they are refused. A smaller one than is stored changes nothing.
+    ReplayFloor {
+        /// The node whose envelopes they are.
+        issuer: NodeId,
+        /// The last second.
+        until: UnixSeconds,
+    },
+    /// Marks a request as started unless it already is: [`Outcome::Started`] says which.
+    StartRequest {
+        /// The node that asked.
+        issuer: NodeId,
+        /// The request id it drew.
+        request: RequestId,
+        /// When it can be forgotten.
+        expires: UnixSeconds,
+    },
+    /// Forgets started requests that expired before this second, at most
+    /// [`super::PRUNE_AT_ONCE`]; [`Outcome::Pruned`] says how many.
+    PruneStarted(UnixSeconds),
+    /// Appends a decision record.
+    Decision(MakeDecision),
+    /// Adds or replaces an agent.
+    PutAgent(Name, Agent),
+    /// Removes an agent.
+    RemoveAgent(Name),
+    /// Adds or replaces a server's JSON specification.
+    PutServer(Name, Vec<u8>),
+    /// Removes a server.
+    RemoveServer(Name),
+    /// Keeps a node's signed record, the exact bytes received.
+    PutNodeRecord(NodeId, Vec<u8>),
+    /// Forgets a node's record.
+    RemoveNodeRecord(NodeId),
+    /// Keeps a node's membership, the exact bytes received.
+    PutMembership(NodeId, Vec<u8>),
+    /// Forgets a node's membership.
+    RemoveMembership(NodeId),
+}
+
+impl core::fmt::Debug for Write {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::GreatestTime(_) => "GreatestTime",
+            Self::ProcessStart(_) => "ProcessStart",
+            Self::ReplayFloor { .. } => "ReplayFloor",
+            Self::StartRequest { .. } => "StartRequest",
+            Self::PruneStarted(_) => "PruneStarted",
+            Self::Decision(_) => "Decision",
+            Self::PutAgent(..) => "PutAgent",
+            Self::RemoveAgent(_) => "RemoveAgent",
+            Self::PutServer(..) => "PutServer",
+            Self::RemoveServer(_) => "RemoveServer",
+            Self::PutNodeRecord(..) => "PutNodeRecord",
+            Self::RemoveNodeRecord(_) => "RemoveNodeRecord",
+            Self::PutMembership(..) => "PutMembership",
+            Self::RemoveMembership(_) => "RemoveMembership",
+        })
+    }
+}
+
+/// What one write of a committed request came to, in the order of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored.
+    Stored,
+    /// The entry was there and is removed, or was not there (`false`).
+    Removed(bool),
+    /// `true`: the request is now marked as started. `false`: it already was.
+    Started(bool),
+    /// So many were forgotten.
+    Pruned(usize),
+    /// The record has this sequence and hash.
+    Decided {
+        /// Its sequence, from 0, without gaps.
+        sequence: u64,
+        /// The hash that the next record names.
+        hash: Digest,
+    },
+}
+
+/// The bound on a value: table name, its bytes, and the most it may have.
+pub(super) fn value_bound(write: &Write) -> Option<(&'static str, usize, usize)> {
+    match write {
+        Write::PutServer(_, bytes) => Some(("server", bytes.len(), MAX_SERVER_BYTES)),
+        Write::PutNodeRecord(_, bytes) => {
+            Some(("node record", bytes.len(), limits::MAX_DOCUMENT_BYTES))
+        }
+        Write::PutMembership(_, bytes) => {
+            Some(("membership", bytes.len(), limits::MAX_DOCUMENT_BYTES))
+        }
+        _ => None,
+    }
+}
+
+/// The key of a started request.
+pub(super) fn started_key(issuer: &NodeId, request: &RequestId) -> [u8; 48] {
+    let mut key = [0; 48];
+    let (left, right) = key.split_at_mut(NodeId::LEN);
+    left.copy_from_slice(issuer.as_bytes());
+    right.copy_from_slice(request.as_bytes());
+    key
+}
+
+/// The key by which a started request is pruned.
+pub(super) fn expiry_key(expires: UnixSeconds, started: &[u8; 48]) -> [u8; 56] {
+    let mut key = [0; 56];
+    let (left, right) = key.split_at_mut(8);
+    left.copy_from_slice(&expires.0.to_be_bytes());
+    right.copy_from_slice(started);
+    key
+}
