@@ -10,7 +10,7 @@
 use aws_lc_rs::digest;
 use protocol::crypto::{Algorithm, TLS_PUBLIC_LEN};
 
-mod ffi;
+pub(crate) mod ffi;
 pub mod identity;
 pub mod spki;
 

@@ -40,3 +40,6 @@ pub const SEED_LEN: usize = 32;
 
 /// Bytes of a key set in a key file: the ML-DSA-65 seed, then the Ed25519 seed.
 pub const SEEDS_LEN: usize = 2 * SEED_LEN;
+
+#[cfg(test)]
+mod vectors;

@@ -27,7 +27,7 @@ use crate::SEED_LEN;
 const OK: i32 = 1;
 
 /// An ML-DSA-65 key: a pair when made from a seed, else a public key.
-pub(super) struct MlDsa65(NonNull<EVP_PKEY>);
+pub(crate) struct MlDsa65(NonNull<EVP_PKEY>);
 
 // SAFETY: an EVP_PKEY is not tied to a thread, and its reference count is atomic.
 unsafe impl Send for MlDsa65 {}
@@ -43,7 +43,7 @@ impl Drop for MlDsa65 {
 
 impl MlDsa65 {
     /// The key pair of this seed (FIPS 204 algorithm 6); `None` if the library refuses.
-    pub(super) fn from_seed(seed: &[u8; SEED_LEN]) -> Option<Self> {
+    pub(crate) fn from_seed(seed: &[u8; SEED_LEN]) -> Option<Self> {
         // SAFETY: pointer and length describe `seed`, which the function copies from. It returns
         // null or a reference that we own from here on.
         let key =
@@ -52,7 +52,7 @@ impl MlDsa65 {
     }
 
     /// The public key with these bytes; `None` unless they are exactly one.
-    pub(super) fn from_public(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_public(bytes: &[u8]) -> Option<Self> {
         // SAFETY: as in `from_seed`; any other length than 1952 makes it return null.
         let key =
             unsafe { EVP_PKEY_pqdsa_new_raw_public_key(NID_MLDSA65, bytes.as_ptr(), bytes.len()) };
@@ -68,7 +68,7 @@ impl MlDsa65 {
     }
 
     /// The public key, 1952 bytes.
-    pub(super) fn public(&self) -> Option<Vec<u8>> {
+    pub(crate) fn public(&self) -> Option<Vec<u8>> {
         let mut out = vec![0; Algorithm::MlDsa65.public_len()];
         let mut written = out.len();
         // SAFETY: the key is live; `out` has the `written` bytes the function may write at most.
@@ -80,7 +80,7 @@ impl MlDsa65 {
 
     /// A hedged signature over `message` with `context` of at most 255 bytes (FIPS 204
     /// algorithm 2); `None` if the library refuses, for instance because this is a public key.
-    pub(super) fn sign(&self, context: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn sign(&self, context: &[u8], message: &[u8]) -> Option<Vec<u8>> {
         let operation = Operation::start(self, context, EVP_DigestSignInit)?;
         let mut out = vec![0; Algorithm::MlDsa65.signature_len()];
         let mut written = out.len();
@@ -100,7 +100,7 @@ impl MlDsa65 {
 
     /// Whether `signature` over `message` with `context` holds (FIPS 204 algorithm 3). Every
     /// failure is `false`.
-    pub(super) fn verify(&self, context: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, context: &[u8], message: &[u8], signature: &[u8]) -> bool {
         let Some(operation) = Operation::start(self, context, EVP_DigestVerifyInit) else {
             return false;
         };
