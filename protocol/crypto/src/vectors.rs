@@ -12,6 +12,8 @@ mod composite;
 mod cose;
 mod ed25519;
 mod exchange;
+#[cfg(feature = "oqs")]
+mod liboqs;
 mod ml_dsa;
 
 /// Names the folder with the vector files.
