@@ -17,8 +17,8 @@
 )]
 
 pub mod codec;
-pub mod cose;
 pub mod control;
+pub mod cose;
 pub mod crypto;
 pub mod envelope;
 pub mod evidence;

@@ -21,6 +21,8 @@ pub mod word {
     pub const WRITE: &str = "write";
     /// Removes data.
     pub const DELETE: &str = "delete";
+    /// Its server calls it destructive: it may overwrite or remove.
+    pub const DESTRUCTIVE: &str = "destructive";
     /// Sends data to, or fetches it from, somewhere beyond the server.
     pub const EGRESS: &str = "egress";
     /// Runs code or commands.
@@ -155,7 +157,7 @@ pub fn derive_intents(
     if let Some(hints) = annotations {
         let raised = [
             (hints.read_only == Some(false), word::WRITE),
-            (hints.destructive == Some(true), word::DELETE),
+            (hints.destructive == Some(true), word::DESTRUCTIVE),
             (hints.open_world == Some(true), word::EGRESS),
         ];
         intents.extend(
@@ -334,7 +336,7 @@ mod tests {
             assert_eq!(of(name, Some(soft)), plain, "{name}");
             let raised = of(name, Some(hard));
             assert!(plain.iter().all(|w| raised.contains(w)), "{name}");
-            for word in ["write", "delete", "egress"] {
+            for word in ["write", "destructive", "egress"] {
                 assert!(raised.iter().any(|w| w == word), "{name} {word}");
             }
         }
