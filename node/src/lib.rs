@@ -16,6 +16,7 @@
 pub mod control;
 pub mod config;
 pub mod keys;
+pub mod sample;
 pub mod session;
 pub mod state_dir;
 pub mod store;
