@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Checks the one object that `hedgerow demo --exit --format json` prints."""
+
+import json
+import re
+import sys
+
+ENVELOPE = re.compile(r"[0-9a-f]{64}")
+NODE = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}")
+
+
+def problems(demo):
+    nodes, links, calls = demo["nodes"], demo["links"], demo["calls"]
+    if len(nodes) != 2 or len({n["id"] for n in nodes}) != 2:
+        yield f"two different nodes were expected, not {len(nodes)}"
+    for node in nodes:
+        if not NODE.fullmatch(node["id"]):
+            yield f"`{node['id']}` is no node id"
+    if not links:
+        yield "no link"
+    for link in links:
+        if link["group"] != "X25519MLKEM768":
+            yield f"a link negotiated `{link['group']}`"
+        if "MLDSA65" not in re.sub(r"[^A-Z0-9]", "", link["signature_scheme"].upper()):
+            yield f"a link authenticated with `{link['signature_scheme']}`"
+        if not 0 < link["handshake_ms"] < 10_000:
+            yield f"a handshake took {link['handshake_ms']} ms"
+        if link["rtts"] < 1:
+            yield f"a handshake took {link['rtts']} round trips"
+    tools = {c["tool"].split("/")[-1].split("__")[-1] for c in calls}
+    for tool in ("get_product_info", "check_inventory", "update_price"):
+        if tool not in tools:
+            yield f"`{tool}` was not called"
+    seen = set()
+    for call in calls:
+        if call["ok"] is not True:
+            yield f"`{call['tool']}` failed"
+        if call["ms"] <= 0:
+            yield f"`{call['tool']}` took {call['ms']} ms"
+        ids = (call["request_envelope_id"], call["response_envelope_id"])
+        if not all(ENVELOPE.fullmatch(i) for i in ids) or seen & set(ids) or len(set(ids)) != 2:
+            yield f"`{call['tool']}` has the envelope ids {ids}"
+        seen |= set(ids)
+        if len(call["signers"]) != 2:
+            yield f"`{call['tool']}` was signed by {call['signers']}, not by both ends"
+    if demo["tamper_refused"] is not True:
+        yield "a tampered envelope was accepted"
+    if not 0 < demo["elapsed_s"] < 60:
+        yield f"it took {demo['elapsed_s']} s"
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        text = file.read()
+    try:
+        found = list(problems(json.loads(text)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = [f"the object has another shape: {error!r}"]
+    for problem in found:
+        print(problem)
+    print(f"demo: {len(found)} problems")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
