@@ -88,6 +88,30 @@ async function hear(method) {
   return heard.includes(method);
 }
 
+/** One request; of a list, all its pages as one. */
+async function ask(method, params, options) {
+  const whole = await client.request({ method, params }, anything, options);
+  while (method.endsWith('/list') && whole.nextCursor) {
+    const cursor = whole.nextCursor;
+    delete whole.nextCursor;
+    const page = await client.request({ method, params: { ...params, cursor } }, anything, options);
+    for (const [key, value] of Object.entries(page)) {
+      whole[key] = Array.isArray(value) ? [...whole[key], ...value] : value;
+    }
+  }
+  return whole;
+}
+
+/** `ask`, again until the answer contains `text`, as long as the deadline allows. */
+async function askUntil(text, ...request) {
+  const end = Date.now() + DEADLINE_MS;
+  for (;;) {
+    const result = await ask(...request);
+    if (!text || JSON.stringify(result).includes(text) || Date.now() > end) return result;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 async function run(op) {
   const seen = {};
   const abort = new AbortController();
@@ -100,7 +124,7 @@ async function run(op) {
     };
   }
   try {
-    seen.result = await client.request({ method: op.method, params: op.params }, anything, options);
+    seen.result = await askUntil(op.until, op.method, op.params, options);
   } catch (error) {
     seen.error = op.cancel_after
       ? { cancelled: abort.signal.aborted }

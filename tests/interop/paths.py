@@ -1,0 +1,99 @@
+"""The ways from a client to a server, and how names differ on each.
+
+`outward` turns an operation into what a client must ask on this path, `inward` turns what it saw
+back into what it would have seen directly. Only the aggregate path changes names: tools and
+prompts are `NODE__SERVER__NAME`, resources `hedgerow://NODE/SERVER/URI`.
+"""
+
+import copy
+
+# In a list's items, the members that hold a name and those that hold a URI.
+LISTS = {
+    "tools/list": ("tools", "name", None),
+    "prompts/list": ("prompts", "name", None),
+    "resources/list": ("resources", None, "uri"),
+    "resources/templates/list": ("resourceTemplates", None, "uriTemplate"),
+}
+
+
+class Direct:
+    """The client starts the server itself."""
+
+    name = "direct"
+    direct = True
+
+    def __init__(self, server):
+        self.endpoint = server.endpoint
+
+    def outward(self, op):
+        return op
+
+    def inward(self, op, seen):
+        return seen
+
+    def answers_alike(self, op):
+        return True
+
+    def compare_initialize(self, checks, where, right, found):
+        checks.equal(f"{where}: initialize", right, found)
+
+
+class Transparent(Direct):
+    """`/mcp/NODE/SERVER`, or stdio for one server: nothing may differ."""
+
+    direct = False
+
+    def __init__(self, name, endpoint):
+        self.name = name
+        self.endpoint = endpoint
+
+
+class Aggregate(Transparent):
+    """`/mcp`: all servers of all nodes as one, names qualified."""
+
+    def __init__(self, name, endpoint, node, server):
+        super().__init__(name, endpoint)
+        self.prefix = f"{node}__{server}__"
+        self.scheme = f"hedgerow://{node}/{server}/"
+
+    def outward(self, op):
+        op = copy.deepcopy(op)
+        params = op.get("params", {})
+        for holder in (params, params.get("ref", {})):
+            if op["method"] in ("tools/call", "prompts/get", "completion/complete"):
+                if "name" in holder and holder.get("type") != "ref/resource":
+                    if holder is not params or op["method"] != "completion/complete":
+                        holder["name"] = self.prefix + holder["name"]
+            if "uri" in holder:
+                holder["uri"] = self.scheme + holder["uri"]
+        return op
+
+    def inward(self, op, seen):
+        key, name, uri = LISTS.get(op["method"], (None, None, None))
+        if key is None or key not in seen.get("result", {}):
+            return seen
+        seen = copy.deepcopy(seen)
+        member, prefix = (name, self.prefix) if name else (uri, self.scheme)
+        mine = [i for i in seen["result"][key] if i[member].startswith(prefix)]
+        for item in mine:
+            item[member] = item[member][len(prefix):]
+        seen["result"][key] = mine
+        return seen
+
+    def answers_alike(self, op):
+        # The node answers these itself; that it answers, and whether with an error, must agree.
+        return op["method"] not in ("no/such/method", "logging/setLevel", "ping")
+
+    def compare_initialize(self, checks, where, right, found):
+        # The node answers for all servers: at least what this one has, nothing of its own name.
+        missing = set(right["capabilities"]) - set(found["capabilities"]) - {"tasks"}
+        checks.equal(f"{where}: capabilities missing", [], sorted(missing))
+
+
+def through(mesh, server):
+    """Every path through the mesh to one server, used from the node that does not have it."""
+    one, all_of_them = f"/mcp/{mesh.there}/{server.name}", "/mcp"
+    yield Transparent(one, mesh.http(one))
+    yield Aggregate(all_of_them, mesh.http(all_of_them), mesh.there, server.name)
+    yield Transparent("stdio, one server", mesh.stdio(f"{mesh.there}/{server.name}"))
+    yield Aggregate("stdio", mesh.stdio(), mesh.there, server.name)

@@ -1,0 +1,224 @@
+"""Uses real MCP servers by real MCP clients, directly and through a mesh, and compares.
+
+A pass is one client with one server over one path: it runs the server's operations (servers.py)
+and records what the client saw. The same client over the direct path says what is right; every
+other path must show it the same, byte for byte where the clients show bytes. The paths through
+the mesh (mesh.py): `/mcp/NODE/SERVER`, the aggregate `/mcp`, and the same two by stdio.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import faults
+import paths
+import servers
+from mesh import Mesh
+
+HERE = Path(__file__).parent
+# Longest pass; a client's own deadlines are shorter, so that it can say what it waited for.
+PASS_S = 180
+CLIENTS = ("python", "ts-v1", "ts-v2")
+
+
+class Clients:
+    """How each client is started."""
+
+    def __init__(self, environment):
+        self.environment = environment
+        self.node = next(str(p) for p in environment.glob("node_modules/node-linux-*/bin/node"))
+        self.python = str(environment / "venv/bin/python")
+        # Node resolves packages beside the script that imports them.
+        (environment / "client.mjs").write_bytes((HERE / "client.mjs").read_bytes())
+
+    def run(self, client, server, path):
+        """One pass; the answer of the client script."""
+        words = {
+            "python": [self.python, str(HERE / "client.py")],
+            "ts-v1": [self.node, str(self.environment / "client.mjs"), "v1"],
+            "ts-v2": [self.node, str(self.environment / "client.mjs"), "v2"],
+        }[client]
+        job = {
+            "endpoint": path.endpoint,
+            "ops": [path.outward(op) for op in server.ops],
+            "roots": server.roots,
+            # Directly the era is chosen, so that servers of both eras speak the one a node
+            # speaks; through the mesh the client finds out by itself.
+            "era": "legacy" if path.direct else "auto",
+        }
+        run = subprocess.run(
+            words, input=json.dumps(job), capture_output=True, text=True, timeout=PASS_S
+        )
+        if not run.stdout:
+            return {"failed": run.stderr[-2000:], "ops": {}, "served": []}
+        return json.loads(run.stdout)
+
+    def inspect(self, path, *words):
+        """One run of the inspector's command line; its result or its error."""
+        endpoint = path.endpoint
+        if "url" in endpoint:
+            target = [endpoint["url"], "--transport", "http"]
+            for name, value in endpoint["headers"].items():
+                target += ["--header", f"{name}: {value}"]
+        else:
+            target = [endpoint["command"], *endpoint["args"]]
+            for name, value in (endpoint.get("env") or {}).items():
+                target += ["-e", f"{name}={value}"]
+        inspector = str(self.environment / "node_modules/@modelcontextprotocol/inspector")
+        command = [self.node, f"{inspector}/clients/launcher/build/index.js", "--cli"]
+        with tempfile.TemporaryDirectory() as home:
+            run = subprocess.run(
+                [*command, *target, *words, "--format", "json", "--quiet"],
+                capture_output=True,
+                text=True,
+                timeout=PASS_S,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "HOME": home},
+            )
+        try:
+            return json.loads(run.stdout)
+        except ValueError:
+            return {"exit": run.returncode, "error": (run.stderr or run.stdout)[-2000:]}
+
+
+class Checks:
+    """What was compared, and what differed."""
+
+    def __init__(self):
+        self.done = 0
+        self.problems = []
+
+    def equal(self, where, expected, found):
+        self.done += 1
+        if expected != found:
+            self.problems.append(
+                f"{where}:\n    expected {shown(expected)}\n    found    {shown(found)}"
+            )
+
+    def holds(self, where, holds, found):
+        self.done += 1
+        if not holds:
+            self.problems.append(f"{where}: found {shown(found)}")
+
+
+def shown(value):
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= 600 else f"{text[:400]} … {text[-180:]}"
+
+
+def comparable(seen):
+    """What must be equal: a last progress notification may lose a race inside the client."""
+    seen = dict(seen)
+    if "progress" in seen:
+        seen["progress"] = seen["progress"][:2]
+    return seen
+
+
+def compare(checks, where, server, path, right, answer):
+    """One pass against the direct one of the same client."""
+    checks.equal(f"{where}: the client failed", None, answer.get("failed"))
+    if "initialize" not in answer:
+        return
+    path.compare_initialize(checks, where, right["initialize"], answer["initialize"])
+    checks.equal(f"{where}: what the server asked", right["served"], answer["served"])
+    for op in server.ops:
+        here = f"{where}: {op['name']}"
+        seen = path.inward(op, answer["ops"].get(op["name"], {"missing": True}))
+        if op["same"] and path.answers_alike(op):
+            expected = comparable(right["ops"][op["name"]])
+            checks.equal(here, expected, comparable(seen))
+        else:
+            expected = right["ops"][op["name"]]
+            checks.equal(here, sorted(expected), sorted(seen))
+
+
+def sane(checks, where, server, answer):
+    """The direct pass itself: it is worth comparing with only if the interesting things happened."""
+    checks.equal(f"{where}: the client failed", None, answer.get("failed"))
+    for op in server.ops:
+        seen = answer["ops"].get(op["name"], {})
+        if "hear" in op:
+            checks.equal(f"{where}: {op['name']} heard", True, seen.get("heard"))
+        if "cancel_after" in op:
+            checks.equal(f"{where}: {op['name']}", {"cancelled": True}, seen.get("error"))
+        elif "progress" in op:
+            checks.holds(f"{where}: {op['name']}", len(seen.get("progress", [])) >= 2, seen)
+        if "until" in op:
+            checks.holds(f"{where}: {op['name']}", op["until"] in json.dumps(seen), seen)
+    if server.name == "everything":
+        asked = ["elicitation/create", "roots/list", "sampling/createMessage"]
+        checks.equal(f"{where}: what the server asked", asked, answer["served"])
+
+
+def inspect_all(checks, clients, server, right_path, path):
+    """The inspector: one process per step, so only the steps it is made for."""
+    steps = [("tools/list", [], {"name": "tools", "method": "tools/list"})]
+    for tool, arguments in server.inspect:
+        op = {"name": tool, "method": "tools/call", "params": {"name": tool}}
+        name = path.outward(op)["params"]["name"]
+        steps.append(("tools/call", [name, tool, json.dumps(arguments)], op))
+    for method, call, op in steps:
+        words, right_words = ["--method", method], ["--method", method]
+        if call:
+            name, tool, arguments = call
+            words += ["--tool-name", name, "--tool-args-json", arguments]
+            right_words += ["--tool-name", tool, "--tool-args-json", arguments]
+        right = clients.inspect(right_path, *right_words)
+        found = path.inward(op, {"result": clients.inspect(path, *words)})
+        where = f"inspector, {server.name}, {path.name}: {op['name']}"
+        checks.holds(f"{where} (direct)", "error" not in right, right)
+        checks.equal(where, {"result": right}, found)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--environment", type=Path, required=True)
+    parser.add_argument("--hedgerow", type=Path)
+    parser.add_argument("--evidence", type=Path)
+    parser.add_argument("--direct", action="store_true")
+    parser.add_argument("--only", help="one server, for work on this run itself")
+    options = parser.parse_args()
+    clients, checks = Clients(options.environment), Checks()
+    with tempfile.TemporaryDirectory(prefix="hedgerow-interop-") as directory:
+        data = Path(directory) / "data"
+        servers.lay_out(data)
+        packages = str(options.environment / "node_modules")
+        every = servers.all_servers(clients.node, packages, clients.python, data)
+        every = [s for s in every if options.only in (None, s.name)]
+        right = {}
+        for server in every:
+            for client in CLIENTS:
+                servers.lay_out(data)
+                path = paths.Direct(server)
+                answer = right[server.name, client] = clients.run(client, server, path)
+                sane(checks, f"{client}, {server.name}, direct", server, answer)
+        if options.direct:
+            for server in every:
+                inspect_all(checks, clients, server, paths.Direct(server), paths.Direct(server))
+        else:
+            with Mesh(options.hedgerow.resolve(), Path(directory), every) as mesh:
+                for server in every:
+                    for path in paths.through(mesh, server):
+                        for client in CLIENTS:
+                            servers.lay_out(data)
+                            answer = clients.run(client, server, path)
+                            where = f"{client}, {server.name}, {path.name}"
+                            compare(
+                                checks, where, server, path, right[server.name, client], answer
+                            )
+                        if "url" in path.endpoint:
+                            servers.lay_out(data)
+                            inspect_all(checks, clients, server, paths.Direct(server), path)
+                faults.check_all(checks, mesh, options.evidence)
+    for problem in checks.problems:
+        print(problem)
+    print(f"interop: {checks.done} checks, {len(checks.problems)} problems")
+    return 1 if checks.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
