@@ -20,3 +20,4 @@ pub mod sample;
 pub mod session;
 pub mod state_dir;
 pub mod store;
+pub mod upstream;

@@ -1,0 +1,306 @@
+//! What a server offers, as this node read it itself in a short session of its own: the tools
+//! with the digests of their definitions, and how many prompts and resources there are.
+//!
+//! It is read when the server is attached, again after the server says that a list changed, and
+//! again and again with growing pauses while reading fails. Nothing waits for it. A server that
+//! shows other tools to other clients is read as a client that declares sampling, elicitation
+//! and roots would see it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::crypto::Crypto;
+use protocol::id::Digest;
+use protocol::limits::MAX_TOOLS;
+use protocol::mcp::{ListKind, MessageKind, View, list_items, tool_digest};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::backoff::jittered;
+use super::error::Failure;
+use super::limits::{INVENTORY_RETRY_MAX, MAX_COUNTED, MAX_INVENTORY_PAGES};
+use super::messages;
+use super::server::Server;
+use super::session::UpstreamSession;
+use crate::session::{McpSession, SessionError};
+
+/// What one server offers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// `serverInfo` of its answer to `initialize`, raw JSON.
+    pub server_info: Option<String>,
+    /// `capabilities` of the same, raw JSON.
+    pub capabilities: String,
+    /// The protocol version it answered with.
+    pub protocol_version: String,
+    /// Tool name to the digest of its definition ([`tool_digest`]).
+    pub tools: BTreeMap<String, Digest>,
+    /// Tools left out: beyond [`MAX_TOOLS`], named twice, or without a digest.
+    pub tools_left_out: usize,
+    /// Prompts.
+    pub prompts: usize,
+    /// Resources, without templates.
+    pub resources: usize,
+}
+
+/// Why the inventory could not be read.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("{0}")]
+    Start(Failure),
+    #[error("{0}")]
+    Call(#[from] SessionError),
+    #[error("{0}")]
+    Message(#[from] protocol::mcp::McpError),
+    #[error("it answered `{method}` with an error")]
+    Refused { method: &'static str },
+    #[error("its answer to `initialize` is not usable")]
+    Initialize,
+    #[error("it took too long")]
+    TimedOut,
+}
+
+/// Keeps the inventory of `server` current until it is removed; bumps `changes` when it differs.
+pub(super) async fn keep_current(
+    server: Arc<Server>,
+    crypto: Arc<dyn Crypto>,
+    changes: watch::Sender<u64>,
+) {
+    let mut pause = server.limits.backoff_first;
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = server.removed.cancelled() => return,
+            read = timeout(server.limits.inventory_timeout, read(&server, &*crypto)) => read,
+        };
+        match read.unwrap_or(Err(ProbeError::TimedOut)) {
+            Ok(inventory) => {
+                pause = server.limits.backoff_first;
+                if server.replace_inventory(inventory) {
+                    changes.send_modify(|n| *n = n.saturating_add(1));
+                }
+                tokio::select! {
+                    biased;
+                    () = server.removed.cancelled() => return,
+                    () = settled_change(&server) => {}
+                }
+            }
+            Err(error) => {
+                tracing::debug!(server = %server.name, %error, "inventory not read");
+                tokio::select! {
+                    biased;
+                    () = server.removed.cancelled() => return,
+                    () = sleep(jittered(pause)) => {}
+                }
+                pause = pause.saturating_mul(2).min(INVENTORY_RETRY_MAX);
+            }
+        }
+    }
+}
+
+/// Waits for a change and then until no other follows for the debounce time.
+async fn settled_change(server: &Server) {
+    server.counters.lists_to_change().await;
+    let quiet = server.limits.inventory_debounce;
+    // A server that changes without pause is read after so many times the debounce all the same.
+    for _ in 0..8_u8 {
+        if timeout(quiet, server.counters.lists_to_change())
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn read(server: &Arc<Server>, crypto: &dyn Crypto) -> Result<Inventory, ProbeError> {
+    let initialize = messages::probe_initialize().ok_or(ProbeError::Initialize)?;
+    let open = UpstreamSession::open(Arc::clone(server), initialize, None)
+        .await
+        .map_err(ProbeError::Start)?;
+    let probe = Probe {
+        session: open.session,
+        next: 1,
+    };
+    let events = open.events;
+    let session = Arc::clone(&probe.session);
+    let result = tokio::select! {
+        result = probe.read(&open.response, crypto) => result,
+        () = answer_events(&*session, events) => Err(ProbeError::Initialize),
+    };
+    session.close().await;
+    result
+}
+
+struct Probe {
+    session: Arc<dyn McpSession>,
+    next: u64,
+}
+
+impl Probe {
+    async fn read(mut self, answer: &Bytes, crypto: &dyn Crypto) -> Result<Inventory, ProbeError> {
+        let mut inventory = read_answer(answer)?;
+        let initialized = messages::initialized().ok_or(ProbeError::Initialize)?;
+        self.session.send(initialized).await?;
+        if offers(&inventory, "tools") {
+            self.read_tools(&mut inventory, crypto).await?;
+        }
+        if offers(&inventory, "prompts") {
+            inventory.prompts = self.count(ListKind::Prompts).await?;
+        }
+        if offers(&inventory, "resources") {
+            inventory.resources = self.count(ListKind::Resources).await?;
+        }
+        Ok(inventory)
+    }
+
+    async fn read_tools(
+        &mut self,
+        inventory: &mut Inventory,
+        crypto: &dyn Crypto,
+    ) -> Result<(), ProbeError> {
+        let mut twice = Vec::new();
+        let mut add = |view: &View<'_>| -> Result<Option<String>, ProbeError> {
+            let list = list_items(view, ListKind::Tools)?;
+            for item in &list.items {
+                let name = item.name.as_ref();
+                if inventory.tools.len() >= MAX_TOOLS {
+                    inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
+                    continue;
+                }
+                match tool_digest(crypto, item.raw) {
+                    Ok(digest) => {
+                        if inventory.tools.insert(name.to_owned(), digest).is_some() {
+                            twice.push(name.to_owned());
+                        }
+                    }
+                    Err(_) => {
+                        inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
+                    }
+                }
+            }
+            Ok(list.next_cursor.map(str::to_owned))
+        };
+        self.pages(ListKind::Tools, &mut add).await?;
+        // Two definitions under one name: no digest could stand for both.
+        for name in twice {
+            if inventory.tools.remove(&name).is_some() {
+                inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    async fn count(&mut self, kind: ListKind) -> Result<usize, ProbeError> {
+        let mut count = 0_usize;
+        let mut add = |view: &View<'_>| -> Result<Option<String>, ProbeError> {
+            let list = list_items(view, kind)?;
+            count = count.saturating_add(list.items.len());
+            let more = list.next_cursor.filter(|_| count < MAX_COUNTED);
+            Ok(more.map(str::to_owned))
+        };
+        self.pages(kind, &mut add).await?;
+        Ok(count)
+    }
+
+    /// Follows a list page by page; `add` takes each and returns the raw cursor of the next.
+    async fn pages(
+        &mut self,
+        kind: ListKind,
+        add: &mut (dyn FnMut(&View<'_>) -> Result<Option<String>, ProbeError> + Send),
+    ) -> Result<(), ProbeError> {
+        let mut cursor: Option<String> = None;
+        for _ in 0..MAX_INVENTORY_PAGES {
+            self.next = self.next.saturating_add(1);
+            let request = messages::list_page(self.next, kind.method(), cursor.as_deref())
+                .ok_or(ProbeError::Initialize)?;
+            let response = self.ask(request).await?;
+            let view = View::parse(&response)?;
+            if view.kind() != MessageKind::Response {
+                return Err(ProbeError::Refused {
+                    method: kind.method(),
+                });
+            }
+            match add(&view)? {
+                Some(next) => cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The response to `request`; what the server wants meanwhile is answered or passed over.
+    async fn ask(&self, request: Bytes) -> Result<Bytes, ProbeError> {
+        let mut call = self.session.request(request).await?;
+        while let Some(message) = call.inbound.recv().await {
+            let message = message?;
+            let view = View::parse(&message)?;
+            match view.kind() {
+                MessageKind::Response | MessageKind::ErrorResponse => return Ok(message.clone()),
+                MessageKind::Request => {
+                    if let Some(reply) = reply(&view) {
+                        // A server that does not take it will fail the call.
+                        let _ = call.outbound.try_send(reply);
+                    }
+                }
+                MessageKind::Notification => {}
+            }
+        }
+        Err(ProbeError::Initialize)
+    }
+}
+
+/// Answers what the server asks outside calls, until the session ends.
+async fn answer_events(session: &dyn McpSession, mut events: mpsc::Receiver<Bytes>) {
+    while let Some(message) = events.recv().await {
+        let Ok(view) = View::parse(&message) else {
+            continue;
+        };
+        if view.kind() == MessageKind::Request
+            && let Some(reply) = reply(&view)
+        {
+            // The lists are what counts; they fail by themselves if the server is gone.
+            let _ = session.send(reply).await;
+        }
+    }
+}
+
+fn reply(view: &View<'_>) -> Option<Bytes> {
+    let id = view.id()?;
+    match view.method() {
+        Some("ping") => messages::empty(id),
+        Some("roots/list") => messages::no_roots(id),
+        _ => Some(messages::not_offered(id)),
+    }
+}
+
+fn offers(inventory: &Inventory, capability: &str) -> bool {
+    type Raw<'a> = &'a serde_json::value::RawValue;
+    serde_json::from_str::<BTreeMap<String, Raw<'_>>>(&inventory.capabilities)
+        .is_ok_and(|capabilities| capabilities.contains_key(capability))
+}
+
+fn read_answer(answer: &Bytes) -> Result<Inventory, ProbeError> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        protocol_version: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        capabilities: &'a serde_json::value::RawValue,
+        #[serde(borrow, default)]
+        server_info: Option<&'a serde_json::value::RawValue>,
+    }
+    let view = View::parse(answer)?;
+    let result = view.result().ok_or(ProbeError::Refused {
+        method: "initialize",
+    })?;
+    let answer: Answer<'_> = serde_json::from_str(result).map_err(|_| ProbeError::Initialize)?;
+    Ok(Inventory {
+        server_info: answer.server_info.map(|raw| raw.get().to_owned()),
+        capabilities: answer.capabilities.get().to_owned(),
+        protocol_version: answer.protocol_version.into_owned(),
+        ..Inventory::default()
+    })
+}
