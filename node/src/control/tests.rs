@@ -57,6 +57,7 @@ impl Operations for Fake {
     async fn status(&self) -> Result<Status, Failure> {
         Ok(Status {
             version: "0".into(),
+            pid: 1,
             mesh: MeshInfo {
                 id: MeshId::from_bytes([1; 32]),
                 name: name("m"),

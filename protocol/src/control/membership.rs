@@ -21,6 +21,9 @@ pub struct InspectRequest {
 pub struct MembershipRequestInfo {
     /// The node that asks, to be compared with what `hedgerow id` shows on that host.
     pub node: NodeId,
+    /// The name it asks for, where it does.
+    #[serde(default)]
+    pub name: Option<Name>,
     /// When it was made, by that host's clock.
     pub created: UnixSeconds,
 }

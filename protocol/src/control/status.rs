@@ -11,6 +11,8 @@ use crate::time::UnixSeconds;
 pub struct Status {
     /// The version of the running daemon.
     pub version: String,
+    /// The process id of the running daemon.
+    pub pid: u32,
     /// The mesh it belongs to.
     pub mesh: MeshInfo,
     /// The node itself, from its membership.

@@ -1,0 +1,109 @@
+//! The command line: global options and the list of commands. Each command's own arguments stand
+//! in its file.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::output::Format;
+use crate::state::STATE_DIR;
+
+/// Hedgerow connects MCP clients and MCP servers on different hosts: every tool call crosses a
+/// post-quantum encrypted mesh, signed by the node it left and by the node that answered.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hedgerow",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
+First steps:
+  hedgerow demo                              see it work: two nodes, signed calls, a forgery refused
+  hedgerow up                                found a mesh here and run its first node
+  hedgerow server add shop -- my-mcp-server  attach an MCP server
+  hedgerow agent add claude                  a token for an MCP client on this host
+  hedgerow tools                             what can be called, on every node
+
+A second host (until there are tickets, with files):
+  b$ hedgerow id --request b.request
+  a$ hedgerow membership issue b.request --name b --out b.admission
+  b$ hedgerow up --admission b.admission
+
+Exit codes: 0 ok, 1 failure, 2 denied or refused by a check, 3 invalid input."
+)]
+pub(crate) struct Cli {
+    /// Options that every command has.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// The node's state directory [default: $XDG_STATE_HOME/hedgerow or ~/.local/state/hedgerow]
+    #[arg(long, global = true, value_name = "DIR", env = STATE_DIR, hide_env_values = true)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How to print what was asked for
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "human",
+        value_name = "FORMAT"
+    )]
+    pub(crate) format: Format,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a node here: found a mesh, or join one with an admission file
+    Up(commands::up::Up),
+    /// Run the node of an existing state directory in the foreground
+    Run(commands::run::Run),
+    /// Show it work: two real nodes on this host, signed calls, a forgery refused
+    Demo(commands::demo::Demo),
+    /// Show the state of the node
+    Status(commands::status::StatusCommand),
+    /// List the other nodes and what was negotiated with each
+    Peers(commands::peers::Peers),
+    /// Attach MCP servers to this node, list and remove them
+    Server(commands::server::ServerCommand),
+    /// Give MCP clients of this host tokens, list and remove them
+    Agent(commands::agent::AgentCommand),
+    /// List the tools that can be called, here and on other nodes
+    Tools(commands::tools::Tools),
+    /// Call a tool
+    Call(commands::call::Call),
+    /// Speak MCP on stdin and stdout, for clients that start a command
+    Mcp(commands::mcp::Mcp),
+    /// Verify or show a saved envelope; needs no node
+    Envelope(commands::envelope::EnvelopeCommand),
+    /// Show this host's node id, making its keys if there are none; needs no node
+    Id(commands::id::Id),
+    /// Admit other hosts to the mesh
+    Membership(commands::membership::MembershipCommand),
+    /// Show an example configuration file
+    Config(commands::config::ConfigCommand),
+    /// Print completions for a shell
+    Completions(commands::completions::Completions),
+    /// The demo's MCP server, on stdin and stdout
+    #[command(hide = true)]
+    SampleServer(commands::run::SampleServer),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

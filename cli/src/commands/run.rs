@@ -1,0 +1,147 @@
+//! `hedgerow run`: the node of an existing state directory, in the foreground. And [`seam`], the
+//! one place where the binary touches the daemon's crate.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Context;
+use crate::exit::Failed;
+use crate::state::Standing;
+
+/// Run the node of an existing state directory in the foreground.
+///
+/// For service managers: it needs a mesh founded or joined before with `hedgerow up`, logs to
+/// stderr, and stops on SIGTERM or ctrl-c once calls in flight are done.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow run
+  HEDGEROW_LOG=debug hedgerow --state-dir /var/lib/hedgerow run")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(super) overrides: Overrides,
+}
+
+/// What the command line changes of the configuration, for this run only.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Overrides {
+    /// UDP address to listen on for other nodes; port 0 takes any
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// TCP address of the gateway for MCP clients of this host; port 0 takes any
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) gateway: Option<SocketAddr>,
+    /// A node to keep a link to (repeatable)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) dial: Vec<String>,
+    /// Stop when stdin ends: whoever started this node then cannot leave it behind
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+impl Run {
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
+        let state = context.state()?;
+        if state.standing() == Standing::Outsider {
+            return Err(
+                Failed::input(format!("`{}` holds no node", state.path().display()))
+                    .with_hint("found a mesh or join one with `hedgerow up`"),
+            );
+        }
+        super::up::serve(
+            context,
+            &state,
+            &self.overrides,
+            super::up::Origin::Existing,
+        )
+    }
+}
+
+/// The demo's MCP server, on stdin and stdout.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SampleServer {
+    /// Keep the product table in this file, so that it outlives a session
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+}
+
+impl SampleServer {
+    pub(crate) fn run(self) -> Result<(), Failed> {
+        seam::sample_server(self.table.as_deref())
+    }
+}
+
+/// The daemon, as the command line sees it. Every use of crate `node` stands here.
+pub(super) mod seam {
+    use std::path::Path;
+
+    use protocol::id::NodeId;
+    use protocol::name::Name;
+
+    use super::Overrides;
+    use crate::exit::{Exit, Failed};
+
+    /// What the first node of a mesh starts with.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Founding {
+        /// The mesh's name.
+        pub(crate) mesh: Name,
+        /// The node's name.
+        pub(crate) node: Name,
+        /// The groups of the founding node.
+        pub(crate) groups: Vec<Name>,
+        /// Its site.
+        pub(crate) site: Option<Name>,
+    }
+
+    /// A host's public identity.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Identity {
+        /// Its node id.
+        pub(crate) node: NodeId,
+        /// A membership request, signed by the set it asks to enrol.
+        pub(crate) request: Vec<u8>,
+    }
+
+    /// The identity of the state directory, its directory and keys made where there are none.
+    pub(crate) fn identity(_state: &Path, _name: Option<Name>) -> Result<Identity, Failed> {
+        Err(absent())
+    }
+
+    /// Founds a mesh in the state directory: keys, root, the first membership.
+    pub(crate) fn found(_state: &Path, founding: &Founding) -> Result<(), Failed> {
+        let _ = (&founding.mesh, &founding.node, &founding.groups, &founding.site);
+        Err(absent())
+    }
+
+    /// Makes the state directory's host a member: checks that the admission is for its keys and
+    /// stores root, membership and the peers to dial.
+    pub(crate) fn join(_state: &Path, _admission: &[u8]) -> Result<(), Failed> {
+        Err(absent())
+    }
+
+    /// Runs the node until `stop` or until a part of it fails; drains before it returns.
+    pub(crate) async fn run(
+        _state: &Path,
+        _overrides: &Overrides,
+        _stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Failed> {
+        Err(absent())
+    }
+
+    /// The example configuration, every key with its default.
+    pub(crate) fn example_config() -> &'static str {
+        "# every key has a default\n"
+    }
+
+    /// Serves the sample MCP server on stdin and stdout until stdin ends; the product table is
+    /// kept in `table` where given, because every client session gets a process of its own.
+    pub(crate) fn sample_server(_table: Option<&Path>) -> Result<(), Failed> {
+        Err(absent())
+    }
+
+    // SEAM: goes away with the last placeholder above.
+    fn absent() -> Failed {
+        Failed::new(Exit::Failure, "this build holds no daemon").with_reason("no_daemon")
+    }
+}

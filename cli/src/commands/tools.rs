@@ -1,0 +1,85 @@
+//! `hedgerow tools`: what can be called, here and on other nodes.
+
+use protocol::control::{Tool, route};
+use protocol::name::Name;
+
+use super::Context;
+use crate::exit::Failed;
+use crate::output::Text;
+
+/// Longest description shown to people, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// List the tools that can be called, here and on other nodes.
+///
+/// Names, titles and descriptions are chosen by the servers. `--format json` has the whole of
+/// each definition with its digest.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow tools
+  hedgerow tools tool-host/shop
+  hedgerow tools --format json | jq -r '.[] | .node + \"/\" + .server + \"/\" + .name'")]
+pub(crate) struct Tools {
+    /// Only this node's, or only this server's
+    #[arg(value_name = "NODE[/SERVER]")]
+    of: Option<String>,
+}
+
+impl Tools {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
+        let path = match self.of {
+            Some(of) => path_of(&of)?,
+            None => route::TOOLS.to_owned(),
+        };
+        let tools: Vec<Tool> = context.client()?.read(&path).await?;
+        context.output.data(&tools, |text| show(&tools, text))
+    }
+}
+
+/// The request for one node's or one server's tools. Names are inert in a query.
+fn path_of(of: &str) -> Result<String, Failed> {
+    let name = |text: &str| -> Result<Name, Failed> {
+        text.parse()
+            .map_err(|error: protocol::name::NameError| Failed::input(error.to_string()))
+    };
+    Ok(match of.split_once('/') {
+        None => format!("{}?node={}", route::TOOLS, name(of)?),
+        Some((node, server)) => {
+            format!(
+                "{}?node={}&server={}",
+                route::TOOLS,
+                name(node)?,
+                name(server)?
+            )
+        }
+    })
+}
+
+fn show(tools: &[Tool], text: &mut Text) {
+    if tools.is_empty() {
+        text.line("no tools; attach a server with `hedgerow server add`");
+        return;
+    }
+    let rows: Vec<Vec<String>> = tools
+        .iter()
+        .map(|tool| {
+            let said = tool.description.as_deref().or(tool.title.as_deref());
+            vec![
+                format!("{}/{}/{}", tool.node, tool.server, tool.name),
+                first_line(said.unwrap_or_default()),
+            ]
+        })
+        .collect();
+    text.table(&["TOOL", "DESCRIPTION (the server's own words)"], &rows);
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let more = line.chars().count() > MAX_SHOWN || text.lines().nth(1).is_some();
+    let mut shown: String = line.chars().take(MAX_SHOWN).collect();
+    if more {
+        shown.push('…');
+    }
+    shown
+}

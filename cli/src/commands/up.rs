@@ -1,0 +1,300 @@
+//! `hedgerow up`: from an empty host to a running node, and the part of `run` they share.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::control::{Status, route};
+use protocol::limits::MAX_DOCUMENT_BYTES;
+use protocol::name::Name;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::run::{Overrides, seam};
+use super::{Context, read_file};
+use crate::client::Client;
+use crate::exit::{Exit, Failed, say};
+use crate::output::{Output, Text};
+use crate::state::{Standing, State};
+
+/// The environment variable with the log filter (`info`, `debug`, `node=trace,warn`).
+const LOG: &str = "HEDGEROW_LOG";
+/// Pause between looks at a node that is starting.
+const STARTING_PAUSE: Duration = Duration::from_millis(25);
+/// How long a node whose starter is gone may take to stop before it is ended.
+const ORPHAN_STOP: Duration = Duration::from_secs(10);
+/// Largest admission file: root, membership and addresses.
+const MAX_ADMISSION_BYTES: usize = 3 * MAX_DOCUMENT_BYTES;
+
+/// Start a node here: found a mesh, or join one with an admission file.
+///
+/// On a host without state it founds a mesh of one node, this one, and makes it the issuer of
+/// memberships; with --admission it joins the mesh that issued the file. Then, and every time
+/// after, it runs the node in the foreground until ctrl-c or SIGTERM.
+///
+/// Until there are tickets, a second host is admitted with two files; see the examples.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow up                                 found a mesh here, or run the node that is here
+  hedgerow up --name hub --mesh acme --listen 0.0.0.0:7411
+
+Admit a second host, b, to the mesh founded on a:
+  b$ hedgerow id --request b.request          make keys and a request, note the node id
+  a$ hedgerow membership issue b.request --name b --out b.admission
+  b$ hedgerow up --admission b.admission")]
+pub(crate) struct Up {
+    /// The name of this node [default: the host's name]
+    #[arg(long, value_name = "NODE", conflicts_with = "admission")]
+    name: Option<Name>,
+    /// The name of the mesh to found [default: mesh]
+    #[arg(long, value_name = "MESH", conflicts_with = "admission")]
+    mesh: Option<Name>,
+    /// A group to put the founding node in (repeatable)
+    #[arg(long = "group", value_name = "GROUP", conflicts_with = "admission")]
+    groups: Vec<Name>,
+    /// The site the founding node stands at
+    #[arg(long, conflicts_with = "admission")]
+    site: Option<Name>,
+    /// Join with this file, which `hedgerow membership issue` wrote on the founding host
+    #[arg(long, value_name = "FILE")]
+    admission: Option<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// How the node came to be, for what is said once it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was there.
+    Existing,
+    /// It founded its mesh just now.
+    Founded,
+    /// It joined just now.
+    Joined,
+}
+
+impl Up {
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
+        let state = context.state()?;
+        let origin = match (state.standing(), &self.admission) {
+            (Standing::Member, Some(_)) => {
+                return Err(Failed::input(format!(
+                    "`{}` is a member of a mesh already",
+                    state.path().display()
+                ))
+                .with_hint("run it with `hedgerow up`, or join with another `--state-dir`"));
+            }
+            (Standing::Member, None) => {
+                if self.name.is_some() || self.mesh.is_some() || !self.groups.is_empty() {
+                    say(
+                        "note: the mesh is founded already; --name, --mesh and --group change nothing",
+                    );
+                }
+                Origin::Existing
+            }
+            (Standing::Outsider, Some(file)) => {
+                let admission = read_file(file, MAX_ADMISSION_BYTES)?;
+                seam::join(state.path(), &admission)?;
+                Origin::Joined
+            }
+            (Standing::Outsider, None) => {
+                seam::found(state.path(), &self.founding()?)?;
+                Origin::Founded
+            }
+        };
+        serve(context, &state, &self.overrides, origin)
+    }
+
+    fn founding(&self) -> Result<seam::Founding, Failed> {
+        let named = |given: &Option<Name>, default: &str| match given {
+            Some(name) => Ok(name.clone()),
+            None => default
+                .parse()
+                .map_err(|error: protocol::name::NameError| Failed::input(error.to_string())),
+        };
+        Ok(seam::Founding {
+            mesh: named(&self.mesh, "mesh")?,
+            node: named(&self.name, &host_name())?,
+            groups: self.groups.clone(),
+            site: self.site.clone(),
+        })
+    }
+}
+
+/// The host's name made a valid one, or `node`.
+fn host_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    as_name(host.split('.').next().unwrap_or_default().trim())
+}
+
+fn as_name(text: &str) -> String {
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    let name: String = words.join("-").chars().take(Name::MAX).collect();
+    match name.trim_end_matches('-') {
+        "" => "node".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Runs the node in the foreground until it is told to stop, and says when it is ready.
+pub(super) fn serve(
+    context: &Context,
+    state: &State,
+    overrides: &Overrides,
+    origin: Origin,
+) -> Result<(), Failed> {
+    start_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failed::new(Exit::Failure, format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let stop = Stop::listen(overrides.until_stdin_closes)?;
+        let announcement = tokio::spawn(announce(Client::new(state), context.output, origin));
+        let outcome = seam::run(state.path(), overrides, stop.requested()).await;
+        announcement.abort();
+        outcome
+    });
+    // Blocking reads (of stdin) are not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env(LOG)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second initialisation can only happen in tests and keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .try_init();
+}
+
+/// What can tell the node to stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    starter_gone: Option<oneshot::Receiver<()>>,
+}
+
+impl Stop {
+    fn listen(until_stdin_closes: bool) -> Result<Self, Failed> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failed::new(Exit::Failure, format!("cannot listen for signals: {error}"))
+            })
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            starter_gone: until_stdin_closes.then(watch_stdin),
+        })
+    }
+
+    /// Done at the first request to stop. A second signal ends the process at once.
+    async fn requested(mut self) {
+        let starter_gone = async {
+            match self.starter_gone.take() {
+                Some(gone) => {
+                    // Either way nobody holds the other end any more.
+                    let _ = gone.await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = starter_gone => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            std::process::exit(1);
+        });
+    }
+}
+
+/// A thread that reads stdin to its end, which comes when whoever holds the other end is gone,
+/// however it went. It then makes sure that this process follows.
+fn watch_stdin() -> oneshot::Receiver<()> {
+    let (gone, watched) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut sink = [0; 64];
+        while matches!(std::io::stdin().read(&mut sink), Ok(read) if read > 0) {}
+        let _ = gone.send(());
+        std::thread::sleep(ORPHAN_STOP);
+        std::process::exit(1);
+    });
+    watched
+}
+
+/// Waits until the node answers and is ready, then says so: one line of JSON, or what to do next.
+async fn announce(client: Client, output: Output, origin: Origin) {
+    let own = std::process::id();
+    let status = loop {
+        match client.read::<Status>(route::STATUS).await {
+            Ok(status) if status.ready && status.pid == own => break status,
+            _ => tokio::time::sleep(STARTING_PAUSE).await,
+        }
+    };
+    // A closed stdout is no reason to stop a node.
+    let _ = match output.format {
+        crate::output::Format::Json => output.json_line(&status),
+        crate::output::Format::Human => output.show(|text| welcome(&status, origin, text)),
+    };
+}
+
+fn welcome(status: &Status, origin: Origin, text: &mut Text) {
+    let (node, mesh) = (&status.node.name, &status.mesh.name);
+    text.heading(match origin {
+        Origin::Founded => format!("Founded mesh `{mesh}`; its first node `{node}` is up."),
+        Origin::Joined => format!("Joined mesh `{mesh}` as `{node}`; the node is up."),
+        Origin::Existing => format!("Node `{node}` of mesh `{mesh}` is up."),
+    });
+    text.field("mesh", status.mesh.id.to_string());
+    text.field("node", status.node.id.to_string());
+    text.field("listens", &status.listen);
+    text.field("gateway", status.gateway_url.as_deref().unwrap_or("down"));
+    text.heading("Next, in another terminal:");
+    text.line("  hedgerow server add NAME -- COMMAND   attach an MCP server to this node");
+    text.line("  hedgerow agent add NAME               a token for an MCP client on this host");
+    text.line("  hedgerow tools                        what can be called");
+    if origin == Origin::Founded {
+        text.line("  hedgerow membership --help            admit a second host");
+    } else {
+        text.line("  hedgerow peers                        the other nodes");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_host_name_becomes_a_name() {
+        for (host, name) in [
+            ("Web_01", "web-01"),
+            ("--", "node"),
+            ("", "node"),
+            ("größe", "gr-e"),
+            (
+                "a-very-long-host-name-for-a-test-x-y",
+                "a-very-long-host-name-for-a-test",
+            ),
+        ] {
+            assert_eq!(as_name(host), name);
+            assert!(as_name(host).parse::<Name>().is_ok(), "{host}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What goes to stdout: data, for people or as JSON.
+//!
+//! Whatever [`Text`] is given is made inert before it is kept, so no command can forget it.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::exit::Failed;
+use crate::inert::{inert, inert_json};
+
+/// The form of a command's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Text for people; may change between versions.
+    Human,
+    /// JSON; field names are stable.
+    Json,
+}
+
+/// Where and how to print.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// The form asked for.
+    pub(crate) format: Format,
+    color: bool,
+}
+
+impl Output {
+    /// Colour only on a terminal, and never against `NO_COLOR`.
+    pub(crate) fn new(format: Format) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            format,
+            color: !refused && !dumb && io::stdout().is_terminal(),
+        }
+    }
+
+    /// An empty text in this output's style.
+    pub(crate) fn text(self) -> Text {
+        Text {
+            out: String::new(),
+            color: self.color,
+        }
+    }
+
+    /// Prints `value` as JSON, or what `human` makes of it.
+    pub(crate) fn data<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        human: impl FnOnce(&mut Text),
+    ) -> Result<(), Failed> {
+        match self.format {
+            Format::Json => self.json(value),
+            Format::Human => {
+                let mut text = self.text();
+                human(&mut text);
+                print(&text.out)
+            }
+        }
+    }
+
+    /// Prints `value` as indented JSON.
+    fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failed> {
+        let json = serde_json::to_string_pretty(value).map_err(unserialisable)?;
+        print(&format!("{}\n", inert_json(&json)))
+    }
+
+    /// Prints `value` as one line of JSON, for what is read while the command still runs.
+    pub(crate) fn json_line<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failed> {
+        let json = serde_json::to_string(value).map_err(unserialisable)?;
+        print(&format!("{}\n", inert_json(&json)))
+    }
+
+    /// Prints text now, if the format is for people.
+    pub(crate) fn show(self, human: impl FnOnce(&mut Text)) -> Result<(), Failed> {
+        if self.format == Format::Json {
+            return Ok(());
+        }
+        let mut text = self.text();
+        human(&mut text);
+        print(&text.out)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape `map_err` wants")]
+fn unserialisable(error: serde_json::Error) -> Failed {
+    Failed::new(
+        crate::exit::Exit::Failure,
+        format!("the answer cannot be printed as JSON: {error}"),
+    )
+}
+
+/// Prints exactly these bytes.
+pub(crate) fn print(text: &str) -> Result<(), Failed> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failed::io("cannot write to stdout", &error))
+}
+
+/// Text being laid out for people.
+#[derive(Debug)]
+pub(crate) struct Text {
+    out: String,
+    color: bool,
+}
+
+const BOLD: &str = "1";
+const GREEN: &str = "32";
+const RED: &str = "31";
+
+impl Text {
+    /// One line, made inert.
+    pub(crate) fn line(&mut self, line: impl AsRef<str>) {
+        self.out.push_str(&inert(line.as_ref()));
+        self.out.push('\n');
+    }
+
+    /// A heading, after an empty line unless it comes first.
+    pub(crate) fn heading(&mut self, line: impl AsRef<str>) {
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+        self.painted(BOLD, line.as_ref());
+        self.out.push('\n');
+    }
+
+    /// A labelled value in a column.
+    pub(crate) fn field(&mut self, label: &str, value: impl AsRef<str>) {
+        self.line(format!("  {label:<12} {}", value.as_ref()));
+    }
+
+    /// A line with a mark: something that held, or did not.
+    pub(crate) fn check(&mut self, holds: bool, line: impl AsRef<str>) {
+        self.out.push_str("  ");
+        self.painted(
+            if holds { GREEN } else { RED },
+            if holds { "✓" } else { "✗" },
+        );
+        self.out.push(' ');
+        self.line(line);
+    }
+
+    /// An indented block, its own line breaks kept.
+    pub(crate) fn block(&mut self, text: &str) {
+        for line in text.lines() {
+            self.line(format!("    {line}"));
+        }
+    }
+
+    /// A table with as much room per column as its widest cell.
+    pub(crate) fn table(&mut self, headers: &[&str], rows: &[Vec<String>]) {
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| inert(cell)).collect())
+            .collect();
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| cell.chars().count()).max();
+            let header = headers.get(column).map_or(0, |h| h.chars().count());
+            widest.unwrap_or_default().max(header)
+        };
+        let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+        let lay = |cells: &mut dyn Iterator<Item = &str>| {
+            let padded: Vec<String> = cells
+                .zip(&widths)
+                .map(|(cell, &width)| format!("{cell:<width$}"))
+                .collect();
+            padded.join("  ").trim_end().to_owned()
+        };
+        let header = lay(&mut headers.iter().copied());
+        self.painted(BOLD, &header);
+        self.out.push('\n');
+        for row in &rows {
+            let line = lay(&mut row.iter().map(String::as_str));
+            self.out.push_str(&line);
+            self.out.push('\n');
+        }
+    }
+
+    fn painted(&mut self, style: &str, text: &str) {
+        let text = inert(text);
+        if self.color {
+            self.out
+                .push_str(&format!("\u{1b}[{style}m{text}\u{1b}[0m"));
+        } else {
+            self.out.push_str(&text);
+        }
+    }
+}
+
+/// An instant as people read it: `2026-11-22 12:40:03Z`.
+pub(crate) fn instant(seconds: u64) -> String {
+    const DAY: u64 = 24 * 3600;
+    // Days to a date of the proleptic Gregorian calendar, counted from 0000-03-01 so that the
+    // leap day ends a year.
+    let days = seconds / DAY + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A value or a dash.
+pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Milliseconds to a tenth, or a dash.
+pub(crate) fn millis(value: Option<f64>) -> String {
+    or_dash(value.map(|ms| format!("{ms:.1} ms")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> Text {
+        Text {
+            out: String::new(),
+            color: false,
+        }
+    }
+
+    #[test]
+    fn instants_match_the_calendar() {
+        for (seconds, shown) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399, "2000-02-28 23:59:59Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (1_795_351_203, "2026-11-22 12:40:03Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+        ] {
+            assert_eq!(instant(seconds), shown);
+        }
+    }
+
+    #[test]
+    fn tables_align_and_disarm() {
+        let mut text = text();
+        let rows = [
+            vec!["a\u{1b}[2J".to_owned(), "1".to_owned()],
+            vec!["b".to_owned(), "22".to_owned()],
+        ];
+        text.table(&["NAME", "N"], &rows);
+        assert_eq!(
+            text.out,
+            "NAME        N\na\\u{1b}[2J  1\nb           22\n"
+        );
+    }
+
+    #[test]
+    fn blocks_keep_lines_and_nothing_else() {
+        let mut text = text();
+        text.block("one\ntwo\u{7}");
+        assert_eq!(text.out, "    one\n    two\\u{7}\n");
+    }
+}
