@@ -21,3 +21,4 @@ pub mod session;
 pub mod state_dir;
 pub mod store;
 pub mod upstream;
+pub mod transport;
