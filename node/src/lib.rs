@@ -14,6 +14,7 @@
 )]
 
 pub mod control;
+pub mod clock;
 pub mod config;
 pub mod keys;
 pub mod sample;
@@ -22,3 +23,5 @@ pub mod state_dir;
 pub mod store;
 pub mod upstream;
 pub mod transport;
+pub mod supervisor;
+pub mod telemetry;
