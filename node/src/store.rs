@@ -203,7 +203,7 @@ impl Store {
         writes: Vec<Write>,
         reply: Option<writer::Reply>,
     ) -> Result<(), StoreError> {
-        if self.shared.closed.load(Ordering::Acquire) {
+        if self.shared.closed.load(Ordering::Acquire) || self.progress.borrow().fault.is_some() {
             return Err(self.why_ended());
         }
         let cost = apply::cost(&writes)?.min(QUEUE_BYTES);

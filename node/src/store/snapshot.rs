@@ -68,7 +68,7 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Read`].
     pub fn replay_floors(&self) -> Result<Vec<(NodeId, UnixSeconds)>> {
-        self.all(tables::FLOORS, |key, value| {
+        self.all("replay floor", tables::FLOORS, |key, value| {
             Some((NodeId::from_bytes(*key), UnixSeconds(value)))
         })
     }
@@ -98,7 +98,7 @@ impl Snapshot {
     pub fn agent(&self, name: &Name) -> Result<Option<Agent>> {
         let table = self.table(tables::AGENTS)?;
         let found = table.get(name.as_str()).map_err(fault)?;
-        let decode = |bytes: &[u8]| decode_agent(bytes).ok_or(malformed("agents"));
+        let decode = |bytes: &[u8]| decode_agent(bytes).ok_or(malformed("agent"));
         found.map(|v| decode(v.value())).transpose()
     }
 
@@ -107,7 +107,7 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::Malformed`].
     pub fn agents(&self) -> Result<Vec<(Name, Agent)>> {
-        self.all(tables::AGENTS, |name, bytes| {
+        self.all("agent", tables::AGENTS, |name, bytes| {
             Some((name.parse().ok()?, decode_agent(bytes)?))
         })
     }
@@ -117,7 +117,7 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::Malformed`].
     pub fn servers(&self) -> Result<Vec<(Name, Vec<u8>)>> {
-        self.all(tables::SERVERS, |name, bytes| {
+        self.all("server", tables::SERVERS, |name, bytes| {
             Some((name.parse().ok()?, bytes.to_vec()))
         })
     }
@@ -137,7 +137,7 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Read`].
     pub fn node_records(&self) -> Result<Vec<(NodeId, Vec<u8>)>> {
-        self.all(tables::RECORDS, |key, bytes| {
+        self.all("node record", tables::RECORDS, |key, bytes| {
             Some((NodeId::from_bytes(*key), bytes.to_vec()))
         })
     }
@@ -157,7 +157,7 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Read`].
     pub fn memberships(&self) -> Result<Vec<(NodeId, Vec<u8>)>> {
-        self.all(tables::MEMBERSHIPS, |key, bytes| {
+        self.all("membership", tables::MEMBERSHIPS, |key, bytes| {
             Some((NodeId::from_bytes(*key), bytes.to_vec()))
         })
     }
@@ -174,7 +174,7 @@ impl Snapshot {
         for entry in entries.take(READ_AT_ONCE) {
             let (sequence, value) = entry.map_err(fault)?;
             let decision = split_decision(sequence.value(), value.value());
-            records.push(decision.ok_or(malformed("decisions"))?);
+            records.push(decision.ok_or(malformed("decision"))?);
         }
         Ok(records)
     }
@@ -189,7 +189,7 @@ impl Snapshot {
             return Ok(None);
         };
         let decision = split_decision(sequence.value(), value.value());
-        decision.ok_or(malformed("decisions")).map(Some)
+        decision.ok_or(malformed("decision")).map(Some)
     }
 
     fn meta(&self, name: &str) -> Result<Option<u64>> {
@@ -207,6 +207,7 @@ impl Snapshot {
     /// Every entry of a table whose size the writer bounds.
     fn all<K: Key + 'static, V: Value + 'static, T>(
         &self,
+        what: &'static str,
         definition: redb::TableDefinition<'_, K, V>,
         read: impl Fn(K::SelfType<'_>, V::SelfType<'_>) -> Option<T>,
     ) -> Result<Vec<T>> {
@@ -214,7 +215,7 @@ impl Snapshot {
         let mut entries = Vec::new();
         for entry in table.iter().map_err(fault)? {
             let (key, value) = entry.map_err(fault)?;
-            entries.push(read(key.value(), value.value()).ok_or(malformed("table"))?);
+            entries.push(read(key.value(), value.value()).ok_or(malformed(what))?);
         }
         Ok(entries)
     }

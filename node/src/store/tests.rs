@@ -374,3 +374,42 @@ async fn a_record_that_panics_is_refused_alone() {
     let again = open(&place.path);
     assert_eq!(again.snapshot().unwrap().decisions(..).unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn a_snapshot_does_not_change_and_keeps_the_file_until_it_is_dropped() {
+    let place = place();
+    let store = open(&place.path);
+    store.durable(vec![decision("a")]).await.unwrap();
+    let snapshot = store.snapshot().unwrap();
+    store.durable(vec![decision("b")]).await.unwrap();
+    assert_eq!(snapshot.decisions(..).unwrap().len(), 1);
+    store.close().await.unwrap();
+    drop(snapshot);
+    let again = open(&place.path);
+    assert_eq!(again.snapshot().unwrap().decisions(..).unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_entry_this_program_does_not_write_is_named() {
+    let place = place();
+    let database = {
+        let store = open(&place.path);
+        store.close().await.unwrap();
+        Database::create(&place.path).unwrap()
+    };
+    let transaction = database.begin_write().unwrap();
+    let mut agents = transaction.open_table(tables::AGENTS).unwrap();
+    agents.insert("one", b"\xa0\x00".as_slice()).unwrap();
+    drop(agents);
+    let mut servers = transaction.open_table(tables::SERVERS).unwrap();
+    servers.insert("NO NAME", b"{}".as_slice()).unwrap();
+    drop(servers);
+    transaction.commit().unwrap();
+    drop(database);
+    let store = open(&place.path);
+    let snapshot = store.snapshot().unwrap();
+    let error = |table| Err(StoreError::Malformed { table });
+    assert_eq!(snapshot.agents().map(|_| ()), error("agent"));
+    assert_eq!(snapshot.agent(&name("one")).map(|_| ()), error("agent"));
+    assert_eq!(snapshot.servers().map(|_| ()), error("server"));
+}
