@@ -79,12 +79,39 @@ fn a_file_of_something_else_is_corrupt() {
 }
 
 #[tokio::test]
+async fn a_new_store_has_its_name_only_when_it_is_complete() {
+    let place = place();
+    let names = || {
+        let entries = std::fs::read_dir(place.path.parent().unwrap()).unwrap();
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.collect::<Vec<_>>()
+    };
+    // What a crash half-way through leaves under the other name is in nobody's way.
+    let half = format!("store.redb.{}.new", std::process::id());
+    std::fs::write(place.path.with_file_name(&half), vec![0; 4096]).unwrap();
+    let store = open(&place.path);
+    assert_eq!(names(), ["store.redb"]);
+    store.close().await.unwrap();
+
+    // One that cannot be given its name leaves nothing behind either.
+    std::fs::remove_file(&place.path).unwrap();
+    std::fs::create_dir(&place.path).unwrap();
+    assert!(matches!(
+        refusal(&place.path),
+        OpenError::Create { .. } | OpenError::Private(_)
+    ));
+    assert_eq!(names(), ["store.redb"]);
+}
+
+#[tokio::test]
 async fn a_damaged_page_is_never_trusted() {
     let place = with_decisions(200).await;
     let sound = std::fs::read(&place.path).unwrap();
     let before = {
         let store = open(&place.path);
-        store.snapshot().unwrap().decisions(..).unwrap()
+        let records = store.snapshot().unwrap().decisions(..).unwrap();
+        store.close().await.unwrap();
+        records
     };
     let mut refused = 0;
     for page in 0..sound.len() / 4096 {
