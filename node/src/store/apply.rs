@@ -211,6 +211,7 @@ impl<'t> Batch<'t> {
                 expires,
             } => return self.start(&issuer, &request, expires),
             Write::PruneStarted(before) => return self.prune(before),
+            Write::PruneFloors(before) => return self.prune_floors(before),
             Write::PutAgent(name, agent) => {
                 let bytes = minicbor::to_vec(&agent)
                     .map_err(|e| StorageFault::Io(super::error::one_line(&e.to_string())))?;
@@ -260,6 +261,16 @@ impl<'t> Batch<'t> {
         put(&mut self.started, &key, expires.0)?;
         put(&mut self.expiry, &tables::expiry_key(expires, &key), ())?;
         Ok(Outcome::Started(true))
+    }
+
+    fn prune_floors(&mut self, before: UnixSeconds) -> Result<Outcome, StorageFault> {
+        // One pass over at most `MAX_NODES` entries, seldom asked for.
+        let held = self.floors.len()?;
+        self.floors.retain(|_, until| until >= before.0)?;
+        let pruned = held.saturating_sub(self.floors.len()?);
+        Ok(Outcome::Pruned(
+            usize::try_from(pruned).unwrap_or(usize::MAX),
+        ))
     }
 
     fn prune(&mut self, before: UnixSeconds) -> Result<Outcome, StorageFault> {

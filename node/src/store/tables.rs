@@ -106,6 +106,9 @@ pub enum Write {
     /// Forgets started requests that expired before this second, at most
     /// [`super::PRUNE_AT_ONCE`]; [`Outcome::Pruned`] says how many.
     PruneStarted(UnixSeconds),
+    /// Forgets the floors that end before this second; [`Outcome::Pruned`] says how many. Safe once
+    /// every envelope as old has expired.
+    PruneFloors(UnixSeconds),
     /// Appends a decision record.
     Decision(MakeDecision),
     /// Adds or replaces an agent.
@@ -134,6 +137,7 @@ impl core::fmt::Debug for Write {
             Self::ReplayFloor { .. } => "ReplayFloor",
             Self::StartRequest { .. } => "StartRequest",
             Self::PruneStarted(_) => "PruneStarted",
+            Self::PruneFloors(_) => "PruneFloors",
             Self::Decision(_) => "Decision",
             Self::PutAgent(..) => "PutAgent",
             Self::RemoveAgent(_) => "RemoveAgent",

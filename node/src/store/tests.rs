@@ -233,6 +233,31 @@ async fn a_request_starts_once_and_is_forgotten_when_it_expired() {
 }
 
 #[tokio::test]
+async fn floors_are_forgotten_once_they_are_old() {
+    let place = place();
+    let store = open(&place.path);
+    let floor = |byte, until| Write::ReplayFloor {
+        issuer: node(byte),
+        until: UnixSeconds(until),
+    };
+    let outcomes = store
+        .durable(vec![
+            floor(1, 10),
+            floor(2, 20),
+            floor(3, 30),
+            Write::PruneFloors(UnixSeconds(20)),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(outcomes[3], Outcome::Pruned(1));
+    let left = store.snapshot().unwrap().replay_floors().unwrap();
+    assert_eq!(
+        left,
+        [(node(2), UnixSeconds(20)), (node(3), UnixSeconds(30))]
+    );
+}
+
+#[tokio::test]
 async fn what_waits_together_is_committed_together() {
     let place = place();
     let store = open(&place.path);

@@ -105,6 +105,25 @@ async fn what_outlasts_the_deadline_is_aborted_and_named() {
     assert!(stopped.stuck.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_does_not_even_abort_is_named() {
+    let supervisor = Supervisor::new();
+    let tasks = supervisor.tasks();
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let (started, running) = oneshot::channel();
+    tasks.job("stuck", async move {
+        started.send(()).unwrap();
+        let _ = blocked.recv();
+    });
+    running.await.unwrap();
+    let (signals, by_hand) = Signals::by_hand();
+    signals.send("SIGINT").await.unwrap();
+    signals.send("SIGINT").await.unwrap();
+    let stopped = supervisor.run(by_hand, DRAIN).await;
+    assert_eq!(stopped.stuck, BTreeMap::from([("stuck", 1)]));
+    drop(release);
+}
+
 #[tokio::test]
 async fn a_second_signal_does_not_wait() {
     let supervisor = Supervisor::new();
