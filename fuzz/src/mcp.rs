@@ -1,10 +1,13 @@
 //! The JSON reader of the data path, against serde_json as the other reader.
 
+use std::collections::BTreeSet;
+
 use protocol::mcp::{
     Annotations, Edit, ItemChange, ListKind, Target, TargetKind, View, canonical, derive_intents,
     error_response, list_items, merge_lists, notification, one_line, quote, rename_items, request,
     response, rewrite_items, same_id,
 };
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -13,7 +16,62 @@ fn other_reader(text: &str) -> Option<Value> {
     // RawValue skips without such limits: everything accepted here must pass it.
     let raw: Result<&RawValue, _> = serde_json::from_str(text);
     assert!(raw.is_ok(), "accepted here, refused by serde_json");
+    serde_json::from_str::<Unique>(text).ok()?;
     serde_json::from_str(text).ok()
+}
+
+/// Any JSON; panics at a key that stands twice in one object.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some((key, _)) = members.next_entry::<String, Self>()? {
+            assert!(seen.insert(key), "accepted with a duplicate key");
+        }
+        Ok(self)
+    }
 }
 
 fn value(raw: &str) -> Value {
