@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod keys;
 pub mod sample;
+pub mod gateway;
 pub mod session;
 pub mod state_dir;
 pub mod store;
