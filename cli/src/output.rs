@@ -257,10 +257,7 @@ mod tests {
             vec!["b".to_owned(), "22".to_owned()],
         ];
         text.table(&["NAME", "N"], &rows);
-        assert_eq!(
-            text.out,
-            "NAME        N\na\\u{1b}[2J  1\nb           22\n"
-        );
+        assert_eq!(text.out, "NAME        N\na\\u{1b}[2J  1\nb           22\n");
     }
 
     #[test]

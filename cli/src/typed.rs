@@ -150,7 +150,7 @@ fn not_json(error: &serde_json::Error) -> Failed {
 
 fn members(text: &str) -> Result<Members, Failed> {
     serde_json::from_str(text).map_err(|error| {
-        not_json(&error).with_hint("for example `--json '{\"product_id\": \"HR-1001\"}'`")
+        not_json(&error).with_hint("for example `--json '{\"sku\": \"HR-1001\"}'`")
     })
 }
 

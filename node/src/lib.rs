@@ -16,6 +16,7 @@
 pub mod control;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod keys;
 pub mod sample;
 pub mod gateway;

@@ -25,7 +25,8 @@ mod status;
 
 pub use agent::{AddAgent, Agent, AgentToken};
 pub use call::{
-    CallEvent, CallReply, CallRequest, EnvelopeSigner, MAX_CALL_TIMEOUT_MS, ServerFilter, Tool,
+    CallEvent, CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, MAX_CALL_TIMEOUT_MS,
+    ServerFilter, Tool,
 };
 pub use decision::{Decision, DecisionQuery, MAX_DECISIONS};
 pub use membership::{

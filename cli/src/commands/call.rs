@@ -27,10 +27,10 @@ Arguments are `key=value`: the value is JSON where it parses as JSON, a string e
 insists on JSON. Quote what must be a string although it parses: `sku='\"1234\"'`.
 
 Examples:
-  hedgerow call tool-host/shop/get_product_info product_id=HR-1001
-  hedgerow call tool-host/shop/update_price product_id=HR-1001 price=12.50
+  hedgerow call tool-host/shop/get_product_info sku=HR-1001
+  hedgerow call tool-host/shop/update_price sku=HR-1001 price=12.50
   hedgerow call tool-host/files/read_multiple_files paths:='[\"a.txt\", \"b.txt\"]'
-  hedgerow call tool-host/shop/check_inventory --json '{\"product_id\": \"HR-1001\"}' --save .")]
+  hedgerow call tool-host/shop/check_inventory --json '{\"sku\": \"HR-1001\"}' --save .")]
 pub(crate) struct Call {
     /// The tool
     #[arg(value_name = "NODE/SERVER/TOOL")]
@@ -209,24 +209,16 @@ fn tell_signers(outcome: &Outcome<'_>) {
 
 /// `agent-host (ML-DSA-65 + Ed25519), tool-host (ML-DSA-65 + Ed25519)`, envelope by envelope.
 pub(super) fn signed_by(signers: &[EnvelopeSigner]) -> String {
-    let mut groups: Vec<(EnvelopeId, String, Vec<&str>)> = Vec::new();
-    for signer in signers {
-        match groups.last_mut() {
-            Some((envelope, node, algorithms))
-                if *envelope == signer.envelope && *node == signer.node.as_str() =>
-            {
-                algorithms.push(&signer.algorithm);
-            }
-            _ => groups.push((
-                signer.envelope,
-                signer.node.to_string(),
-                vec![&signer.algorithm],
-            )),
-        }
-    }
-    let shown: Vec<String> = groups
+    let shown: Vec<String> = signers
         .iter()
-        .map(|(_, node, algorithms)| format!("{node} ({})", inert(&algorithms.join(" + "))))
+        .map(|signer| {
+            let algorithms: Vec<String> = signer
+                .signatures
+                .iter()
+                .map(|signature| inert(&signature.algorithm))
+                .collect();
+            format!("{} ({})", signer.node, algorithms.join(" + "))
+        })
         .collect();
     shown.join(", ")
 }

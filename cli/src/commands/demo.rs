@@ -30,9 +30,9 @@ const SERVER: &str = "shop";
 /// The agent on whose behalf calls are made.
 const AGENT: &str = "demo";
 /// The product the calls are about.
-const PRODUCT: &str = "product_id=HR-1001";
+const PRODUCT: &str = "sku=HR-1001";
 /// The price the demo sets.
-const NEW_PRICE: &str = "price=12.75";
+const NEW_PRICE: &str = "price=36.50";
 /// The calls, in order; the first and last show that the table changed in between.
 const CALLS: [(&str, &[&str]); 4] = [
     ("get_product_info", &[PRODUCT]),

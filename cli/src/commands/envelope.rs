@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use protocol::evidence::MAX_EVIDENCE_BYTES;
 use protocol::id::MeshId;
 
 use super::{Context, read_file};
-use crate::evidence::{self, EnvelopeReport, MAX_EVIDENCE_BYTES};
+use crate::evidence::{self, EnvelopeReport};
 use crate::exit::{Exit, Failed};
 use crate::output::{Text, instant, or_dash};
 
@@ -40,7 +41,7 @@ enum Action {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  hedgerow call tool-host/shop/get_product_info product_id=HR-1001 --save .
+  hedgerow call tool-host/shop/get_product_info sku=HR-1001 --save .
   hedgerow envelope verify 3f2a….request.envelope --mesh 8c14…")]
 struct Verify {
     /// A file that `hedgerow call --save` wrote
@@ -103,7 +104,10 @@ fn show(report: &EnvelopeReport, text: &mut Text) {
             instant(report.expires.0)
         ),
     );
-    text.field("message", format!("{} {}", report.kind, report.method));
+    text.field(
+        "message",
+        format!("{} {}", report.kind_word(), report.method),
+    );
     text.field("server", report.server.as_str());
     text.field("name", or_dash(report.name.as_ref()));
     text.field("request", report.request_id.to_string());

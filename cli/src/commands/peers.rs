@@ -14,7 +14,7 @@ use crate::output::{Text, instant, millis, or_dash};
 #[command(after_help = "\
 Examples:
   hedgerow peers
-  hedgerow peers --dial 192.0.2.7:7411")]
+  hedgerow peers --dial 192.0.2.7:7443")]
 pub(crate) struct Peers {
     /// Open a link to this address first
     #[arg(long, value_name = "HOST:PORT")]

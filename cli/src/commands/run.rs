@@ -32,8 +32,8 @@ pub(crate) struct Overrides {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) gateway: Option<SocketAddr>,
     /// A node to keep a link to (repeatable)
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) dial: Vec<String>,
+    #[arg(long = "peer", value_name = "ID@HOST:PORT")]
+    pub(crate) peers: Vec<String>,
     /// Stop when stdin ends: whoever started this node then cannot leave it behind
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,
@@ -110,7 +110,12 @@ pub(super) mod seam {
 
     /// Founds a mesh in the state directory: keys, root, the first membership.
     pub(crate) fn found(_state: &Path, founding: &Founding) -> Result<(), Failed> {
-        let _ = (&founding.mesh, &founding.node, &founding.groups, &founding.site);
+        let _ = (
+            &founding.mesh,
+            &founding.node,
+            &founding.groups,
+            &founding.site,
+        );
         Err(absent())
     }
 
@@ -131,13 +136,24 @@ pub(super) mod seam {
 
     /// The example configuration, every key with its default.
     pub(crate) fn example_config() -> &'static str {
-        "# every key has a default\n"
+        node::config::Config::example()
     }
 
     /// Serves the sample MCP server on stdin and stdout until stdin ends; the product table is
     /// kept in `table` where given, because every client session gets a process of its own.
-    pub(crate) fn sample_server(_table: Option<&Path>) -> Result<(), Failed> {
-        Err(absent())
+    pub(crate) fn sample_server(table: Option<&Path>) -> Result<(), Failed> {
+        let mut table = match table {
+            Some(path) => {
+                node::sample::Table::open(path).map_err(|error| Failed::input(error.to_string()))?
+            }
+            None => node::sample::Table::in_memory(),
+        };
+        node::sample::serve(
+            std::io::stdin().lock(),
+            std::io::stdout().lock(),
+            &mut table,
+        )
+        .map_err(|error| Failed::new(Exit::Failure, error.to_string()))
     }
 
     // SEAM: goes away with the last placeholder above.

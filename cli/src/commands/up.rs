@@ -37,7 +37,7 @@ const MAX_ADMISSION_BYTES: usize = 3 * MAX_DOCUMENT_BYTES;
 #[command(after_help = "\
 Examples:
   hedgerow up                                 found a mesh here, or run the node that is here
-  hedgerow up --name hub --mesh acme --listen 0.0.0.0:7411
+  hedgerow up --name hub --mesh acme --listen 0.0.0.0:7443
 
 Admit a second host, b, to the mesh founded on a:
   b$ hedgerow id --request b.request          make keys and a request, note the node id

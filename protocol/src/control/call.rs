@@ -100,7 +100,7 @@ pub struct CallReply {
     /// The envelope the answer came in.
     #[serde(default)]
     pub response_envelope_id: Option<EnvelopeId>,
-    /// Who signed, request first; each signature is one entry.
+    /// Who signed, the request first: one entry for each envelope.
     #[serde(default)]
     pub signers: Vec<EnvelopeSigner>,
     /// The request envelope with what it takes to verify it, when captured.
@@ -111,19 +111,26 @@ pub struct CallReply {
     pub response_envelope: Option<FileBytes>,
 }
 
-/// One signature on one envelope of a call.
+/// Who signed one envelope of a call.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EnvelopeSigner {
-    /// The envelope it stands on.
+    /// The envelope.
     pub envelope: EnvelopeId,
-    /// The name of the node whose membership binds the key.
+    /// The name of the node whose membership binds the keys.
     pub node: Name,
     /// That node.
     pub node_id: NodeId,
-    /// The key.
-    pub kid: Kid,
+    /// Its signatures, in the order in which they stand.
+    pub signatures: Vec<EnvelopeSignature>,
+}
+
+/// One signature of a signer.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EnvelopeSignature {
     /// The algorithm (`ML-DSA-65`, `Ed25519`).
     pub algorithm: String,
+    /// The key.
+    pub kid: Kid,
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub struct Peer {
     pub name: Option<Name>,
     /// Whether there is a link.
     pub state: PeerState,
-    /// The address of the link, or the one last tried (`192.0.2.7:7411`).
+    /// The address of the link, or the one last tried (`192.0.2.7:7443`).
     #[serde(default)]
     pub address: Option<String>,
     /// The key exchange group negotiated (`X25519MLKEM768`).

@@ -17,11 +17,11 @@ pub struct Status {
     pub mesh: MeshInfo,
     /// The node itself, from its membership.
     pub node: NodeInfo,
-    /// The UDP address it listens on (`0.0.0.0:7411`), the port it really got.
+    /// The UDP address it listens on (`0.0.0.0:7443`), the port it really got.
     pub listen: String,
     /// The addresses it announces to peers.
     pub addresses: Vec<String>,
-    /// Where MCP clients of this host connect (`http://127.0.0.1:7412/mcp`); absent while the
+    /// Where MCP clients of this host connect (`http://127.0.0.1:7480/mcp`); absent while the
     /// gateway is down.
     #[serde(default)]
     pub gateway_url: Option<String>,

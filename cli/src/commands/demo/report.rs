@@ -128,18 +128,15 @@ impl CallReport {
         self
     }
 
-    /// Whether two signatures by the agent's host stand on the request and two by the tool host
-    /// on the response.
+    /// Whether the agent's host signed the request and the tool host the response, each with
+    /// both algorithms.
     fn is_signed_by_both(&self) -> bool {
         let signed = |node: &str, envelope: Option<EnvelopeId>| {
-            let by = self
-                .signers
-                .iter()
-                .filter(|signer| Some(signer.envelope) == envelope && signer.node.as_str() == node);
-            let mut algorithms: Vec<&str> = by.map(|signer| signer.algorithm.as_str()).collect();
-            algorithms.sort_unstable();
-            algorithms.dedup();
-            envelope.is_some() && algorithms.len() == 2
+            self.signers.iter().any(|signer| {
+                Some(signer.envelope) == envelope
+                    && signer.node.as_str() == node
+                    && signer.signatures.len() == 2
+            })
         };
         signed(AGENT_HOST, self.request_envelope_id) && signed(TOOL_HOST, self.response_envelope_id)
     }
