@@ -110,7 +110,8 @@ class Mesh:
         self.tool_host.start("up", "--admission", str(admission))
         for server in self.servers:
             env = [w for k, v in server.env.items() for w in ("--env", f"{k}={v}")]
-            self.tool_host.cli("server", "add", server.name, *env, "--", *server.command)
+            how = ["--url", server.url] if server.url else [*env, "--", *server.command]
+            self.tool_host.cli("server", "add", server.name, *how)
         agent = self.agents.cli("agent", "add", AGENT)
         self.url, self.token = agent["gateway_url"], agent["token"]
         self.await_servers()

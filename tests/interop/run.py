@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faults
@@ -23,6 +24,8 @@ HERE = Path(__file__).parent
 # Longest pass; a client's own deadlines are shorter, so that it can say what it waited for.
 PASS_S = 180
 CLIENTS = ("python", "ts-v1", "ts-v2")
+# Servers under test at once: most of a pass is waiting.
+AT_ONCE = 3
 
 
 class Clients:
@@ -50,12 +53,16 @@ class Clients:
             # speaks; through the mesh the client finds out by itself.
             "era": "legacy" if path.direct else "auto",
         }
-        run = subprocess.run(
-            words, input=json.dumps(job), capture_output=True, text=True, timeout=PASS_S
-        )
-        if not run.stdout:
-            return {"failed": run.stderr[-2000:], "ops": {}, "served": []}
-        return json.loads(run.stdout)
+        try:
+            run = subprocess.run(
+                words, input=json.dumps(job), capture_output=True, text=True, timeout=PASS_S
+            )
+            return json.loads(run.stdout)
+        except subprocess.TimeoutExpired:
+            failed = f"no end in {PASS_S} s"
+        except ValueError:
+            failed = run.stderr[-2000:]
+        return {"failed": failed, "ops": {}, "served": []}
 
     def inspect(self, path, *words):
         """One run of the inspector's command line; its result or its error."""
@@ -174,6 +181,56 @@ def inspect_all(checks, clients, server, right_path, path):
         checks.equal(where, {"result": right}, found)
 
 
+def through_mesh(checks, clients, mesh, server, right):
+    """Every pass of one server through the mesh."""
+    for path in paths.through(mesh, server):
+        for client in CLIENTS:
+            servers.lay_out(server.data)
+            answer = clients.run(client, server, path)
+            where = f"{client}, {server.name}, {path.name}"
+            compare(checks, where, server, path, right[client], answer)
+        if "url" in path.endpoint:
+            servers.lay_out(server.data)
+            inspect_all(checks, clients, server, paths.Direct(server), path)
+
+
+def directly(checks, clients, server):
+    """Every client with the server itself."""
+    right = {}
+    for client in CLIENTS:
+        servers.lay_out(server.data)
+        right[client] = clients.run(client, server, paths.Direct(server))
+        sane(checks, f"{client}, {server.name}, direct", server, right[client])
+    return right
+
+
+def everything(options, directory):
+    clients, checks = Clients(options.environment), Checks()
+    packages = str(options.environment / "node_modules")
+    every = servers.all_servers(clients.node, packages, clients.python, directory / "data")
+    with servers.serving(every[0]) as url, ThreadPoolExecutor(AT_ONCE) as pool:
+        every = [s for s in [*every, servers.by_url(every[0], url)] if options.only in (None, s.name)]
+        rights = list(pool.map(lambda s: directly(checks, clients, s), every))
+        print(f"direct: {checks.done} checks, {len(checks.problems)} problems", flush=True)
+        if options.direct:
+            itself = paths.Direct
+            list(pool.map(lambda s: inspect_all(checks, clients, s, itself(s), itself(s)), every))
+            return checks
+        with Mesh(options.hedgerow.resolve(), directory, every) as mesh:
+            # Sessions with different servers run side by side, as they would on a real host.
+            passes = [
+                pool.submit(through_mesh, checks, clients, mesh, server, right)
+                for server, right in zip(every, rights, strict=True)
+            ]
+            for one in passes:
+                one.result()
+            print(f"mesh: {checks.done} checks, {len(checks.problems)} problems", flush=True)
+            if options.only in (None, "everything"):
+                faults.check_all(checks, mesh, options.evidence)
+        checks.equal("the nodes' exit codes", {"agents": 0, "tool-host": 0}, mesh.exit_codes)
+    return checks
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--environment", type=Path, required=True)
@@ -182,42 +239,12 @@ def main():
     parser.add_argument("--direct", action="store_true")
     parser.add_argument("--only", help="one server, for work on this run itself")
     options = parser.parse_args()
-    clients, checks = Clients(options.environment), Checks()
     with tempfile.TemporaryDirectory(prefix="hedgerow-interop-") as directory:
-        data = Path(directory) / "data"
-        servers.lay_out(data)
-        packages = str(options.environment / "node_modules")
-        every = servers.all_servers(clients.node, packages, clients.python, data)
-        every = [s for s in every if options.only in (None, s.name)]
-        right = {}
-        for server in every:
-            for client in CLIENTS:
-                servers.lay_out(data)
-                path = paths.Direct(server)
-                answer = right[server.name, client] = clients.run(client, server, path)
-                sane(checks, f"{client}, {server.name}, direct", server, answer)
-        if options.direct:
-            for server in every:
-                inspect_all(checks, clients, server, paths.Direct(server), paths.Direct(server))
-        else:
-            with Mesh(options.hedgerow.resolve(), Path(directory), every) as mesh:
-                for server in every:
-                    for path in paths.through(mesh, server):
-                        for client in CLIENTS:
-                            servers.lay_out(data)
-                            answer = clients.run(client, server, path)
-                            where = f"{client}, {server.name}, {path.name}"
-                            compare(
-                                checks, where, server, path, right[server.name, client], answer
-                            )
-                        if "url" in path.endpoint:
-                            servers.lay_out(data)
-                            inspect_all(checks, clients, server, paths.Direct(server), path)
-                faults.check_all(checks, mesh, options.evidence)
+        checks = everything(options, Path(directory))
     for problem in checks.problems:
         print(problem)
     print(f"interop: {checks.done} checks, {len(checks.problems)} problems")
-    return 1 if checks.problems else 0
+    return 1 if checks.problems or not checks.done else 0
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ result contains a text. `same` is false where even the server alone answers diff
 """
 
 import os
+import socket
 import subprocess
-from dataclasses import dataclass, field
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # What stands for "somebody, at some time" in the repository the git server shows.
@@ -33,6 +36,10 @@ class Server:
     name: str
     command: list[str]
     ops: list[dict]
+    # Where its files are; `lay_out` puts them there.
+    data: Path
+    # Set when it is attached by URL: it then runs beside the nodes, not below one.
+    url: str | None = None
     env: dict[str, str] = field(default_factory=dict)
     roots: list[dict] = field(default_factory=list)
     # Tool calls of the inspector: tool and arguments.
@@ -40,6 +47,8 @@ class Server:
 
     @property
     def endpoint(self):
+        if self.url:
+            return {"url": self.url, "headers": {}}
         return {"command": self.command[0], "args": self.command[1:], "env": self.env or None}
 
 
@@ -65,7 +74,7 @@ MORE_LISTS = [
 ]
 
 
-def everything(node, packages):
+def everything(node, packages, data):
     ops = [
         *LISTS,
         *MORE_LISTS,
@@ -124,6 +133,7 @@ def everything(node, packages):
         "everything",
         [node, f"{packages}/@modelcontextprotocol/server-everything/dist/index.js", "stdio"],
         ops,
+        data,
         roots=[{"uri": "file:///srv/example", "name": "example"}],
         inspect=[("echo", {"message": AWKWARD}), ("get-sum", {"a": 2, "b": 3})],
     )
@@ -147,6 +157,7 @@ def filesystem(node, packages, data):
         "files",
         [node, f"{packages}/@modelcontextprotocol/server-filesystem/dist/index.js", str(told)],
         ops,
+        data,
         roots=[{"uri": root.as_uri(), "name": "root"}],
         inspect=[("list_directory", {"path": str(told)})],
     )
@@ -169,6 +180,7 @@ def git(python, data):
         "git",
         [python, "-m", "mcp_server_git", "--repository", repository],
         ops,
+        data,
         env={key: value for key, value in WHO.items() if key.startswith("GIT_CONFIG")},
         inspect=[("git_log", {"repo_path": repository, "max_count": 1})],
     )
@@ -186,27 +198,70 @@ def memory(node, packages, data):
         "memory",
         [node, f"{packages}/@modelcontextprotocol/server-memory/dist/index.js"],
         ops,
+        data,
         env={"MEMORY_FILE_PATH": str(data / "memory.jsonl")},
     )
 
 
-def clock(python):
+def clock(python, data):
     wrong = {"source_timezone": "UTC", "time": "25:99", "target_timezone": "UTC"}
     ops = [
         *LISTS,
         call("now", "get_current_time", {"timezone": "Asia/Tokyo"}, same=False),
         call("bad time", "convert_time", wrong),
     ]
-    return Server("time", [python, "-m", "mcp_server_time", "--local-timezone", "UTC"], ops)
+    return Server("time", [python, "-m", "mcp_server_time", "--local-timezone", "UTC"], ops, data)
+
+
+def by_url(server, url):
+    """The same server over streamable HTTP. It tells its session's id in these two answers."""
+    tells = ("toggle-subscriber-updates", "toggle-simulated-logging")
+    ops = [o | {"same": o["same"] and o.get("params", {}).get("name") not in tells} for o in server.ops]
+    return replace(server, name=f"{server.name}-url", url=url, ops=ops)
+
+
+@contextmanager
+def serving(server):
+    """`server-everything` over streamable HTTP on a free port of loopback; its URL."""
+    for _ in range(5):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = subprocess.Popen(
+            [*server.command[:-1], "streamableHttp"],
+            env={**os.environ, "PORT": str(port)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            if answers(process, port):
+                yield f"http://127.0.0.1:{port}/mcp"
+                return
+        finally:
+            process.kill()
+            process.wait()
+    raise SystemExit("server-everything found no port")
+
+
+def answers(process, port):
+    """Whether somebody listens on the port before the process ends (another took the port)."""
+    end = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        time.sleep(0.05)
+    return False
 
 
 def all_servers(node, packages, python, data):
     return [
-        everything(node, packages),
-        filesystem(node, packages, data),
-        git(python, data),
-        memory(node, packages, data),
-        clock(python),
+        everything(node, packages, data / "everything"),
+        filesystem(node, packages, data / "files"),
+        git(python, data / "git"),
+        memory(node, packages, data / "memory"),
+        clock(python, data / "time"),
     ]
 
 
