@@ -9,6 +9,14 @@ ENVELOPE = re.compile(r"[0-9a-f]{64}")
 NODE = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}")
 
 
+def signed(call, envelope):
+    """The one node that signed an envelope of a call with both algorithms, or None."""
+    mine = [s for s in call["signers"] if s["envelope"] == envelope]
+    whole = sorted(s["algorithm"] for s in mine) == ["Ed25519", "ML-DSA-65"]
+    by = {s["node_id"] for s in mine}
+    return by.pop() if whole and len(by) == 1 else None
+
+
 def problems(demo):
     nodes, links, calls = demo["nodes"], demo["links"], demo["calls"]
     if len(nodes) != 2 or len({n["id"] for n in nodes}) != 2:
@@ -41,8 +49,11 @@ def problems(demo):
         if not all(ENVELOPE.fullmatch(i) for i in ids) or seen & set(ids) or len(set(ids)) != 2:
             yield f"`{call['tool']}` has the envelope ids {ids}"
         seen |= set(ids)
-        if len(call["signers"]) != 2:
-            yield f"`{call['tool']}` was signed by {call['signers']}, not by both ends"
+        ends = [signed(call, i) for i in ids]
+        if not all(ends) or ends[0] == ends[1]:
+            yield f"`{call['tool']}` was not signed by both ends, each with both algorithms"
+        if not set(filter(None, ends)) <= {n["id"] for n in nodes}:
+            yield f"`{call['tool']}` was signed by a node that is not there"
     if demo["tamper_refused"] is not True:
         yield "a tampered envelope was accepted"
     if not 0 < demo["elapsed_s"] < 60:

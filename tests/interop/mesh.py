@@ -16,6 +16,7 @@ COMMAND_S = 60
 READY_S = 60
 STOP_S = 30
 AGENT = "interop"
+PORTS = ("--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
 
 
 class Node:
@@ -48,9 +49,10 @@ class Node:
     def start(self, *words):
         """Starts the node and waits until it says it is ready."""
         with self.log.open("ab") as log:
+            # The pipe ends with this process, however it ends, and the node with the pipe.
             self.process = subprocess.Popen(
-                self.words(*words, "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"),
-                stdin=subprocess.DEVNULL,
+                self.words(*words, *PORTS, "--until-stdin-closes"),
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )
