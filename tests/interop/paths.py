@@ -59,13 +59,10 @@ class Aggregate(Transparent):
     def outward(self, op):
         op = copy.deepcopy(op)
         params = op.get("params", {})
-        for holder in (params, params.get("ref", {})):
-            if op["method"] in ("tools/call", "prompts/get", "completion/complete"):
-                if "name" in holder and holder.get("type") != "ref/resource":
-                    if holder is not params or op["method"] != "completion/complete":
-                        holder["name"] = self.prefix + holder["name"]
-            if "uri" in holder:
-                holder["uri"] = self.scheme + holder["uri"]
+        target = params.get("ref", params)
+        for member, prefix in (("name", self.prefix), ("uri", self.scheme)):
+            if member in target:
+                target[member] = prefix + target[member]
         return op
 
     def inward(self, op, seen):
