@@ -13,17 +13,23 @@
     )
 )]
 
-pub mod control;
+pub mod app;
+pub mod call;
 pub mod clock;
 pub mod config;
 pub mod control;
-pub mod keys;
-pub mod sample;
+pub mod enforcement;
 pub mod gateway;
+pub mod identity;
+pub mod keys;
+pub mod members;
+pub mod overlay;
+pub mod sample;
 pub mod session;
+pub mod setup;
 pub mod state_dir;
 pub mod store;
-pub mod upstream;
-pub mod transport;
 pub mod supervisor;
 pub mod telemetry;
+pub mod transport;
+pub mod upstream;

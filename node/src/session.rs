@@ -117,6 +117,18 @@ impl SessionError {
         self
     }
 
+    /// As the JSON-RPC error response to the request with this id (raw JSON; `None` is null).
+    #[must_use]
+    pub fn to_json_rpc(&self, id: Option<&str>) -> Vec<u8> {
+        let data = serde_json::json!({
+            "reason": self.reason,
+            "node": self.node,
+            "server": self.server,
+            "hint": self.hint,
+        });
+        protocol::mcp::error_response(id, self.kind.code(), &self.message, Some(&data.to_string()))
+    }
+
     /// With the place it concerns.
     #[must_use]
     pub fn at(mut self, node: impl Into<String>, server: impl Into<String>) -> Self {

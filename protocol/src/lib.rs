@@ -22,6 +22,7 @@ pub mod cose;
 pub mod crypto;
 pub mod envelope;
 pub mod evidence;
+pub mod hello;
 pub mod id;
 pub mod limits;
 pub mod mcp;

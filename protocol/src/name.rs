@@ -20,6 +20,12 @@ impl Name {
     /// recommends for a tool name.
     pub const MAX: usize = 32;
 
+    /// The agent that stands for whoever operates a node from its own host.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self("operator".to_owned())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -89,6 +95,7 @@ mod tests {
 
     #[test]
     fn names_are_inert() {
+        assert_eq!("operator".parse(), Ok(Name::operator()));
         for good in ["a", "tool-host", "x2", "9"] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }

@@ -48,7 +48,7 @@ pub enum Point {
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
 pub struct DecisionRecord {
-    /// Its number, from 1.
+    /// Its number, from 0.
     #[n(1)]
     pub sequence: u64,
     /// Hash of the record before it.

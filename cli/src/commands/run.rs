@@ -75,63 +75,65 @@ impl SampleServer {
 pub(super) mod seam {
     use std::path::Path;
 
-    use protocol::id::NodeId;
     use protocol::name::Name;
 
     use super::Overrides;
     use crate::exit::{Exit, Failed};
 
-    /// What the first node of a mesh starts with.
-    #[derive(Debug, Clone)]
-    pub(crate) struct Founding {
-        /// The mesh's name.
-        pub(crate) mesh: Name,
-        /// The node's name.
-        pub(crate) node: Name,
-        /// The groups of the founding node.
-        pub(crate) groups: Vec<Name>,
-        /// Its site.
-        pub(crate) site: Option<Name>,
-    }
-
-    /// A host's public identity.
-    #[derive(Debug, Clone)]
-    pub(crate) struct Identity {
-        /// Its node id.
-        pub(crate) node: NodeId,
-        /// A membership request, signed by the set it asks to enrol.
-        pub(crate) request: Vec<u8>,
-    }
+    pub(crate) use node::setup::{Founding, PublicIdentity as Identity};
 
     /// The identity of the state directory, its directory and keys made where there are none.
-    pub(crate) fn identity(_state: &Path, _name: Option<Name>) -> Result<Identity, Failed> {
-        Err(absent())
+    pub(crate) fn identity(state: &Path, name: Option<Name>) -> Result<Identity, Failed> {
+        node::setup::identity(state, name).map_err(set_up)
     }
 
     /// Founds a mesh in the state directory: keys, root, the first membership.
-    pub(crate) fn found(_state: &Path, founding: &Founding) -> Result<(), Failed> {
-        let _ = (
-            &founding.mesh,
-            &founding.node,
-            &founding.groups,
-            &founding.site,
-        );
-        Err(absent())
+    pub(crate) fn found(state: &Path, founding: &Founding) -> Result<(), Failed> {
+        node::setup::found(state, founding)
+            .map(drop)
+            .map_err(set_up)
     }
 
     /// Makes the state directory's host a member: checks that the admission is for its keys and
     /// stores root, membership and the peers to dial.
-    pub(crate) fn join(_state: &Path, _admission: &[u8]) -> Result<(), Failed> {
-        Err(absent())
+    pub(crate) fn join(state: &Path, admission: &[u8]) -> Result<(), Failed> {
+        node::setup::join(state, admission)
+            .map(drop)
+            .map_err(set_up)
     }
 
     /// Runs the node until `stop` or until a part of it fails; drains before it returns.
     pub(crate) async fn run(
-        _state: &Path,
-        _overrides: &Overrides,
-        _stop: impl Future<Output = ()> + Send + 'static,
+        state: &Path,
+        overrides: &Overrides,
+        stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Failed> {
-        Err(absent())
+        let options = node::app::Options {
+            state: state.to_owned(),
+            listen: overrides.listen,
+            gateway: overrides.gateway,
+            dial: overrides.dial.clone(),
+        };
+        node::app::run(&options, stop).await.map_err(|error| {
+            let hint = error.hint();
+            hinted(Failed::new(Exit::Failure, error.to_string()), hint)
+        })
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "used as a function in map_err"
+    )]
+    fn set_up(error: node::setup::SetupError) -> Failed {
+        let hint = error.hint();
+        hinted(Failed::new(Exit::Failure, error.to_string()), hint)
+    }
+
+    fn hinted(failed: Failed, hint: Option<String>) -> Failed {
+        match hint {
+            Some(hint) => failed.with_hint(hint),
+            None => failed,
+        }
     }
 
     /// The example configuration, every key with its default.
@@ -154,10 +156,5 @@ pub(super) mod seam {
             &mut table,
         )
         .map_err(|error| Failed::new(Exit::Failure, error.to_string()))
-    }
-
-    // SEAM: goes away with the last placeholder above.
-    fn absent() -> Failed {
-        Failed::new(Exit::Failure, "this build holds no daemon").with_reason("no_daemon")
     }
 }

@@ -1,0 +1,160 @@
+//! The composition root: builds every part of the node once, in the order of trust, and takes it
+//! down in the reverse order.
+//!
+//! Up: state directory and lock → keys, root, membership → store → directory and replay window →
+//! enforcement → upstreams → links → overlay → gateway → control API → ready. Down: stop
+//! accepting everywhere, let calls in flight end until the drain deadline, end upstreams, persist
+//! the replay floors, close the store.
+
+mod dialer;
+mod ledger;
+mod node;
+mod operations;
+mod probe;
+mod serve;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use node::Node;
+
+use crate::config::{Config, ConfigError};
+use crate::setup::SetupError;
+use crate::state_dir::{StateDir, StateDirError};
+use crate::supervisor::{Signals, Supervisor};
+
+/// How a node is run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The state directory.
+    pub state: PathBuf,
+    /// UDP address to listen on instead of the configured one.
+    pub listen: Option<SocketAddr>,
+    /// Gateway address instead of the configured one.
+    pub gateway: Option<SocketAddr>,
+    /// Further `host:port` of nodes to keep a link to.
+    pub dial: Vec<String>,
+}
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The state directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// Keys, root or membership.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store.
+    #[error(transparent)]
+    Open(#[from] crate::store::OpenError),
+    /// The store, once open.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The mesh port.
+    #[error(transparent)]
+    Bind(#[from] crate::transport::BindError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] crate::control::BindError),
+    /// Another listener.
+    #[error("cannot listen on `{address}` for {what}: {source}")]
+    Listen {
+        /// What for.
+        what: &'static str,
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// This node's membership is not valid now.
+    #[error("this node's membership is not valid: {0}")]
+    Membership(protocol::trust::TrustError),
+    /// A stored entry cannot be used.
+    #[error("the stored {what} cannot be used: {detail}")]
+    Stored {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        detail: String,
+    },
+    /// Gossip could not be set up.
+    #[error("gossip: {0}")]
+    Gossip(String),
+    /// A part failed while running.
+    #[error("the node stopped: {0}")]
+    Stopped(String),
+}
+
+impl AppError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::StateDir(e) => e.hint(),
+            Self::Setup(e) => e.hint(),
+            Self::Config(e) => e.hint(),
+            Self::Open(e) => e.hint(),
+            Self::Store(e) => e.hint().map(str::to_owned),
+            Self::Listen { source, what, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Some(format!(
+                    "another process has it; stop that one or set another address for {what}"
+                ))
+            }
+            Self::Bind(_) => Some(
+                "another process may have the port; stop that one or choose another with --listen"
+                    .to_owned(),
+            ),
+            Self::Membership(_) => {
+                Some("check the clock, or have the founder issue a new membership".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Runs the node until `stop` resolves, a signal comes, or a part of it fails.
+///
+/// # Errors
+/// [`AppError`]: what kept it from starting, or what failed.
+pub async fn run(
+    options: &Options,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), AppError> {
+    let dir = StateDir::open(&options.state)?;
+    let variable = |name: &str| -> Option<OsString> { std::env::var_os(name) };
+    let config = Config::load(&dir.config(), &variable)?;
+    let supervisor = Supervisor::new();
+    let tasks = supervisor.tasks();
+    let drain = Duration::from_secs(config.limits().drain_s.into());
+    let node = Node::build(&dir, &config, options, &tasks, &supervisor.readiness()).await?;
+    let stopper = tasks.clone();
+    let stopping = tasks.stopping();
+    tasks.service("stop", async move {
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => {}
+            () = stop => stopper.stop("asked to stop"),
+        }
+    });
+    let signals = Signals::of_process().map_err(|source| AppError::Listen {
+        what: "signals",
+        address: "SIGTERM, SIGINT".to_owned(),
+        source,
+    })?;
+    let stopped = supervisor.run(signals, drain).await;
+    node.close().await;
+    for (task, count) in &stopped.aborted {
+        tracing::warn!(task, count, "aborted at the end of the drain");
+    }
+    if stopped.reason.is_orderly() {
+        Ok(())
+    } else {
+        Err(AppError::Stopped(stopped.reason.to_string()))
+    }
+}

@@ -1,0 +1,414 @@
+//! Building the parts, in the order of trust.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hedgerow_crypto::SigningKeys;
+use protocol::envelope::replay::ReplayWindow;
+use protocol::id::Digest;
+use protocol::name::Name;
+use protocol::policy::AllowMembers;
+use protocol::time::UnixMillis;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::task::TaskTracker;
+
+use super::dialer::MeshDialer;
+use super::ledger::{StoreLedger, read_link};
+use super::{AppError, Options, serve};
+use crate::call::{Acceptor, MeshFabric, incoming::Servers};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::enforcement::{Enforcer, Inventory, Parts};
+use crate::gateway::{AgentEntry, AgentTokens, Gateway, TokenTable};
+use crate::identity::Identity;
+use crate::members::Members;
+use crate::overlay::{Dialing, MeshAdmission, Records, Seed};
+use crate::session::{OpenSession, SessionError};
+use crate::setup;
+use crate::state_dir::{StateDir, StateLock};
+use crate::store::{self, Store, Write};
+use crate::supervisor::{Readiness, Tasks};
+use crate::telemetry::Counters;
+use crate::transport::{self, Links};
+use crate::upstream::{self, ServerSpec, Upstreams};
+
+/// A node that runs. Holds what the control API reads and changes.
+pub struct Node {
+    pub(super) identity: Arc<Identity>,
+    pub(super) issuer: Option<SigningKeys>,
+    pub(super) members: Arc<Members>,
+    pub(super) store: Store,
+    pub(super) enforcer: Arc<Enforcer>,
+    pub(super) upstreams: Arc<Upstreams>,
+    pub(super) links: Links,
+    pub(super) fabric: Arc<MeshFabric>,
+    pub(super) acceptor: Arc<Acceptor>,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) agents: Arc<TokenTable>,
+    pub(super) admission: Arc<MeshAdmission>,
+    pub(super) records: Arc<Records>,
+    pub(super) dialing: Arc<Dialing>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) readiness: Readiness,
+    pub(super) gateway_address: SocketAddr,
+    pub(super) started: UnixMillis,
+    pub(super) store_path: std::path::PathBuf,
+    /// Serialises changes of the issuer's sequence.
+    pub(super) issuing: tokio::sync::Mutex<()>,
+    pub(super) last_used: Mutex<HashMap<Name, UnixMillis>>,
+    _lock: StateLock,
+}
+
+/// The listeners, bound before anything is spawned so that a taken port is one plain error.
+pub(super) struct Listeners {
+    pub(super) gateway: TcpListener,
+    pub(super) control: UnixListener,
+    pub(super) mcp: UnixListener,
+}
+
+struct Attached(Arc<Upstreams>);
+
+impl Inventory for Attached {
+    fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
+        self.0.inventory(server)?.tools.get(tool).copied()
+    }
+}
+
+#[async_trait]
+impl Servers for Attached {
+    async fn open(&self, server: &Name, initialize: Bytes) -> Result<OpenSession, SessionError> {
+        self.0.open(server, initialize).await
+    }
+}
+
+/// Tokens, and when each agent was last seen.
+pub(super) struct SeenTokens {
+    pub(super) table: Arc<TokenTable>,
+}
+
+impl AgentTokens for SeenTokens {
+    fn agent(&self, token: &str) -> Option<crate::session::Principal> {
+        self.table.agent(token)
+    }
+}
+
+impl Node {
+    /// Builds and starts the node; everything it spawns ends with `tasks`.
+    ///
+    /// # Errors
+    /// [`AppError`]: the first part that could not be built.
+    pub async fn build(
+        dir: &StateDir,
+        config: &Config,
+        options: &Options,
+        tasks: &Tasks,
+        readiness: &Readiness,
+    ) -> Result<Arc<Self>, AppError> {
+        let lock = dir.lock()?;
+        let identity = Arc::new(setup::load(dir)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let started = clock.now();
+        let own = &identity.membership;
+        own.valid_at(started.seconds())
+            .map_err(AppError::Membership)?;
+        let store = open_store(dir, config, &identity)?;
+        store.durable(vec![Write::ProcessStart(started)]).await?;
+        let members = Arc::new(Members::new(
+            Arc::clone(&identity.crypto),
+            identity.root.clone(),
+        ));
+        restore_members(&members, &store, &identity, started)?;
+        let counters = Arc::new(Counters::new());
+        let stopping = tasks.stopping();
+        let upstreams = Upstreams::new(
+            Arc::clone(&identity.crypto),
+            &stopping,
+            upstream::Limits::default(),
+        );
+        let ledger = Arc::new(StoreLedger::new(
+            store.clone(),
+            Arc::clone(&identity.crypto),
+        ));
+        let enforcer = Arc::new(Enforcer::new(Parts {
+            identity: Arc::clone(&identity),
+            members: Arc::clone(&members),
+            replay: restore_replay(&store, started)?,
+            ledger,
+            inventory: Arc::new(Attached(Arc::clone(&upstreams))),
+            clock: Arc::clone(&clock),
+            counters: Arc::clone(&counters),
+            policy: Arc::new(AllowMembers),
+        }));
+        let admission = MeshAdmission::new(
+            Arc::clone(&identity),
+            Arc::clone(&members),
+            Arc::clone(&clock),
+        );
+        let admission = Arc::new(admission);
+        let tracker = TaskTracker::new();
+        let listen = options.listen.unwrap_or(config.node().listen);
+        let links = Links::bind(
+            transport::Config::new(listen),
+            Arc::clone(&identity.tls),
+            Arc::clone(&identity.crypto),
+            Arc::clone(&admission) as Arc<dyn transport::Admission>,
+            tracker.clone(),
+            stopping.clone(),
+        )?;
+        admission.advertise(addresses(config, &links));
+        let listeners = bind_listeners(dir, config, options).await?;
+        let gateway_address =
+            listeners
+                .gateway
+                .local_addr()
+                .map_err(|source| AppError::Listen {
+                    what: "the gateway",
+                    address: String::new(),
+                    source,
+                })?;
+        let dialer = Arc::new(MeshDialer::new(links.clone(), tracker.clone()));
+        let observed = links.clone();
+        let acceptor = Arc::new(Acceptor::new(
+            Arc::clone(&enforcer),
+            Arc::new(Attached(Arc::clone(&upstreams))),
+            Box::new(move |peer| observed.get(peer).map(|link| link.remote.to_string())),
+        ));
+        dialer.serve_self(Arc::clone(&acceptor));
+        let fabric = Arc::new(MeshFabric::new(Arc::clone(&enforcer), dialer, tracker));
+        let agents = restore_agents(&store, &identity)?;
+        let gateway = Gateway::new(
+            Arc::clone(&fabric) as Arc<dyn crate::session::Fabric>,
+            Arc::new(SeenTokens {
+                table: Arc::clone(&agents),
+            }),
+            Arc::clone(&identity.crypto),
+            gateway_limits(config),
+        );
+        restore_servers(&upstreams, &store)?;
+        let records = Arc::new(Records::new(
+            Arc::clone(&identity),
+            Arc::clone(&members),
+            Arc::clone(&admission),
+            Arc::clone(&upstreams),
+            Arc::clone(&clock),
+        ));
+        let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?));
+        let node = Arc::new(Self {
+            issuer: setup::issuer(dir)?,
+            identity,
+            members,
+            store,
+            enforcer,
+            upstreams,
+            links,
+            fabric,
+            acceptor,
+            gateway,
+            agents,
+            admission,
+            records,
+            dialing,
+            counters,
+            clock,
+            readiness: readiness.clone(),
+            gateway_address,
+            started,
+            store_path: dir.store(),
+            issuing: tokio::sync::Mutex::new(()),
+            last_used: Mutex::default(),
+            _lock: lock,
+        });
+        serve::spawn(&node, listeners, tasks)?;
+        Ok(node)
+    }
+
+    /// Takes the node down after its tasks have ended.
+    pub async fn close(&self) {
+        self.upstreams.shutdown().await;
+        let (floors, greatest) = self.enforcer.at_stop();
+        let mut writes: Vec<Write> = floors
+            .into_iter()
+            .map(|(issuer, until)| Write::ReplayFloor { issuer, until })
+            .collect();
+        writes.push(Write::GreatestTime(UnixMillis(
+            greatest.0.saturating_mul(1000),
+        )));
+        for batch in chunks(writes) {
+            if let Err(error) = self.store.durable(batch).await {
+                tracing::error!(%error, "the replay floors were not persisted");
+            }
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store was not closed in order");
+        }
+    }
+}
+
+fn chunks(writes: Vec<Write>) -> Vec<Vec<Write>> {
+    let mut batches: Vec<Vec<Write>> = Vec::new();
+    for write in writes {
+        match batches.last_mut() {
+            Some(batch) if batch.len() < store::MAX_WRITES_AT_ONCE => batch.push(write),
+            _ => batches.push(vec![write]),
+        }
+    }
+    batches
+}
+
+fn open_store(dir: &StateDir, config: &Config, identity: &Identity) -> Result<Store, AppError> {
+    let mut options = store::Options::new(read_link(Arc::clone(&identity.crypto)));
+    options.cache_bytes = config.store().cache_bytes();
+    Ok(Store::open(&dir.store(), &options)?)
+}
+
+fn restore_members(
+    members: &Members,
+    store: &Store,
+    identity: &Identity,
+    now: UnixMillis,
+) -> Result<(), AppError> {
+    let now = now.seconds();
+    let snapshot = store.snapshot()?;
+    members
+        .learn_membership(identity.membership.bytes(), now)
+        .map_err(|e| AppError::Stored {
+            what: "own membership",
+            detail: e.to_string(),
+        })?;
+    // Expired ones are no error: their nodes come back with new ones.
+    for (_, bytes) in snapshot.node_records()? {
+        drop(members.learn_record(&bytes, now));
+    }
+    Ok(())
+}
+
+fn restore_replay(store: &Store, started: UnixMillis) -> Result<ReplayWindow, AppError> {
+    let snapshot = store.snapshot()?;
+    let floors: HashMap<_, _> = snapshot.replay_floors()?.into_iter().collect();
+    let greatest = snapshot.greatest_time()?.unwrap_or_default();
+    let requests = snapshot.started_requests()?;
+    Ok(ReplayWindow::new(
+        started.seconds(),
+        greatest.seconds(),
+        floors,
+        requests,
+    ))
+}
+
+fn restore_agents(store: &Store, identity: &Identity) -> Result<Arc<TokenTable>, AppError> {
+    let table = TokenTable::new(Arc::clone(&identity.crypto));
+    let entries = store
+        .snapshot()?
+        .agents()?
+        .into_iter()
+        .map(|(agent, kept)| AgentEntry {
+            agent,
+            digest: kept.token_hash,
+            created: kept.created,
+        });
+    table
+        .restore(entries.collect())
+        .map_err(|e| AppError::Stored {
+            what: "agents",
+            detail: e.to_string(),
+        })?;
+    Ok(Arc::new(table))
+}
+
+fn restore_servers(upstreams: &Upstreams, store: &Store) -> Result<(), AppError> {
+    for (name, json) in store.snapshot()?.servers()? {
+        let unusable = |detail: String| AppError::Stored {
+            what: "server",
+            detail,
+        };
+        let spec: ServerSpec =
+            serde_json::from_slice(&json).map_err(|e| unusable(format!("`{name}`: {e}")))?;
+        upstreams
+            .add(name.clone(), spec)
+            .map_err(|e| unusable(format!("`{name}`: {e}")))?;
+    }
+    Ok(())
+}
+
+fn gateway_limits(config: &Config) -> crate::gateway::Limits {
+    let sessions = usize::try_from(config.limits().client_sessions).unwrap_or(usize::MAX);
+    let defaults = crate::gateway::Limits::default();
+    let per_agent = defaults.sessions_per_agent.min(sessions);
+    crate::gateway::Limits {
+        sessions,
+        sessions_per_agent: per_agent,
+        ..defaults
+    }
+}
+
+async fn bind_listeners(
+    dir: &StateDir,
+    config: &Config,
+    options: &Options,
+) -> Result<Listeners, AppError> {
+    let address = options.gateway.unwrap_or(config.gateway().listen);
+    let gateway = TcpListener::bind(address)
+        .await
+        .map_err(|source| AppError::Listen {
+            what: "the gateway",
+            address: address.to_string(),
+            source,
+        })?;
+    Ok(Listeners {
+        gateway,
+        control: crate::control::bind(&dir.control_socket()).await?,
+        mcp: crate::control::bind(&dir.mcp_socket()).await?,
+    })
+}
+
+/// Where others reach this node: as configured, else the listening address, else the address
+/// this host would use towards the outside.
+fn addresses(config: &Config, links: &Links) -> Vec<String> {
+    let configured = &config.node().advertise;
+    if !configured.is_empty() {
+        return configured.iter().map(ToString::to_string).collect();
+    }
+    let Ok(local) = links.local_addr() else {
+        return Vec::new();
+    };
+    if !local.ip().is_unspecified() {
+        return vec![local.to_string()];
+    }
+    vec![SocketAddr::new(outward_ip(), local.port()).to_string()]
+}
+
+/// The source address of the default route; nothing is sent to find it. Loopback without one.
+fn outward_ip() -> IpAddr {
+    // TEST-NET-1 (RFC 5737): connecting a UDP socket only looks the route up.
+    let found = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket
+            .connect("192.0.2.1:9")
+            .and_then(|()| socket.local_addr())
+    });
+    found.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
+}
+
+fn seeds(dir: &StateDir, config: &Config, options: &Options) -> Result<Vec<Seed>, AppError> {
+    let mut seeds: Vec<Seed> = Vec::new();
+    for peer in setup::admission(dir)?.map(|a| a.peers).unwrap_or_default() {
+        let node = Some(peer.node);
+        seeds.extend(
+            peer.addresses
+                .into_iter()
+                .map(|address| Seed { node, address }),
+        );
+    }
+    seeds.extend(config.peers().fixed.iter().map(|peer| Seed {
+        node: Some(peer.id),
+        address: peer.address.to_string(),
+    }));
+    seeds.extend(options.dial.iter().map(|address| Seed {
+        node: None,
+        address: address.clone(),
+    }));
+    Ok(seeds)
+}

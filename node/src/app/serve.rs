@@ -1,0 +1,287 @@
+//! The long-running tasks of a node, each a named service of the supervisor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::AppError;
+use super::node::{Listeners, Node};
+use crate::call::Acceptor;
+use crate::control::Admit;
+use crate::overlay::{RENEW_AFTER, Records, keep_links};
+use crate::session::Principal;
+use crate::store::Write;
+use crate::supervisor::Tasks;
+use crate::transport::{IncomingStream, LinkEvent, StreamHandler, StreamKind};
+
+/// Connections of `hedgerow mcp` at once.
+const MAX_LINE_CLIENTS: usize = 256;
+
+/// Longest first line of `hedgerow mcp`, which names the server.
+const MAX_PREAMBLE_BYTES: u64 = 1024;
+
+/// How long that line may take.
+const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often started requests are forgotten on disk.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+/// Every stream a peer opens, by kind.
+struct Streams {
+    acceptor: Arc<Acceptor>,
+    node: std::sync::Weak<Node>,
+}
+
+#[async_trait]
+impl StreamHandler for Streams {
+    async fn handle(&self, stream: IncomingStream) {
+        match stream.kind {
+            StreamKind::Call | StreamKind::Session => self.acceptor.handle(stream).await,
+            StreamKind::Sync => {
+                let Some(node) = self.node.upgrade() else {
+                    return;
+                };
+                let peer = stream.peer.short();
+                match node.records.receive_all(stream.recv).await {
+                    Ok(news) => node.keep_records(news).await,
+                    Err(error) => {
+                        node.counters.count("sync_refused");
+                        tracing::warn!(peer, %error, "refused node records");
+                    }
+                }
+            }
+            // Nobody speaks these yet; dropping the stream resets it.
+            StreamKind::Join | StreamKind::Witness => {
+                tracing::debug!(peer = %stream.peer.short(), "stream of a kind not spoken yet");
+            }
+        }
+    }
+}
+
+/// Starts everything and marks the node ready once it serves.
+pub(super) fn spawn(node: &Arc<Node>, listeners: Listeners, tasks: &Tasks) -> Result<(), AppError> {
+    let serving = node.readiness.condition("serving");
+    let stopping = tasks.stopping();
+    node.links.serve(Arc::new(Streams {
+        acceptor: Arc::clone(&node.acceptor),
+        node: Arc::downgrade(node),
+    }));
+    let links = keep_links(
+        node.links.clone(),
+        Arc::clone(&node.members),
+        Arc::clone(&node.dialing),
+        stopping.clone(),
+    );
+    tasks.service("dialing", links);
+    tasks.service("records", renew_records(Arc::clone(node), stopping.clone()));
+    tasks.service("greeting", greet_links(Arc::clone(node), stopping.clone()));
+    tasks.service("pruning", prune(Arc::clone(node), stopping.clone()));
+
+    let gateway = Arc::clone(&node.gateway);
+    let (listener, until) = (listeners.gateway, stopping.clone());
+    tasks.service("gateway", async move {
+        if let Err(error) = gateway.serve_http(listener, until).await {
+            tracing::error!(%error, "the gateway stopped");
+        }
+    });
+    tasks.service(
+        "line edge",
+        serve_lines(Arc::clone(node), listeners.mcp, stopping.clone()),
+    );
+    let operations = Arc::clone(node) as Arc<dyn crate::control::Operations>;
+    let admit = Admit::own_user_and_root();
+    let control = crate::control::serve(listeners.control, admit, operations, stopping);
+    tasks.service("control API", control);
+    serving.met();
+    Ok(())
+}
+
+impl Node {
+    /// Keeps records that were news, and passes them on.
+    async fn keep_records(&self, news: Vec<Vec<u8>>) {
+        for record in news {
+            self.keep_record(record).await;
+        }
+    }
+
+    async fn keep_record(&self, record: Vec<u8>) {
+        let now = self.clock.now().seconds();
+        let root = &self.identity.root;
+        let verified =
+            protocol::trust::NodeRecord::verify(&*self.identity.crypto, root, &record, now);
+        let Ok(verified) = verified else { return };
+        let write = Write::PutNodeRecord(verified.membership.node(), record);
+        if let Err(error) = self.store.lazy(write).await {
+            tracing::warn!(%error, "a node record was not kept");
+        }
+    }
+}
+
+async fn renew_records(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+    let mut changes = node.upstreams.changes();
+    loop {
+        match node.records.renew() {
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "this node's record was not renewed"),
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() {
+                // No more changes; renew by time alone.
+                stop.cancelled().await;
+                return;
+            },
+            () = tokio::time::sleep(RENEW_AFTER) => {}
+        }
+    }
+}
+
+/// Sends all records to every peer whose link comes up.
+async fn greet_links(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+    let mut events = node.links.events();
+    let room = Arc::new(Semaphore::new(64));
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            event = events.recv() => event,
+        };
+        let peers = match event {
+            Ok(LinkEvent::Up { peer, .. }) => vec![peer],
+            Ok(LinkEvent::Down { peer, reason }) => {
+                tracing::info!(peer = %peer.short(), reason = reason.name(), "link down");
+                continue;
+            }
+            // Events were missed: greet everyone again.
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
+                node.links.all().into_iter().map(|link| link.peer).collect()
+            }
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => {
+                stop.cancelled().await;
+                return;
+            }
+        };
+        for peer in peers {
+            tracing::info!(peer = %peer.short(), "link up");
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
+            let node = Arc::clone(&node);
+            tokio::spawn(async move {
+                let sent = send_records(&node.links, &node.records, peer).await;
+                if let Err(error) = sent {
+                    tracing::debug!(peer = %peer.short(), error, "records not sent");
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn send_records(
+    links: &crate::transport::Links,
+    records: &Records,
+    peer: protocol::id::NodeId,
+) -> Result<(), String> {
+    let opened = links.open(peer, StreamKind::Sync).await;
+    let (send, _recv) = opened.map_err(|e| e.to_string())?;
+    records.send_all(send).await.map_err(|e| e.to_string())
+}
+
+async fn prune(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PRUNE_EVERY) => {}
+        }
+        let now = node.clock.now().seconds();
+        if let Err(error) = node.store.lazy(Write::PruneStarted(now)).await {
+            tracing::warn!(%error, "started requests were not pruned");
+        }
+    }
+}
+
+async fn serve_lines(
+    node: Arc<Node>,
+    listener: UnixListener,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(MAX_LINE_CLIENTS));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            node.counters.count("too_many_line_clients");
+            continue;
+        };
+        let (node, stop) = (Arc::clone(&node), stop.clone());
+        tokio::spawn(async move {
+            let served = tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(()),
+                served = serve_line_client(&node, stream) => served,
+            };
+            if let Err(error) = served {
+                tracing::debug!(error, "line client ended");
+            }
+            drop(permit);
+        });
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preamble {
+    hedgerow: u32,
+    server: Option<String>,
+}
+
+async fn serve_line_client(node: &Node, stream: UnixStream) -> Result<(), String> {
+    let credentials = stream.peer_cred().map_err(|e| e.to_string())?;
+    let uid = credentials.uid();
+    if uid != rustix::process::geteuid().as_raw() && uid != 0 {
+        node.counters.count("foreign_user");
+        return Err(format!("user {uid} is neither this node's nor root"));
+    }
+    let (read, write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    let mut bounded = (&mut read).take(MAX_PREAMBLE_BYTES);
+    let first = bounded.read_until(b'\n', &mut line);
+    tokio::time::timeout(PREAMBLE_TIMEOUT, first)
+        .await
+        .map_err(|_| "no first line in time".to_owned())?
+        .map_err(|e| e.to_string())?;
+    let preamble: Preamble = serde_json::from_slice(&line).map_err(|e| e.to_string())?;
+    if preamble.hedgerow != 1 {
+        return Err(format!("line protocol {} is not spoken", preamble.hedgerow));
+    }
+    let target = match preamble.server.as_deref() {
+        None => None,
+        Some(text) => {
+            let (node_name, server) = text.split_once('/').ok_or("not NODE/SERVER")?;
+            let fabric: &dyn crate::session::Fabric = &*node.fabric;
+            let known = fabric.servers();
+            let found = crate::gateway::names::resolve(&known, node_name, server);
+            Some(found.map_err(|e| e.to_string())?)
+        }
+    };
+    let principal = Principal {
+        agent: protocol::name::Name::operator(),
+    };
+    let _ = (read, write, principal, target);
+    Ok(())
+}

@@ -1,0 +1,382 @@
+//! The two directions of one call or session stream, the same on both ends.
+//!
+//! [`Speaker`] signs and sends, [`Listener`] receives and verifies; each advances its own
+//! [`StreamState`]. They share the [`Exchange`]: the requests each side still waits on, which is
+//! what a response's header and body are checked against.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use protocol::envelope::stream::{StreamError, StreamState};
+use protocol::envelope::{Direction, Kind};
+use protocol::id::{EnvelopeId, NodeId, RequestId, SessionId};
+use protocol::name::Name;
+use protocol::record::Point;
+
+use super::trace::Trace;
+use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
+use super::{BoxRead, BoxWrite};
+use crate::enforcement::{
+    Answered, Draft, Enforcer, Incoming, Origin, Passed, Stopped, Subject, describe,
+};
+use crate::transport::frame::{FrameReader, FrameType, FrameWriter};
+
+/// Requests of one side that may wait for their responses on one stream at once. A server that
+/// samples asks one or two at a time.
+const MAX_AWAITED: usize = 64;
+
+/// What all messages of one stream share.
+#[derive(Debug, Clone)]
+pub(super) struct Topic {
+    pub(super) agent: Name,
+    pub(super) peer: Origin,
+    pub(super) session: SessionId,
+    pub(super) request_id: RequestId,
+    pub(super) server: Name,
+    /// Where this node stands: ingress or egress.
+    pub(super) point: Point,
+}
+
+impl Topic {
+    const fn outbound(&self) -> Direction {
+        match self.point {
+            Point::Egress => Direction::ToClient,
+            Point::Ingress | Point::Relay => Direction::ToServer,
+        }
+    }
+
+    const fn inbound(&self) -> Direction {
+        match self.outbound() {
+            Direction::ToServer => Direction::ToClient,
+            Direction::ToClient => Direction::ToServer,
+        }
+    }
+}
+
+/// The requests without a response yet, by the raw JSON of their id.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    /// Requests of this side.
+    ours: Mutex<HashMap<String, Answered>>,
+    /// Requests of the other side.
+    theirs: Mutex<HashMap<String, Answered>>,
+}
+
+impl Exchange {
+    pub(super) fn await_ours(&self, id: &str, request: Answered) -> Result<(), Stopped> {
+        note(&self.ours, id, request)
+    }
+
+    pub(super) fn await_theirs(&self, id: &str, request: Answered) -> Result<(), Stopped> {
+        note(&self.theirs, id, request)
+    }
+}
+
+fn note(
+    map: &Mutex<HashMap<String, Answered>>,
+    id: &str,
+    request: Answered,
+) -> Result<(), Stopped> {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    if map.len() >= MAX_AWAITED {
+        let message = format!("more than {MAX_AWAITED} requests wait for a response on one stream");
+        return Err(Stopped::refuse("too_many_awaited", message));
+    }
+    if map.insert(id.to_owned(), request).is_some() {
+        let message = "a request with the id of one that still waits for its response";
+        return Err(Stopped::refuse("duplicate_request_id", message));
+    }
+    Ok(())
+}
+
+/// Why a stream did not go on.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The other node refused or this one did.
+    Stopped(Stopped),
+    /// The stream ended without a final response.
+    Stream(StreamError),
+    /// There was no path to open a stream on.
+    Unreachable(crate::session::SessionError),
+    /// The stream failed below: reset, link lost, oversized frame.
+    Transport(String),
+}
+
+/// The sending direction.
+pub(super) struct Speaker {
+    enforcer: Arc<Enforcer>,
+    topic: Topic,
+    exchange: Arc<Exchange>,
+    state: StreamState,
+    writer: FrameWriter<BoxWrite>,
+}
+
+impl Speaker {
+    pub(super) const fn new(
+        enforcer: Arc<Enforcer>,
+        topic: Topic,
+        exchange: Arc<Exchange>,
+        state: StreamState,
+        writer: FrameWriter<BoxWrite>,
+    ) -> Self {
+        Self {
+            enforcer,
+            topic,
+            exchange,
+            state,
+            writer,
+        }
+    }
+
+    /// Signs and sends one message. Returns whether it was the final response.
+    pub(super) async fn say(&mut self, body: &[u8], trace: Option<&Trace>) -> Result<bool, Broken> {
+        let described = describe(body).map_err(|e| {
+            Broken::Stopped(Stopped::refuse(
+                e.reason(),
+                format!("not a usable message: {e}"),
+            ))
+        })?;
+        let id = described.id.as_deref().unwrap_or("null");
+        let answers = match described.kind {
+            Kind::Response => {
+                let mut theirs = self
+                    .exchange
+                    .theirs
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                theirs.remove(id)
+            }
+            Kind::Request => {
+                let method = described.method.clone().unwrap_or_default();
+                let target = described.target.clone();
+                let request = Answered {
+                    method,
+                    target,
+                    tool_digest: None,
+                };
+                self.exchange
+                    .await_ours(id, request)
+                    .map_err(Broken::Stopped)?;
+                None
+            }
+            Kind::Notification => None,
+        };
+        let call = self.state.call();
+        let draft = Draft {
+            agent: &self.topic.agent,
+            audience: self.topic.peer.peer,
+            direction: self.topic.outbound(),
+            request_id: self.topic.request_id,
+            session: self.topic.session,
+            parent: Some(call.first),
+            sequence: self.state.next_sequence(),
+            stream_hash: Some(self.state.running_hash()),
+            server: &self.topic.server,
+            answers: answers.as_ref(),
+            tool_digest: None,
+            body,
+        };
+        let passed = self
+            .enforcer
+            .enforce(self.topic.point, Subject::Outgoing(draft))
+            .await;
+        let Passed::Sealed(sealed) = passed.map_err(Broken::Stopped)? else {
+            return Err(Broken::Transport(
+                "an outgoing message was not sealed".to_owned(),
+            ));
+        };
+        let crypto = &*self.enforcer.identity().crypto;
+        self.state.push(crypto, sealed.id, described.kind);
+        let ended = self.state.ended();
+        if ended && let Some(trace) = trace {
+            trace.response(sealed.id, self.enforcer.identity().node(), &sealed.bytes);
+        }
+        self.send(sealed.bytes).await?;
+        Ok(ended)
+    }
+
+    async fn send(&mut self, envelope: Vec<u8>) -> Result<(), Broken> {
+        let frame = EnvelopeFrame::direct(envelope).encode();
+        self.writer
+            .write(FrameType::Envelope, &frame)
+            .await
+            .map_err(|e| Broken::Transport(e.to_string()))
+    }
+
+    /// Keeps the direction open after the response to `initialize`.
+    pub(super) const fn keep_open(&mut self) {
+        self.state.keep_open();
+    }
+
+    /// Tells the other side why this one stops, and ends the stream.
+    pub(super) async fn refuse(&mut self, stopped: &Stopped) {
+        refuse(&mut self.writer, stopped).await;
+    }
+
+    /// Ends the direction in good order.
+    pub(super) async fn finish(&mut self) {
+        // The peer may be gone already; there is nobody left to tell.
+        drop(self.writer.finish().await);
+    }
+}
+
+/// Writes a refusal frame and ends the stream; the peer may be gone already.
+pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped) {
+    let frame = RefusalFrame::of(stopped).encode();
+    debug_assert!(frame.len() <= MAX_REFUSAL_FRAME);
+    if writer.write(FrameType::Refusal, &frame).await.is_ok() {
+        drop(writer.finish().await);
+    }
+}
+
+/// A message that was received, verified and may be acted on.
+pub(super) struct Heard {
+    pub(super) id: EnvelopeId,
+    pub(super) issuer: NodeId,
+    pub(super) kind: Kind,
+    pub(super) body: Vec<u8>,
+    /// The COSE_Sign it came in.
+    pub(super) envelope: Vec<u8>,
+    /// Whether it is the final response.
+    pub(super) ends: bool,
+}
+
+/// The receiving direction.
+pub(super) struct Listener {
+    enforcer: Arc<Enforcer>,
+    topic: Topic,
+    exchange: Arc<Exchange>,
+    state: StreamState,
+    reader: FrameReader<BoxRead>,
+}
+
+impl Listener {
+    pub(super) const fn new(
+        enforcer: Arc<Enforcer>,
+        topic: Topic,
+        exchange: Arc<Exchange>,
+        state: StreamState,
+        reader: FrameReader<BoxRead>,
+    ) -> Self {
+        Self {
+            enforcer,
+            topic,
+            exchange,
+            state,
+            reader,
+        }
+    }
+
+    /// Keeps the direction open after the response to `initialize`.
+    pub(super) const fn keep_open(&mut self) {
+        self.state.keep_open();
+    }
+
+    /// The next message, or `None` when the other side ended the direction in good order. Not
+    /// cancel safe.
+    pub(super) async fn hear(&mut self) -> Result<Option<Heard>, Broken> {
+        let Some(frame) = next_frame(&mut self.reader).await? else {
+            return Ok(None);
+        };
+        let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
+        let exchange = Arc::clone(&self.exchange);
+        let awaited = move |id: &str| {
+            exchange
+                .ours
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(id)
+                .cloned()
+        };
+        let incoming = Incoming {
+            bytes: &frame.envelope,
+            records: &records,
+            origin: &self.topic.peer,
+            direction: self.topic.inbound(),
+            stream: Some(&self.state),
+            awaited: &awaited,
+        };
+        let passed = self
+            .enforcer
+            .enforce(self.topic.point, Subject::Incoming(incoming))
+            .await;
+        let Passed::Verified(verified) = passed.map_err(Broken::Stopped)? else {
+            return Err(Broken::Transport(
+                "an incoming message was not verified".to_owned(),
+            ));
+        };
+        let (id, kind) = (verified.id(), verified.header().claims.kind);
+        let issuer = verified.header().cwt.iss;
+        self.state.push(&*self.enforcer.identity().crypto, id, kind);
+        let ends = self.state.ended();
+        let body = verified.into_body();
+        self.settle(kind, &body)?;
+        Ok(Some(Heard {
+            id,
+            issuer,
+            kind,
+            body,
+            envelope: frame.envelope.into(),
+            ends,
+        }))
+    }
+
+    /// Notes a request of the other side, forgets one of ours that was answered.
+    fn settle(&self, kind: Kind, body: &[u8]) -> Result<(), Broken> {
+        let described = describe(body)
+            .map_err(|e| Broken::Stopped(Stopped::refuse(e.reason(), e.to_string())))?;
+        let id = described.id.as_deref().unwrap_or("null");
+        match kind {
+            Kind::Request => {
+                let method = described.method.unwrap_or_default();
+                let request = Answered {
+                    method,
+                    target: described.target,
+                    tool_digest: None,
+                };
+                self.exchange
+                    .await_theirs(id, request)
+                    .map_err(Broken::Stopped)
+            }
+            Kind::Response => {
+                self.exchange
+                    .ours
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(id);
+                Ok(())
+            }
+            Kind::Notification => Ok(()),
+        }
+    }
+}
+
+/// The next envelope frame; a refusal frame or a failure below ends the stream.
+pub(super) async fn next_frame(
+    reader: &mut FrameReader<BoxRead>,
+) -> Result<Option<EnvelopeFrame>, Broken> {
+    let frame = match reader.next().await {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Ok(None),
+        Err(e) => return Err(Broken::Transport(e.to_string())),
+    };
+    let malformed = |e: &protocol::codec::CodecError| {
+        Broken::Stopped(Stopped::refuse(
+            e.reason(),
+            format!("the frame was refused: {e}"),
+        ))
+    };
+    match frame.kind {
+        FrameType::Envelope => EnvelopeFrame::decode(&frame.payload)
+            .map(Some)
+            .map_err(|e| malformed(&e)),
+        FrameType::Refusal => {
+            let refusal = RefusalFrame::decode(&frame.payload).map_err(|e| malformed(&e))?;
+            Err(Broken::Stopped(refusal.into_stopped()))
+        }
+        FrameType::BatchedEnvelope | FrameType::BatchHead => {
+            let message = "batched envelopes are not spoken in this version";
+            Err(Broken::Stopped(Stopped::refuse("unknown_frame", message)))
+        }
+    }
+}

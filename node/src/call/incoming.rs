@@ -1,0 +1,421 @@
+//! The server's side: streams that peers open towards MCP servers of this node.
+//!
+//! Every message goes through `enforce` before an upstream sees it and before a peer does. What
+//! an upstream fails with is told to the caller as a signed JSON-RPC error; what is wrong with an
+//! envelope is told in a refusal frame and disturbs no other stream.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::envelope::stream::{CallIdentity, StreamState};
+use protocol::envelope::{Direction, VerifiedEnvelope};
+use protocol::id::{NodeId, SessionId};
+use protocol::name::Name;
+use protocol::record::Point;
+
+use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
+use super::{BoxRead, BoxWrite};
+use crate::enforcement::{
+    Answered, Enforcer, Incoming, Origin, Passed, Stopped, Subject, describe,
+};
+use crate::session::{McpCall, McpSession, OpenSession, SessionError};
+use crate::transport::frame::{FrameReader, FrameWriter};
+use crate::transport::{IncomingStream, StreamHandler, StreamKind};
+
+/// How long a peer may take to send the first message of a stream it opened.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sessions one peer may have open here. One agent uses a handful; a host of many agents still
+/// fits, and one peer cannot start processes without end.
+pub const MAX_SESSIONS_PER_PEER: usize = 256;
+
+/// Sessions open here in all.
+pub const MAX_SESSIONS: usize = 1024;
+
+/// What a node's own MCP servers offer to this side.
+#[async_trait]
+pub trait Servers: Send + Sync {
+    /// Opens a session with one of them.
+    ///
+    /// # Errors
+    /// Why it could not be opened.
+    async fn open(&self, server: &Name, initialize: Bytes) -> Result<OpenSession, SessionError>;
+}
+
+/// A session hosted here for an agent of a peer.
+struct Hosted {
+    agent: Name,
+    server: Name,
+    session: Arc<dyn McpSession>,
+}
+
+/// The address of a linked peer as this node sees it.
+pub type Observed = dyn Fn(NodeId) -> Option<String> + Send + Sync;
+
+/// Serves the call and session streams of all peers.
+pub struct Acceptor {
+    enforcer: Arc<Enforcer>,
+    servers: Arc<dyn Servers>,
+    observed: Box<Observed>,
+    sessions: Mutex<HashMap<(NodeId, SessionId), Arc<Hosted>>>,
+}
+
+/// Takes its session out of the table when the stream that carries it ends, however it ends.
+struct Registered<'a> {
+    acceptor: &'a Acceptor,
+    key: (NodeId, SessionId),
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.acceptor.table().remove(&self.key);
+    }
+}
+
+/// A stream whose first message was accepted.
+struct Begun {
+    topic: Topic,
+    first: Box<VerifiedEnvelope>,
+    speaker: Speaker,
+    listener: Listener,
+}
+
+#[async_trait]
+impl StreamHandler for Acceptor {
+    async fn handle(&self, stream: IncomingStream) {
+        let origin = Origin {
+            peer: stream.peer,
+            address: (self.observed)(stream.peer),
+        };
+        self.serve(
+            origin,
+            stream.kind,
+            Box::new(stream.recv),
+            Box::new(stream.send),
+        )
+        .await;
+    }
+}
+
+impl Acceptor {
+    /// An acceptor that offers `servers`.
+    #[must_use]
+    pub fn new(
+        enforcer: Arc<Enforcer>,
+        servers: Arc<dyn Servers>,
+        observed: Box<Observed>,
+    ) -> Self {
+        Self {
+            enforcer,
+            servers,
+            observed,
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// Sessions open here now.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.table().len()
+    }
+
+    /// Serves one stream to its end.
+    pub async fn serve(&self, origin: Origin, kind: StreamKind, read: BoxRead, write: BoxWrite) {
+        let peer = origin.peer;
+        let mut writer = FrameWriter::new(write);
+        let begun = match self.begin(origin, kind, FrameReader::new(read)).await {
+            Ok((topic, first, make)) => {
+                let (speaker, listener) = make(writer);
+                Begun {
+                    topic,
+                    first,
+                    speaker,
+                    listener,
+                }
+            }
+            Err(Broken::Stopped(stopped)) => {
+                tracing::debug!(peer = %peer.short(), reason = stopped.reason(), "refused");
+                refuse(&mut writer, &stopped).await;
+                return;
+            }
+            Err(broken) => {
+                tracing::debug!(peer = %peer.short(), ?broken, "stream ended before its first message");
+                return;
+            }
+        };
+        if kind == StreamKind::Session {
+            self.serve_session(begun).await;
+        } else {
+            self.serve_call(begun).await;
+        }
+    }
+
+    /// Reads and enforces the first message of a stream.
+    async fn begin(
+        &self,
+        origin: Origin,
+        kind: StreamKind,
+        mut reader: FrameReader<BoxRead>,
+    ) -> Result<
+        (
+            Topic,
+            Box<VerifiedEnvelope>,
+            impl FnOnce(FrameWriter<BoxWrite>) -> (Speaker, Listener),
+        ),
+        Broken,
+    > {
+        let first = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, next_frame(&mut reader)).await;
+        let frame = match first {
+            Ok(Ok(Some(frame))) => frame,
+            Ok(Ok(None)) => return Err(Broken::Transport("no message came".to_owned())),
+            Ok(Err(broken)) => return Err(broken),
+            Err(_) => return Err(stop("first_message_timeout", "no message came in time")),
+        };
+        let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
+        let incoming = Incoming {
+            bytes: &frame.envelope,
+            records: &records,
+            origin: &origin,
+            direction: Direction::ToServer,
+            stream: None,
+            awaited: &|_| None,
+        };
+        let passed = self
+            .enforcer
+            .enforce(Point::Egress, Subject::Incoming(incoming))
+            .await;
+        let Passed::Verified(first) = passed.map_err(Broken::Stopped)? else {
+            return Err(Broken::Transport(
+                "an incoming message was not verified".to_owned(),
+            ));
+        };
+        let claims = &first.header().claims;
+        if (claims.method == "initialize") != (kind == StreamKind::Session) {
+            return Err(stop(
+                "wrong_stream_kind",
+                "`initialize`, and only it, opens a session stream",
+            ));
+        }
+        let topic = Topic {
+            agent: first.header().cwt.sub.clone(),
+            peer: origin,
+            session: claims.session,
+            request_id: claims.request_id,
+            server: claims.server.clone(),
+            point: Point::Egress,
+        };
+        let exchange = Arc::new(Exchange::default());
+        let described = describe(first.body())
+            .map_err(|e| stop(e.reason(), &format!("not a usable message: {e}")))?;
+        let answered = Answered {
+            method: claims.method.clone(),
+            target: claims.name.clone(),
+            tool_digest: claims.tool_digest,
+        };
+        exchange
+            .await_theirs(described.id.as_deref().unwrap_or("null"), answered)
+            .map_err(Broken::Stopped)?;
+        let call = CallIdentity {
+            request_id: topic.request_id,
+            session: topic.session,
+            server: topic.server.clone(),
+            first: first.id(),
+        };
+        let enforcer = Arc::clone(&self.enforcer);
+        let shared = topic.clone();
+        let make = move |writer| {
+            let crypto = &*enforcer.identity().crypto;
+            let out = StreamState::new(crypto, call.clone(), Direction::ToClient);
+            let back = StreamState::new(crypto, call, Direction::ToServer);
+            let speaker = Speaker::new(
+                Arc::clone(&enforcer),
+                shared.clone(),
+                Arc::clone(&exchange),
+                out,
+                writer,
+            );
+            (
+                speaker,
+                Listener::new(enforcer, shared, exchange, back, reader),
+            )
+        };
+        Ok((topic, first, make))
+    }
+
+    async fn serve_session(&self, begun: Begun) {
+        let Begun {
+            topic,
+            first,
+            mut speaker,
+            mut listener,
+        } = begun;
+        if let Err(stopped) = self.room_for(topic.peer.peer) {
+            return speaker.refuse(&stopped).await;
+        }
+        let body = first.into_body();
+        let id = describe(&body).ok().and_then(|d| d.id);
+        let opened = match self.servers.open(&topic.server, body.into()).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                return self
+                    .answer_error(&mut speaker, &topic, id.as_deref(), error)
+                    .await;
+            }
+        };
+        let OpenSession {
+            response,
+            session,
+            mut events,
+        } = opened;
+        let key = (topic.peer.peer, topic.session);
+        let hosted = Arc::new(Hosted {
+            agent: topic.agent.clone(),
+            server: topic.server.clone(),
+            session: Arc::clone(&session),
+        });
+        if self.table().contains_key(&key) {
+            session.close().await;
+            let stopped = Stopped::refuse("duplicate_session", "a session of this id is open");
+            return speaker.refuse(&stopped).await;
+        }
+        self.table().insert(key, hosted);
+        let registered = Registered {
+            acceptor: self,
+            key,
+        };
+        let said = speaker.say(&response, None).await;
+        if said.is_ok() {
+            speaker.keep_open();
+            let ended = {
+                let speaking = async {
+                    while let Some(event) = events.recv().await {
+                        speaker.say(&event, None).await?;
+                    }
+                    Ok::<(), Broken>(())
+                };
+                let listening = async {
+                    while let Some(heard) = listener.hear().await? {
+                        session
+                            .send(heard.body.into())
+                            .await
+                            .map_err(|e| stop(&e.reason, &e.message))?;
+                    }
+                    Ok::<(), Broken>(())
+                };
+                tokio::select! { biased; ended = listening => ended, ended = speaking => ended }
+            };
+            match ended {
+                Ok(()) => speaker.finish().await,
+                Err(Broken::Stopped(stopped)) => speaker.refuse(&stopped).await,
+                Err(broken) => tracing::debug!(?broken, "session stream ended"),
+            }
+        }
+        drop(registered);
+        session.close().await;
+    }
+
+    async fn serve_call(&self, begun: Begun) {
+        let Begun {
+            topic,
+            first,
+            mut speaker,
+            mut listener,
+        } = begun;
+        let hosted = self.table().get(&(topic.peer.peer, topic.session)).cloned();
+        let belongs = |h: &Arc<Hosted>| h.agent == topic.agent && h.server == topic.server;
+        let Some(hosted) = hosted.filter(belongs) else {
+            let message = "no such session of this agent with this server is open here";
+            return speaker
+                .refuse(&Stopped::refuse("unknown_session", message))
+                .await;
+        };
+        let body = first.into_body();
+        let id = describe(&body).ok().and_then(|d| d.id);
+        let call = match hosted.session.request(body.into()).await {
+            Ok(call) => call,
+            Err(error) => {
+                return self
+                    .answer_error(&mut speaker, &topic, id.as_deref(), error)
+                    .await;
+            }
+        };
+        let McpCall {
+            mut inbound,
+            outbound,
+        } = call;
+        let ended = {
+            let speaking = async {
+                loop {
+                    match inbound.recv().await {
+                        Some(Ok(message)) => {
+                            if speaker.say(&message, None).await? {
+                                return Ok(None);
+                            }
+                        }
+                        Some(Err(error)) => return Ok(Some(error)),
+                        None => {
+                            return Err(stop("upstream_silent", "the server's answer was lost"));
+                        }
+                    }
+                }
+            };
+            let listening = async {
+                while let Some(heard) = listener.hear().await? {
+                    // A server that takes no more is about to end the call itself.
+                    if outbound.send(heard.body.into()).await.is_err() {
+                        break;
+                    }
+                }
+                std::future::pending::<Result<Option<SessionError>, Broken>>().await
+            };
+            tokio::select! { biased; ended = speaking => ended, ended = listening => ended }
+        };
+        match ended {
+            Ok(None) => speaker.finish().await,
+            Ok(Some(error)) => {
+                self.answer_error(&mut speaker, &topic, id.as_deref(), error)
+                    .await;
+            }
+            Err(Broken::Stopped(stopped)) => speaker.refuse(&stopped).await,
+            Err(broken) => tracing::debug!(?broken, "call stream ended"),
+        }
+    }
+
+    /// Tells the caller, signed, that the server failed.
+    async fn answer_error(
+        &self,
+        speaker: &mut Speaker,
+        topic: &Topic,
+        id: Option<&str>,
+        error: SessionError,
+    ) {
+        let node = self.enforcer.identity().name().to_string();
+        let body = error.at(node, topic.server.to_string()).to_json_rpc(id);
+        match speaker.say(&body, None).await {
+            Ok(_) => speaker.finish().await,
+            Err(Broken::Stopped(stopped)) => speaker.refuse(&stopped).await,
+            Err(_) => {}
+        }
+    }
+
+    fn room_for(&self, peer: NodeId) -> Result<(), Stopped> {
+        let table = self.table();
+        let of_peer = table.keys().filter(|(node, _)| *node == peer).count();
+        if of_peer >= MAX_SESSIONS_PER_PEER || table.len() >= MAX_SESSIONS {
+            let message = "too many sessions are open here; close some or try later";
+            return Err(Stopped::refuse("too_many_sessions", message));
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<(NodeId, SessionId), Arc<Hosted>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stop(reason: &str, message: &str) -> Broken {
+    Broken::Stopped(Stopped::refuse(reason, message))
+}

@@ -1,0 +1,25 @@
+//! Calls across the mesh: an MCP message in, a signed envelope out, and back.
+//!
+//! One stream carries one call (kind *call*) or one session (kind *session*: `initialize`, its
+//! response, and then what belongs to no call). [`outgoing`] is the caller's side and implements
+//! [`crate::session::Fabric`]; [`incoming`] is the server's side and speaks to the node's own
+//! upstreams through the same traits. [`conversation`] is what both have in common: the two
+//! numbered directions of a stream, each message through `enforce`. Servers of this node take the
+//! same path over an in-memory stream, so nothing is exempt.
+
+mod conversation;
+pub mod incoming;
+pub mod outgoing;
+mod trace;
+pub mod wire;
+
+pub use incoming::Acceptor;
+pub use outgoing::{Dialer, MeshFabric, RemoteSession};
+pub use trace::{Trace, TracedEnvelope};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// The reading half of a stream, from QUIC or from memory.
+pub type BoxRead = Box<dyn AsyncRead + Send + Unpin>;
+/// The writing half of a stream.
+pub type BoxWrite = Box<dyn AsyncWrite + Send + Unpin>;

@@ -1,0 +1,585 @@
+//! The caller's side: sessions and calls with MCP servers anywhere in the mesh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::envelope::Direction;
+use protocol::envelope::stream::{CallIdentity, StreamError, StreamState};
+use protocol::id::{Digest, NodeId, SessionId};
+use protocol::name::Name;
+use protocol::record::Point;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
+use super::trace::Trace;
+use super::wire::EnvelopeFrame;
+use super::{BoxRead, BoxWrite};
+use crate::enforcement::{Answered, Draft, Enforcer, Origin, Passed, Stopped, Subject, describe};
+use crate::session::{
+    ErrorKind, Fabric, KnownServer, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, Principal,
+    ServerRef, SessionError,
+};
+use crate::transport::StreamKind;
+use crate::transport::frame::{FrameReader, FrameType, FrameWriter};
+
+/// How often a message is signed anew and sent again when the other node says it has just
+/// restarted and cannot know whether it saw it. It refused before acting, so this is safe.
+const RESTART_RETRIES: u32 = 4;
+
+/// Pause between those, longer together than any reservation reaches.
+const RESTART_PAUSE: Duration = Duration::from_millis(1100);
+
+/// The refusals after which a message may be sent again.
+const RETRIED: [&str; 2] = ["issued_before_restart", "issued_before_start"];
+
+/// Opens streams to nodes, this one included (in memory).
+#[async_trait]
+pub trait Dialer: Send + Sync {
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// Why there is no path to the node.
+    async fn open(
+        &self,
+        node: NodeId,
+        kind: StreamKind,
+    ) -> Result<(Origin, BoxRead, BoxWrite), SessionError>;
+
+    /// Whether a stream could be opened now.
+    fn reachable(&self, node: &NodeId) -> bool;
+}
+
+/// What every session and call needs.
+struct Core {
+    enforcer: Arc<Enforcer>,
+    dialer: Arc<dyn Dialer>,
+    tasks: TaskTracker,
+}
+
+/// Every server this node can name, over the mesh.
+pub struct MeshFabric {
+    core: Arc<Core>,
+}
+
+/// A session just opened, with its concrete type.
+pub struct RemoteOpen {
+    /// The response to `initialize`.
+    pub response: Bytes,
+    /// The session.
+    pub session: Arc<RemoteSession>,
+    /// What belongs to no call.
+    pub events: mpsc::Receiver<Bytes>,
+}
+
+/// A session with one server.
+pub struct RemoteSession {
+    core: Arc<Core>,
+    agent: Name,
+    server: ServerRef,
+    id: SessionId,
+    outbound: mpsc::Sender<Bytes>,
+    closed: CancellationToken,
+}
+
+/// Both directions of a stream whose first message was sent.
+struct Started {
+    speaker: Speaker,
+    listener: Listener,
+}
+
+impl MeshFabric {
+    /// A fabric that signs through `enforcer` and reaches nodes through `dialer`.
+    #[must_use]
+    pub fn new(enforcer: Arc<Enforcer>, dialer: Arc<dyn Dialer>, tasks: TaskTracker) -> Self {
+        Self {
+            core: Arc::new(Core {
+                enforcer,
+                dialer,
+                tasks,
+            }),
+        }
+    }
+
+    /// As [`Fabric::open`], with the session's own type, which can trace.
+    ///
+    /// # Errors
+    /// As [`Fabric::open`].
+    pub async fn open_remote(
+        &self,
+        principal: &Principal,
+        server: &ServerRef,
+        initialize: Bytes,
+    ) -> Result<RemoteOpen, SessionError> {
+        let placed = |e: SessionError| place(e, server);
+        let id = self
+            .core
+            .enforcer
+            .new_session_id()
+            .map_err(|s| placed(s.into_error()))?;
+        let mut attempt = 0;
+        let (started, heard) = loop {
+            let kind = StreamKind::Session;
+            let mut started = self
+                .core
+                .start(&principal.agent, server, id, kind, &initialize, None)
+                .await
+                .map_err(|b| placed(broken(b)))?;
+            match expect_response(&mut started.listener).await {
+                Ok(heard) => break (started, heard),
+                Err(b) if again(&b, &mut attempt) => tokio::time::sleep(RESTART_PAUSE).await,
+                Err(b) => return Err(placed(broken(b))),
+            }
+        };
+        let Started {
+            mut speaker,
+            mut listener,
+        } = started;
+        speaker.keep_open();
+        listener.keep_open();
+        let (outbound, to_send) = mpsc::channel(MESSAGE_QUEUE);
+        let (to_events, events) = mpsc::channel(MESSAGE_QUEUE);
+        let closed = CancellationToken::new();
+        let pump = pump_session(speaker, listener, to_send, to_events, closed.clone());
+        self.core.tasks.spawn(pump);
+        let session = Arc::new(RemoteSession {
+            core: Arc::clone(&self.core),
+            agent: principal.agent.clone(),
+            server: server.clone(),
+            id,
+            outbound,
+            closed,
+        });
+        Ok(RemoteOpen {
+            response: heard.body.into(),
+            session,
+            events,
+        })
+    }
+}
+
+#[async_trait]
+impl Fabric for MeshFabric {
+    fn servers(&self) -> Vec<KnownServer> {
+        let enforcer = &self.core.enforcer;
+        let now = enforcer.clock().now().seconds();
+        let mut known: Vec<KnownServer> = Vec::new();
+        for member in enforcer.members().all() {
+            if member.membership.valid_at(now).is_err() {
+                continue;
+            }
+            let node_id = member.membership.node();
+            let node = &member.membership.content().name;
+            let servers = member.record.iter().flat_map(|r| &r.content.servers);
+            known.extend(servers.map(|server| KnownServer {
+                server: ServerRef {
+                    node_id,
+                    node: node.clone(),
+                    server: server.name.clone(),
+                },
+                reachable: self.core.dialer.reachable(&node_id),
+                tools: server.tools.len(),
+            }));
+        }
+        known.sort_by(|a, b| {
+            let key = |k: &KnownServer| (k.server.node.clone(), k.server.server.clone());
+            key(a).cmp(&key(b))
+        });
+        known
+    }
+
+    async fn open(
+        &self,
+        principal: &Principal,
+        server: &ServerRef,
+        initialize: Bytes,
+    ) -> Result<OpenSession, SessionError> {
+        let opened = self.open_remote(principal, server, initialize).await?;
+        Ok(OpenSession {
+            response: opened.response,
+            session: opened.session,
+            events: opened.events,
+        })
+    }
+}
+
+impl RemoteSession {
+    /// As [`McpSession::request`], noting the call's envelopes in `trace`.
+    ///
+    /// # Errors
+    /// As [`McpSession::request`].
+    pub async fn request_traced(
+        &self,
+        message: Bytes,
+        trace: Arc<Trace>,
+    ) -> Result<McpCall, SessionError> {
+        self.start_call(message, Some(trace)).await
+    }
+
+    async fn start_call(
+        &self,
+        message: Bytes,
+        trace: Option<Arc<Trace>>,
+    ) -> Result<McpCall, SessionError> {
+        if self.closed.is_cancelled() {
+            let error = SessionError::new(
+                ErrorKind::BrokenStream,
+                "session_closed",
+                "the session with the server has ended",
+            );
+            return Err(place(error, &self.server).with_hint("initialize again"));
+        }
+        let begin = Begin {
+            core: Arc::clone(&self.core),
+            agent: self.agent.clone(),
+            server: self.server.clone(),
+            session: self.id,
+            message,
+            trace,
+        };
+        let started = begin
+            .start()
+            .await
+            .map_err(|b| place(broken(b), &self.server))?;
+        let (to_caller, inbound) = mpsc::channel(MESSAGE_QUEUE);
+        let (outbound, from_caller) = mpsc::channel(MESSAGE_QUEUE);
+        let closed = self.closed.clone();
+        self.core.tasks.spawn(async move {
+            pump_call(begin, started, to_caller, from_caller, closed).await;
+        });
+        Ok(McpCall { inbound, outbound })
+    }
+}
+
+#[async_trait]
+impl McpSession for RemoteSession {
+    async fn request(&self, message: Bytes) -> Result<McpCall, SessionError> {
+        self.start_call(message, None).await
+    }
+
+    async fn send(&self, message: Bytes) -> Result<(), SessionError> {
+        self.outbound.send(message).await.map_err(|_| {
+            let text = "the session with the server has ended";
+            place(
+                SessionError::new(ErrorKind::BrokenStream, "session_closed", text),
+                &self.server,
+            )
+        })
+    }
+
+    async fn close(&self) {
+        self.closed.cancel();
+    }
+}
+
+/// A session that nobody holds any more is closed.
+impl Drop for RemoteSession {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+/// What begins a call, kept to begin it again after the other node's restart.
+struct Begin {
+    core: Arc<Core>,
+    agent: Name,
+    server: ServerRef,
+    session: SessionId,
+    message: Bytes,
+    trace: Option<Arc<Trace>>,
+}
+
+impl Begin {
+    async fn start(&self) -> Result<Started, Broken> {
+        let (kind, trace) = (StreamKind::Call, self.trace.as_deref());
+        self.core
+            .start(
+                &self.agent,
+                &self.server,
+                self.session,
+                kind,
+                &self.message,
+                trace,
+            )
+            .await
+    }
+}
+
+impl Core {
+    /// Decides on and signs the first message, opens the stream, and sends it.
+    async fn start(
+        &self,
+        agent: &Name,
+        server: &ServerRef,
+        session: SessionId,
+        kind: StreamKind,
+        body: &[u8],
+        trace: Option<&Trace>,
+    ) -> Result<Started, Broken> {
+        let request_id = self.enforcer.new_request_id().map_err(Broken::Stopped)?;
+        let described = describe(body).map_err(|e| {
+            Broken::Stopped(Stopped::refuse(
+                e.reason(),
+                format!("not a usable message: {e}"),
+            ))
+        })?;
+        let answered = Answered {
+            method: described.method.clone().unwrap_or_default(),
+            target: described.target.clone(),
+            tool_digest: self.known_digest(server, &described),
+        };
+        let draft = Draft {
+            agent,
+            audience: server.node_id,
+            direction: Direction::ToServer,
+            request_id,
+            session,
+            parent: None,
+            sequence: 0,
+            stream_hash: None,
+            server: &server.server,
+            answers: None,
+            tool_digest: answered.tool_digest,
+            body,
+        };
+        let passed = self
+            .enforcer
+            .enforce(Point::Ingress, Subject::Outgoing(draft))
+            .await;
+        let Passed::Sealed(sealed) = passed.map_err(Broken::Stopped)? else {
+            return Err(Broken::Transport(
+                "an outgoing message was not sealed".to_owned(),
+            ));
+        };
+        if let Some(trace) = trace {
+            trace.request(sealed.id, self.enforcer.identity().node(), &sealed.bytes);
+        }
+        let (origin, read, write) = self
+            .dialer
+            .open(server.node_id, kind)
+            .await
+            .map_err(unreachable)?;
+        let mut writer = FrameWriter::new(write);
+        let frame = EnvelopeFrame::direct(sealed.bytes).encode();
+        writer
+            .write(FrameType::Envelope, &frame)
+            .await
+            .map_err(|e| Broken::Transport(e.to_string()))?;
+        let exchange = Arc::new(Exchange::default());
+        exchange
+            .await_ours(described.id.as_deref().unwrap_or("null"), answered)
+            .map_err(Broken::Stopped)?;
+        let topic = Topic {
+            agent: agent.clone(),
+            peer: origin,
+            session,
+            request_id,
+            server: server.server.clone(),
+            point: Point::Ingress,
+        };
+        let server = server.server.clone();
+        let call = CallIdentity {
+            request_id,
+            session,
+            server,
+            first: sealed.id,
+        };
+        let crypto = &*self.enforcer.identity().crypto;
+        let out = StreamState::new(crypto, call.clone(), Direction::ToServer);
+        let back = StreamState::new(crypto, call, Direction::ToClient);
+        let (ours, theirs) = (Arc::clone(&self.enforcer), Arc::clone(&self.enforcer));
+        let speaker = Speaker::new(ours, topic.clone(), Arc::clone(&exchange), out, writer);
+        let listener = Listener::new(theirs, topic, exchange, back, FrameReader::new(read));
+        Ok(Started { speaker, listener })
+    }
+
+    /// The digest of the tool a message calls, as its node last announced it.
+    fn known_digest(
+        &self,
+        server: &ServerRef,
+        described: &crate::enforcement::Described,
+    ) -> Option<Digest> {
+        if described.method.as_deref() != Some("tools/call") {
+            return None;
+        }
+        let tool = described.target.as_deref()?;
+        if server.node_id == self.enforcer.identity().node() {
+            return self.enforcer.own_tool_digest(&server.server, tool);
+        }
+        self.enforcer
+            .members()
+            .member(&server.node_id)?
+            .tool_digest(&server.server, tool)
+    }
+}
+
+/// Hears messages until the final response; the only one there may be on a session stream yet.
+async fn expect_response(listener: &mut Listener) -> Result<Heard, Broken> {
+    match listener.hear().await? {
+        Some(heard) if heard.ends => Ok(heard),
+        Some(_) => {
+            let message = "a message came before the response to `initialize`";
+            Err(Broken::Stopped(Stopped::refuse(
+                "message_before_response",
+                message,
+            )))
+        }
+        None => Err(Broken::Stream(StreamError::EndedEarly)),
+    }
+}
+
+async fn pump_session(
+    mut speaker: Speaker,
+    mut listener: Listener,
+    mut to_send: mpsc::Receiver<Bytes>,
+    to_events: mpsc::Sender<Bytes>,
+    closed: CancellationToken,
+) {
+    let ended = {
+        let speaking = async {
+            while let Some(message) = to_send.recv().await {
+                speaker.say(&message, None).await?;
+            }
+            Ok::<(), Broken>(())
+        };
+        let listening = async {
+            while let Some(heard) = listener.hear().await? {
+                if to_events.send(heard.body.into()).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            () = closed.cancelled() => Ok(()),
+            ended = listening => ended,
+            ended = speaking => ended,
+        }
+    };
+    closed.cancel();
+    match ended {
+        Ok(()) => speaker.finish().await,
+        Err(Broken::Stopped(stopped)) => {
+            tracing::debug!(reason = stopped.reason(), "session stream stopped");
+            speaker.refuse(&stopped).await;
+        }
+        Err(broken) => tracing::debug!(?broken, "session stream ended"),
+    }
+}
+
+/// Carries one call to its end. The caller dropping its half, or the session closing, drops the
+/// stream unfinished, which resets it.
+async fn pump_call(
+    begin: Begin,
+    started: Started,
+    to_caller: mpsc::Sender<Result<Bytes, SessionError>>,
+    mut from_caller: mpsc::Receiver<Bytes>,
+    closed: CancellationToken,
+) {
+    let (mut started, mut attempt) = (started, 0);
+    let result = loop {
+        let mut heard_any = false;
+        let ended = {
+            let Started { speaker, listener } = &mut started;
+            let trace = begin.trace.as_deref();
+            tokio::select! {
+                biased;
+                () = to_caller.closed() => return,
+                () = closed.cancelled() => Err(Broken::Transport("the session was closed".to_owned())),
+                ended = listen(listener, &to_caller, trace, &mut heard_any) => ended,
+                ended = speak(speaker, &mut from_caller) => ended,
+            }
+        };
+        match ended {
+            Err(b) if !heard_any && again(&b, &mut attempt) => {
+                tokio::time::sleep(RESTART_PAUSE).await;
+                match begin.start().await {
+                    Ok(fresh) => started = fresh,
+                    Err(b) => break Err(b),
+                }
+            }
+            ended => break ended,
+        }
+    };
+    match result {
+        Ok(()) => started.speaker.finish().await,
+        Err(b) => {
+            if let Broken::Stopped(stopped) = &b {
+                started.speaker.refuse(stopped).await;
+            }
+            let error = place(broken(b), &begin.server);
+            // The caller may be gone; then there is nobody to tell.
+            drop(to_caller.send(Err(error)).await);
+        }
+    }
+}
+
+async fn listen(
+    listener: &mut Listener,
+    to_caller: &mpsc::Sender<Result<Bytes, SessionError>>,
+    trace: Option<&Trace>,
+    heard_any: &mut bool,
+) -> Result<(), Broken> {
+    loop {
+        let Some(heard) = listener.hear().await? else {
+            return Err(Broken::Stream(StreamError::EndedEarly));
+        };
+        *heard_any = true;
+        if heard.ends
+            && let Some(trace) = trace
+        {
+            trace.response(heard.id, heard.issuer, &heard.envelope);
+        }
+        if to_caller.send(Ok(heard.body.into())).await.is_err() || heard.ends {
+            return Ok(());
+        }
+    }
+}
+
+async fn speak(
+    speaker: &mut Speaker,
+    from_caller: &mut mpsc::Receiver<Bytes>,
+) -> Result<(), Broken> {
+    while let Some(message) = from_caller.recv().await {
+        speaker.say(&message, None).await?;
+    }
+    // A caller that says no more still waits for its response.
+    std::future::pending().await
+}
+
+fn again(broken: &Broken, attempt: &mut u32) -> bool {
+    let Broken::Stopped(stopped) = broken else {
+        return false;
+    };
+    *attempt += 1;
+    *attempt <= RESTART_RETRIES && RETRIED.contains(&stopped.reason())
+}
+
+fn unreachable(error: SessionError) -> Broken {
+    Broken::Unreachable(error)
+}
+
+fn broken(broken: Broken) -> SessionError {
+    match broken {
+        Broken::Stopped(stopped) => stopped.into_error(),
+        Broken::Unreachable(error) => error,
+        Broken::Stream(e) => SessionError::new(ErrorKind::BrokenStream, e.reason(), e.to_string())
+            .with_hint("whether the call took effect is not known; check before calling again"),
+        Broken::Transport(text) => {
+            let message = format!("the stream to the node failed: {text}");
+            SessionError::new(ErrorKind::BrokenStream, "stream_failed", message)
+                .with_hint("whether the call took effect is not known; check before calling again")
+        }
+    }
+}
+
+fn place(error: SessionError, server: &ServerRef) -> SessionError {
+    if error.node.is_some() {
+        return error;
+    }
+    error.at(server.node.to_string(), server.server.to_string())
+}

@@ -1,0 +1,62 @@
+//! What a caller may want to know of the envelopes of its own call.
+
+use std::sync::{Mutex, PoisonError};
+
+use protocol::id::{EnvelopeId, NodeId};
+
+/// The first and the last envelope of one call.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// Whether the envelopes' bytes are kept too.
+    keep_bytes: bool,
+    inner: Mutex<(Option<TracedEnvelope>, Option<TracedEnvelope>)>,
+}
+
+/// One envelope of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TracedEnvelope {
+    /// Its identifier.
+    pub id: EnvelopeId,
+    /// Who signed it.
+    pub issuer: NodeId,
+    /// The COSE_Sign, if bytes are kept.
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl Trace {
+    /// An empty trace; with `keep_bytes` it keeps the envelopes themselves.
+    #[must_use]
+    pub fn new(keep_bytes: bool) -> Self {
+        Self {
+            keep_bytes,
+            inner: Mutex::default(),
+        }
+    }
+
+    pub(super) fn request(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) {
+        let envelope = self.envelope(id, issuer, bytes);
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(envelope);
+    }
+
+    pub(super) fn response(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) {
+        let envelope = self.envelope(id, issuer, bytes);
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(envelope);
+    }
+
+    fn envelope(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) -> TracedEnvelope {
+        TracedEnvelope {
+            id,
+            issuer,
+            bytes: self.keep_bytes.then(|| bytes.to_vec()),
+        }
+    }
+
+    /// The request's envelope and the final response's, as far as they exist.
+    #[must_use]
+    pub fn envelopes(&self) -> (Option<TracedEnvelope>, Option<TracedEnvelope>) {
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

@@ -1,0 +1,546 @@
+//! The two halves of [`Enforcer::enforce`].
+
+use std::sync::PoisonError;
+
+use protocol::envelope::replay::{Accepted, Entry};
+use protocol::envelope::stream::StreamError;
+use protocol::envelope::{
+    Claims, CwtClaims, Direction, DocumentType, Expectation, Header, Kind, Refusal,
+    UnverifiedEnvelope, VerifiedEnvelope, hop, seal,
+};
+use protocol::id::{Cti, Digest, EnvelopeId, RequestId, Salt};
+use protocol::limits::MAX_MESSAGE_BYTES;
+use protocol::policy::{Denial, Facts, Party, Verdict};
+use protocol::record::{DecisionRecord, GENESIS, Point};
+use protocol::time::{UnixMillis, UnixSeconds};
+use protocol::trust::VerifiedMembership;
+
+use super::subject::{Described, Draft, Incoming, Origin, describe};
+use super::{ENVELOPE_LIFE_S, Enforcer, Passed, Stopped};
+
+/// The name under which a peer's flood is counted.
+const RATE_LIMITED: &str = "peer_rate_limited";
+
+impl Enforcer {
+    /// Decides on a message of this node and signs it.
+    pub(super) async fn outgoing(
+        &self,
+        point: Point,
+        draft: &Draft<'_>,
+    ) -> Result<Passed, Stopped> {
+        let now = self.clock.now();
+        let mut record = self.blank_record(point, now);
+        record.issuer = self.identity.node();
+        record.agent = Some(draft.agent.clone());
+        record.audience = Some(draft.audience);
+        record.server = Some(draft.server.clone());
+        record.request = Some(draft.request_id);
+        record.direction = Some(draft.direction);
+        let decided = self.decide_outgoing(point, now, draft, &mut record);
+        let header = match decided {
+            Ok(header) => header,
+            Err(stopped) => return Err(self.stop(record, stopped).await),
+        };
+        let salt = self.random(Salt::from_bytes);
+        let sealed = salt.and_then(|salt| {
+            let crypto = &*self.identity.crypto;
+            seal(crypto, &*self.identity.signing, header, salt, draft.body)
+                .map_err(|e| Stopped::refuse("signing_failed", e.to_string()))
+        });
+        match sealed {
+            Ok(sealed) => {
+                record.envelope = Some(sealed.id);
+                self.write(record, false).await?;
+                Ok(Passed::Sealed(sealed))
+            }
+            Err(stopped) => Err(self.stop(record, stopped).await),
+        }
+    }
+
+    fn decide_outgoing(
+        &self,
+        point: Point,
+        now: UnixMillis,
+        draft: &Draft<'_>,
+        record: &mut DecisionRecord,
+    ) -> Result<Header, Stopped> {
+        if draft.body.len() > MAX_MESSAGE_BYTES {
+            let message = format!(
+                "the message has {} bytes, allowed are {MAX_MESSAGE_BYTES}",
+                draft.body.len()
+            );
+            return Err(Stopped::refuse("oversized", message));
+        }
+        let described = describe(draft.body)
+            .map_err(|e| Stopped::refuse(e.reason(), format!("not a usable message: {e}")))?;
+        record.kind = Some(described.kind);
+        let header = self.header(now, draft, &described)?;
+        record.method = Some(header.claims.method.clone());
+        record.target.clone_from(&header.claims.name);
+        header
+            .validate()
+            .map_err(|e| Stopped::refuse(e.reason(), format!("the message cannot be sent: {e}")))?;
+        let own = &self.identity.membership;
+        own.valid_at(now.seconds()).map_err(|e| {
+            Stopped::refuse(
+                "own_membership_invalid",
+                format!("this node's own membership: {e}"),
+            )
+        })?;
+        let audience = self
+            .members
+            .valid(&draft.audience, now.seconds())
+            .ok_or_else(|| {
+                let node = draft.audience.short();
+                Stopped::refuse(
+                    "unknown_audience",
+                    format!("node {node} has no valid membership here"),
+                )
+            })?;
+        self.evaluate(
+            point,
+            now,
+            &header,
+            own,
+            &audience.membership,
+            None,
+            draft.body,
+            record,
+        )?;
+        Ok(header)
+    }
+
+    fn header(
+        &self,
+        now: UnixMillis,
+        draft: &Draft<'_>,
+        described: &Described,
+    ) -> Result<Header, Stopped> {
+        let me = self.identity.node();
+        let iat = now.seconds();
+        let (method, name, tool_digest) = match (draft.answers, &described.method) {
+            (Some(answered), _) => (
+                answered.method.clone(),
+                answered.target.clone(),
+                answered.tool_digest,
+            ),
+            (None, Some(method)) => (method.clone(), described.target.clone(), draft.tool_digest),
+            (None, None) => {
+                let message = "a response to no request of the other side";
+                return Err(Stopped::refuse("unawaited_response", message));
+            }
+        };
+        let ends = described.kind == Kind::Response && draft.direction == Direction::ToClient;
+        let route = if draft.audience == me {
+            vec![me]
+        } else {
+            vec![me, draft.audience]
+        };
+        let claims = Claims {
+            suite: self.identity.root.root().suite,
+            document: DocumentType::Envelope,
+            mesh: self.identity.mesh(),
+            kind: described.kind,
+            direction: draft.direction,
+            request_id: draft.request_id,
+            session: draft.session,
+            sequence: draft.sequence,
+            parent: draft.parent,
+            server: draft.server.clone(),
+            method,
+            name,
+            tool_digest,
+            // Set by `seal`, which draws on the salt.
+            body_digest: Digest::from_bytes([0; 32]),
+            intents: described.intents.clone(),
+            labels: Vec::new(),
+            posture: None,
+            site: self.identity.membership.content().site.clone(),
+            bundle_version: self.policy().bundle_version(),
+            route,
+            last_sequence: ends.then_some(draft.sequence),
+            stream_hash: draft.stream_hash.filter(|_| ends),
+            human: None,
+            bridged: None,
+        };
+        let cwt = CwtClaims {
+            iss: me,
+            sub: draft.agent.clone(),
+            aud: draft.audience,
+            exp: iat.plus(ENVELOPE_LIFE_S),
+            iat,
+            cti: self.random(Cti::from_bytes)?,
+        };
+        let content_type = protocol::crypto::domain::content_type::ENVELOPE.to_owned();
+        Ok(Header {
+            content_type,
+            cwt,
+            claims,
+        })
+    }
+
+    /// Decides on bytes that came and verifies them.
+    pub(super) async fn incoming(
+        &self,
+        point: Point,
+        incoming: &Incoming<'_>,
+    ) -> Result<Passed, Stopped> {
+        let now = self.clock.now();
+        let mut record = self.blank_record(point, now);
+        record.issuer = incoming.origin.peer;
+        match self.verify(point, now, incoming, &mut record).await {
+            Ok(verified) => {
+                self.write(record, false).await?;
+                Ok(Passed::Verified(Box::new(verified)))
+            }
+            Err(stopped) => Err(self.stop(record, stopped).await),
+        }
+    }
+
+    async fn verify(
+        &self,
+        point: Point,
+        now: UnixMillis,
+        incoming: &Incoming<'_>,
+        record: &mut DecisionRecord,
+    ) -> Result<VerifiedEnvelope, Stopped> {
+        let origin = incoming.origin;
+        if !self.limits.admit(origin.peer, now) {
+            let message = "this peer sends more envelopes than one peer may";
+            return Err(Stopped::refuse(RATE_LIMITED, message));
+        }
+        let crypto = &*self.identity.crypto;
+        let unverified = UnverifiedEnvelope::parse(incoming.bytes).map_err(refused)?;
+        note(record, unverified.header());
+        let id = unverified.id(crypto);
+        record.envelope = Some(id);
+        unverified
+            .check(&Expectation {
+                mesh: self.identity.mesh(),
+                audience: self.identity.node(),
+                issuer: origin.peer,
+                direction: incoming.direction,
+                now,
+            })
+            .map_err(refused)?;
+        check_place(unverified.header(), incoming).map_err(|e| refused(e.into()))?;
+        let member = self.members.valid(&origin.peer, now.seconds());
+        let member = member.ok_or_else(|| refused(Refusal::UnknownIssuer(origin.peer)))?;
+        let entry = replay_entry(unverified.header(), id);
+        self.replay()
+            .look(&entry, now.seconds())
+            .map_err(|e| refused(e.into()))?;
+
+        let verified = unverified
+            .verify(crypto, &member.membership.content().signing)
+            .map_err(refused)?;
+        self.check_records(&verified, incoming)?;
+        self.accept(&entry, now.seconds()).await?;
+        self.check_body(point, &verified, incoming)?;
+        self.evaluate(
+            point,
+            now,
+            verified.header(),
+            &member.membership,
+            &self.identity.membership,
+            Some(origin),
+            verified.body(),
+            record,
+        )?;
+        Ok(verified)
+    }
+
+    /// The hop records must be exactly those the signed route plans; a direct route plans none.
+    fn check_records(
+        &self,
+        verified: &VerifiedEnvelope,
+        incoming: &Incoming<'_>,
+    ) -> Result<(), Stopped> {
+        let route = &verified.header().claims.route;
+        let last = route.len().saturating_sub(1);
+        let members = self.members.all();
+        let signer = |node: &protocol::id::NodeId| {
+            members
+                .iter()
+                .find(|m| m.membership.node() == *node)
+                .map(|m| &m.membership.content().signing)
+        };
+        if last <= 1 && incoming.records.is_empty() {
+            return Ok(());
+        }
+        let mesh = self.identity.mesh();
+        hop::verify_chain(
+            &*self.identity.crypto,
+            &mesh,
+            verified.id(),
+            route,
+            last,
+            incoming.records,
+            signer,
+        )
+        .map(drop)
+        .map_err(|e| Stopped::refuse(e.reason(), e.to_string()))
+    }
+
+    /// The atomic insert, and the reservation that must be on disk before anything acts on it.
+    async fn accept(&self, entry: &Entry, now: UnixSeconds) -> Result<(), Stopped> {
+        let accepted = self
+            .replay()
+            .accept(entry, now)
+            .map_err(|e| refused(e.into()))?;
+        if let Accepted::Reserve { issuer, until } = accepted
+            && let Err(e) = self.ledger.reserve(issuer, until).await
+        {
+            self.replay().reservation_failed(issuer);
+            return Err(Stopped::refuse("store_unavailable", e.to_string()));
+        }
+        if let Some(request) = entry.begins {
+            let until = now.plus(protocol::envelope::replay::STARTED_MEMORY_S);
+            let greatest = self.replay().greatest();
+            self.ledger
+                .started(entry.issuer, request, until, greatest)
+                .await
+                .map_err(|e| Stopped::refuse("store_unavailable", e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Header against body: kind, method, target and tool digest must be what this node derives
+    /// itself from the opened payload, its own inventory, and the requests it waits on.
+    fn check_body(
+        &self,
+        point: Point,
+        verified: &VerifiedEnvelope,
+        incoming: &Incoming<'_>,
+    ) -> Result<(), Stopped> {
+        let claims = &verified.header().claims;
+        let described = describe(verified.body())
+            .map_err(|e| Stopped::refuse(e.reason(), format!("not a usable message: {e}")))?;
+        if described.kind != claims.kind {
+            return Err(mismatch("kind"));
+        }
+        if described.kind == Kind::Response {
+            let id = described.id.as_deref().unwrap_or("null");
+            let Some(awaited) = (incoming.awaited)(id) else {
+                let message = "a response to no request of this side";
+                return Err(Stopped::refuse("unawaited_response", message));
+            };
+            return match () {
+                () if awaited.method != claims.method => Err(mismatch("method")),
+                () if awaited.target != claims.name => Err(mismatch("name")),
+                () if awaited.tool_digest != claims.tool_digest => Err(mismatch("tool digest")),
+                () => Ok(()),
+            };
+        }
+        if described.method.as_deref() != Some(claims.method.as_str()) {
+            return Err(mismatch("method"));
+        }
+        if described.target != claims.name {
+            return Err(mismatch("name"));
+        }
+        if point == Point::Egress && claims.direction == Direction::ToServer {
+            let target = described.target.as_deref().unwrap_or_default();
+            let own = match claims.method.as_str() {
+                "tools/call" => self.inventory.tool_digest(&claims.server, target),
+                _ => None,
+            };
+            if own != claims.tool_digest {
+                return Err(mismatch("tool digest"));
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the facts of one decision")]
+    fn evaluate(
+        &self,
+        point: Point,
+        now: UnixMillis,
+        header: &Header,
+        issuer: &VerifiedMembership,
+        audience: &VerifiedMembership,
+        origin: Option<&Origin>,
+        body: &[u8],
+        record: &mut DecisionRecord,
+    ) -> Result<(), Stopped> {
+        let policy = self.policy();
+        let claims = &header.claims;
+        let verdict = policy.evaluate(&Facts {
+            point,
+            now,
+            issuer: party(issuer),
+            audience: party(audience),
+            agent: &header.cwt.sub,
+            human: claims.human.as_deref(),
+            observed_address: origin.and_then(|o| o.address.as_deref()),
+            posture: claims.posture,
+            kind: claims.kind,
+            direction: claims.direction,
+            server: &claims.server,
+            method: &claims.method,
+            target: claims.name.as_deref(),
+            tool_digest: claims.tool_digest,
+            intents: &claims.intents,
+            labels: &claims.labels,
+            body: Some(body),
+        });
+        record.bundle_version = policy.bundle_version();
+        match verdict {
+            // Obligations come with the policies that state them; none can be stated now, and
+            // one that nobody carries out must not pass as if it had been.
+            Verdict::Allow(obligations) if obligations.is_empty() => Ok(()),
+            Verdict::Allow(_) => Err(Stopped::refuse(
+                "unmet_obligation",
+                "policy attaches an obligation this node cannot carry out",
+            )),
+            verdict => Err(Stopped {
+                verdict,
+                by_policy: true,
+            }),
+        }
+    }
+
+    fn replay(&self) -> std::sync::MutexGuard<'_, protocol::envelope::replay::ReplayWindow> {
+        self.replay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn random<const N: usize, T>(&self, make: impl FnOnce([u8; N]) -> T) -> Result<T, Stopped> {
+        let mut bytes = [0; N];
+        self.identity
+            .crypto
+            .fill_random(&mut bytes)
+            .map_err(|e| Stopped::refuse("no_randomness", e.to_string()))?;
+        Ok(make(bytes))
+    }
+
+    /// Sixteen random bytes that name a new call.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn new_request_id(&self) -> Result<RequestId, Stopped> {
+        self.random(RequestId::from_bytes)
+    }
+
+    /// Sixteen random bytes that name a new session.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn new_session_id(&self) -> Result<protocol::id::SessionId, Stopped> {
+        self.random(protocol::id::SessionId::from_bytes)
+    }
+
+    fn blank_record(&self, point: Point, now: UnixMillis) -> DecisionRecord {
+        DecisionRecord {
+            // Sequence and previous hash are the writer's to set.
+            sequence: 0,
+            previous: GENESIS,
+            time: now,
+            node: self.identity.node(),
+            point,
+            envelope: None,
+            request: None,
+            issuer: self.identity.node(),
+            agent: None,
+            audience: None,
+            server: None,
+            kind: None,
+            direction: None,
+            method: None,
+            target: None,
+            verdict: Verdict::Allow(Vec::new()).name().to_owned(),
+            reason: None,
+            policy: None,
+            bundle_version: 0,
+            body_digest: None,
+        }
+    }
+
+    /// Records a refusal durably before it is answered. A store that does not take it cannot
+    /// make the refusal milder: the message stays refused.
+    async fn stop(&self, mut record: DecisionRecord, stopped: Stopped) -> Stopped {
+        record.verdict = stopped.verdict.name().to_owned();
+        if let Some(denial) = stopped.verdict.denial() {
+            record.reason = Some(denial.reason.clone());
+            record.policy.clone_from(&denial.policy);
+        }
+        // A flood is counted, not written: it must not be able to fill the disk.
+        if stopped.reason() == RATE_LIMITED {
+            return stopped;
+        }
+        if let Err(error) = self.ledger.record(record, true).await {
+            tracing::error!(%error, reason = stopped.reason(), "a refusal could not be recorded");
+        }
+        stopped
+    }
+
+    async fn write(&self, record: DecisionRecord, durable: bool) -> Result<(), Stopped> {
+        self.ledger
+            .record(record, durable)
+            .await
+            .map_err(|e| Stopped::refuse("store_unavailable", e.to_string()))
+    }
+}
+
+fn check_place(header: &Header, incoming: &Incoming<'_>) -> Result<(), StreamError> {
+    match incoming.stream {
+        Some(stream) => stream.check(header),
+        None if header.begins_call() => Ok(()),
+        None => Err(StreamError::OtherCall),
+    }
+}
+
+fn replay_entry(header: &Header, id: EnvelopeId) -> Entry {
+    Entry {
+        issuer: header.cwt.iss,
+        envelope: id,
+        iat: header.cwt.iat,
+        exp: header.cwt.exp,
+        begins: header.begins_call().then_some(header.claims.request_id),
+    }
+}
+
+fn note(record: &mut DecisionRecord, header: &Header) {
+    let claims = &header.claims;
+    record.issuer = header.cwt.iss;
+    record.agent = Some(header.cwt.sub.clone());
+    record.audience = Some(header.cwt.aud);
+    record.request = Some(claims.request_id);
+    record.server = Some(claims.server.clone());
+    record.kind = Some(claims.kind);
+    record.direction = Some(claims.direction);
+    record.method = Some(claims.method.clone());
+    record.target.clone_from(&claims.name);
+    record.body_digest = Some(claims.body_digest);
+}
+
+fn refused(refusal: Refusal) -> Stopped {
+    Stopped::refuse(
+        refusal.reason(),
+        format!("the envelope was refused: {refusal}"),
+    )
+}
+
+fn mismatch(what: &str) -> Stopped {
+    let denial = Denial {
+        reason: "header_body_mismatch".to_owned(),
+        message: format!("the {what} in the signed header is not that of the message"),
+        policy: None,
+        hint: (what == "tool digest").then(|| {
+            "the tool's definition changed or is not known yet: list the tools again".to_owned()
+        }),
+    };
+    Stopped {
+        verdict: Verdict::Deny(denial),
+        by_policy: false,
+    }
+}
+
+fn party(membership: &VerifiedMembership) -> Party<'_> {
+    let content = membership.content();
+    Party {
+        node: membership.node(),
+        name: &content.name,
+        groups: &content.groups,
+        site: content.site.as_ref(),
+    }
+}

@@ -1,0 +1,213 @@
+//! `enforce`: the one function every message of every path goes through.
+//!
+//! Outgoing messages are decided on and then *signed here*: no other code of the node makes an
+//! envelope. Incoming ones are parsed, checked, verified and decided on here: no other code of the
+//! node turns received bytes into a message. Both leave a decision record. The order is that of
+//! the design: shape → per-peer limit → mesh, audience, time, membership, seen → signature →
+//! atomic replay insert → header against body → policy → record. It fails closed, each failure
+//! with a name of its own, and the name is counted.
+//!
+//! It does not know links, streams of bytes or MCP servers.
+
+mod decide;
+mod ledger;
+mod limit;
+mod subject;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use protocol::envelope::replay::ReplayWindow;
+use protocol::envelope::{SealedEnvelope, VerifiedEnvelope};
+use protocol::id::{Digest, NodeId};
+use protocol::name::Name;
+use protocol::policy::{Denial, Policy, Verdict};
+use protocol::record::Point;
+use protocol::time::UnixSeconds;
+
+pub use ledger::{Ledger, LedgerError};
+pub use limit::PEER_ENVELOPES_PER_S;
+pub use subject::{Answered, Described, Draft, Incoming, Origin, Subject, describe};
+
+use crate::clock::Clock;
+use crate::identity::Identity;
+use crate::members::Members;
+use crate::session::{ErrorKind, SessionError};
+use crate::telemetry::Counters;
+
+/// Life of an envelope, in seconds: long enough for a slow path and the tolerated clock
+/// difference, short enough that the replay window stays small.
+pub const ENVELOPE_LIFE_S: u64 = 30;
+
+/// What egress knows of the tools of its own servers.
+pub trait Inventory: Send + Sync {
+    /// The digest of a tool's definition, if the server has such a tool.
+    fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest>;
+}
+
+/// A message that may pass.
+#[derive(Debug)]
+pub enum Passed {
+    /// One of this node's, now signed.
+    Sealed(SealedEnvelope),
+    /// One of another's, now verified.
+    Verified(Box<VerifiedEnvelope>),
+}
+
+/// A message that may not pass, and what to tell whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// `Hold`, `Deny` or `Sever`.
+    pub verdict: Verdict,
+    /// Whether policy said so; otherwise the message itself was not acceptable.
+    pub by_policy: bool,
+}
+
+impl Stopped {
+    /// A refusal of the message itself.
+    #[must_use]
+    pub fn refuse(reason: &str, message: impl Into<String>) -> Self {
+        let denial = Denial {
+            reason: reason.to_owned(),
+            message: message.into(),
+            policy: None,
+            hint: None,
+        };
+        Self {
+            verdict: Verdict::Deny(denial),
+            by_policy: false,
+        }
+    }
+
+    /// The reason by its stable name.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.verdict.denial().map_or("", |d| d.reason.as_str())
+    }
+
+    /// As the caller in this node sees it.
+    #[must_use]
+    pub fn into_error(self) -> SessionError {
+        let kind = if self.by_policy {
+            ErrorKind::Deny
+        } else {
+            ErrorKind::Refuse
+        };
+        match self.verdict {
+            Verdict::Allow(_) => SessionError::new(kind, "internal", "allowed"),
+            Verdict::Hold(d) | Verdict::Deny(d) | Verdict::Sever(d) => SessionError {
+                kind,
+                reason: d.reason,
+                message: d.message,
+                hint: d.hint,
+                node: None,
+                server: None,
+            },
+        }
+    }
+}
+
+/// The parts `enforce` works on.
+pub struct Parts {
+    /// This node.
+    pub identity: Arc<Identity>,
+    /// The directory.
+    pub members: Arc<Members>,
+    /// The replay window, as restored from the store.
+    pub replay: ReplayWindow,
+    /// Where records and reservations go.
+    pub ledger: Arc<dyn Ledger>,
+    /// The tools of this node's own servers.
+    pub inventory: Arc<dyn Inventory>,
+    /// The local clock.
+    pub clock: Arc<dyn Clock>,
+    /// Refusals by name.
+    pub counters: Arc<Counters>,
+    /// The policy in force.
+    pub policy: Arc<dyn Policy>,
+}
+
+/// Decides on every message of one node.
+pub struct Enforcer {
+    identity: Arc<Identity>,
+    members: Arc<Members>,
+    replay: Mutex<ReplayWindow>,
+    ledger: Arc<dyn Ledger>,
+    inventory: Arc<dyn Inventory>,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+    policy: RwLock<Arc<dyn Policy>>,
+    limits: limit::PeerLimits,
+}
+
+impl Enforcer {
+    /// An enforcer over `parts`.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            identity: parts.identity,
+            members: parts.members,
+            replay: Mutex::new(parts.replay),
+            ledger: parts.ledger,
+            inventory: parts.inventory,
+            clock: parts.clock,
+            counters: parts.counters,
+            policy: RwLock::new(parts.policy),
+            limits: limit::PeerLimits::default(),
+        }
+    }
+
+    /// Decides on one message at `point` and signs or verifies it.
+    ///
+    /// # Errors
+    /// [`Stopped`], recorded (durably, for a refusal) and counted before it is returned.
+    pub async fn enforce(&self, point: Point, subject: Subject<'_>) -> Result<Passed, Stopped> {
+        let outcome = match subject {
+            Subject::Outgoing(draft) => self.outgoing(point, &draft).await,
+            Subject::Incoming(incoming) => self.incoming(point, &incoming).await,
+        };
+        if let Err(stopped) = &outcome {
+            self.counters.count(stopped.reason().to_owned());
+        }
+        outcome
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// The directory.
+    #[must_use]
+    pub const fn members(&self) -> &Arc<Members> {
+        &self.members
+    }
+
+    /// The clock decisions go by.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// The digest this node has for a tool of its own.
+    #[must_use]
+    pub fn own_tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
+        self.inventory.tool_digest(server, tool)
+    }
+
+    /// What a clean stop must persist: floors for each issuer, and the greatest time accepted.
+    #[must_use]
+    pub fn at_stop(&self) -> (Vec<(NodeId, UnixSeconds)>, UnixSeconds) {
+        let replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        (replay.floors_at_stop(), replay.greatest())
+    }
+
+    fn policy(&self) -> Arc<dyn Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another policy in force, for every message from now on.
+    pub fn replace_policy(&self, policy: Arc<dyn Policy>) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+}

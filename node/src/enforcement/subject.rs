@@ -1,0 +1,116 @@
+//! What `enforce` is asked about: a message this node wants to send, or bytes that came.
+
+use protocol::envelope::stream::StreamState;
+use protocol::envelope::{Direction, Kind};
+use protocol::id::{Digest, EnvelopeId, NodeId, RequestId, SessionId};
+use protocol::mcp::{McpError, MessageKind, View};
+use protocol::name::Name;
+
+/// One message, in either direction.
+pub enum Subject<'a> {
+    /// This node wants to send it.
+    Outgoing(Draft<'a>),
+    /// It came over a link.
+    Incoming(Incoming<'a>),
+}
+
+/// A message this node wants to sign and send.
+pub struct Draft<'a> {
+    /// On whose behalf.
+    pub agent: &'a Name,
+    /// For which node.
+    pub audience: NodeId,
+    /// Which way.
+    pub direction: Direction,
+    /// The call.
+    pub request_id: RequestId,
+    /// The session.
+    pub session: SessionId,
+    /// The call's first envelope; absent for that envelope itself.
+    pub parent: Option<EnvelopeId>,
+    /// Its place in the stream, and for a final response what it closes.
+    pub sequence: u64,
+    /// The running hash so far; goes into a final response.
+    pub stream_hash: Option<Digest>,
+    /// The server.
+    pub server: &'a Name,
+    /// Of a response: what it answers.
+    pub answers: Option<&'a Answered>,
+    /// The digest of the tool called, as this node knows it.
+    pub tool_digest: Option<Digest>,
+    /// The exact message.
+    pub body: &'a [u8],
+}
+
+/// Bytes that came over a link.
+pub struct Incoming<'a> {
+    /// The envelope.
+    pub bytes: &'a [u8],
+    /// The hop records beside it.
+    pub records: &'a [&'a [u8]],
+    /// Whence.
+    pub origin: &'a Origin,
+    /// The way it must travel.
+    pub direction: Direction,
+    /// The stream it continues; absent where it must begin a call.
+    pub stream: Option<&'a StreamState>,
+    /// The requests this side still waits for answers to.
+    pub awaited: &'a (dyn Fn(&str) -> Option<Answered> + Sync),
+}
+
+/// The other end of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The peer, as TLS proved it.
+    pub peer: NodeId,
+    /// Its address as seen; absent for this node itself.
+    pub address: Option<String>,
+}
+
+/// A request, as far as its response must agree with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Its method.
+    pub method: String,
+    /// Its target.
+    pub target: Option<String>,
+    /// The digest of the tool it called.
+    pub tool_digest: Option<Digest>,
+}
+
+/// What a message says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Request, notification or response.
+    pub kind: Kind,
+    /// The raw JSON of its id.
+    pub id: Option<String>,
+    /// Its method, unless it is a response.
+    pub method: Option<String>,
+    /// Its tool, prompt or resource.
+    pub target: Option<String>,
+    /// The intents derived from it, sorted.
+    pub intents: Vec<String>,
+}
+
+/// Reads what a header states from the message itself.
+///
+/// # Errors
+/// [`McpError`] if it is not one JSON-RPC message.
+pub fn describe(body: &[u8]) -> Result<Described, McpError> {
+    let view = View::parse(body)?;
+    let kind = match view.kind() {
+        MessageKind::Request => Kind::Request,
+        MessageKind::Notification => Kind::Notification,
+        MessageKind::Response | MessageKind::ErrorResponse => Kind::Response,
+    };
+    Ok(Described {
+        kind,
+        id: view.id().map(str::to_owned),
+        method: view.method().map(str::to_owned),
+        target: view.target().map(|t| t.name.clone().into_owned()),
+        intents: view.method().map_or_else(Vec::new, |method| {
+            protocol::mcp::derive_intents(method, view.target(), None)
+        }),
+    })
+}

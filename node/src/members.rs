@@ -1,0 +1,215 @@
+//! The directory: every member this node knows, with its verified membership and the latest node
+//! record it signed.
+//!
+//! Only verified documents get in. A member is known by its [`NodeId`]; two members of one name
+//! are both kept and the name then resolves to neither, so that nobody is shadowed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use protocol::crypto::Crypto;
+use protocol::id::{Digest, NodeId};
+use protocol::name::Name;
+use protocol::time::UnixSeconds;
+use protocol::trust::node_record::VerifiedRecord;
+use protocol::trust::{NodeRecord, TrustError, VerifiedMembership, VerifiedRoot};
+
+/// Most members known at once: what DESIGN says a mesh may have, and then some.
+pub const MAX_MEMBERS: usize = 12_000;
+
+/// A member as this node knows it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its membership.
+    pub membership: VerifiedMembership,
+    /// The latest record it signed, if one came.
+    pub record: Option<VerifiedRecord>,
+}
+
+/// Why a document did not change the directory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// It does not hold.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// One at least as new is known.
+    #[error("a record at least as new is known")]
+    Stale,
+    /// The directory is full.
+    #[error("more than {MAX_MEMBERS} members")]
+    Full,
+}
+
+/// How a name resolves.
+#[derive(Debug, Clone)]
+pub enum Resolved {
+    /// To one member.
+    One(Arc<Member>),
+    /// To none.
+    Nobody,
+    /// To several, which is an error naming them.
+    Several(Vec<NodeId>),
+}
+
+/// The directory of one node.
+pub struct Members {
+    crypto: Arc<dyn Crypto>,
+    root: VerifiedRoot,
+    map: RwLock<BTreeMap<NodeId, Arc<Member>>>,
+    changes: tokio::sync::watch::Sender<u64>,
+}
+
+impl Members {
+    /// An empty directory under `root`.
+    #[must_use]
+    pub fn new(crypto: Arc<dyn Crypto>, root: VerifiedRoot) -> Self {
+        let changes = tokio::sync::watch::Sender::new(0);
+        Self {
+            crypto,
+            root,
+            map: RwLock::new(BTreeMap::new()),
+            changes,
+        }
+    }
+
+    /// Ticks whenever the directory changes.
+    #[must_use]
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Verifies a membership and takes it in, unless a longer-lasting one of the node is known.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Trust`] if it does not hold at `now`.
+    pub fn learn_membership(
+        &self,
+        bytes: &[u8],
+        now: UnixSeconds,
+    ) -> Result<Arc<Member>, DirectoryError> {
+        let known = {
+            let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+            map.values()
+                .find(|m| m.membership.bytes() == bytes)
+                .cloned()
+        };
+        if let Some(member) = known {
+            member.membership.valid_at(now)?;
+            return Ok(member);
+        }
+        let membership = VerifiedMembership::verify(&*self.crypto, &self.root, bytes)?;
+        membership.valid_at(now)?;
+        self.insert(membership, None)
+    }
+
+    /// Verifies a node record and takes it in if it is newer than the one known.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn learn_record(
+        &self,
+        bytes: &[u8],
+        now: UnixSeconds,
+    ) -> Result<Arc<Member>, DirectoryError> {
+        let record = NodeRecord::verify(&*self.crypto, &self.root, bytes, now)?;
+        let node = record.membership.node();
+        if let Some(known) = self.member(&node).and_then(|m| m.record.clone())
+            && known.content.sequence >= record.content.sequence
+        {
+            return Err(DirectoryError::Stale);
+        }
+        self.insert(record.membership.clone(), Some(record))
+    }
+
+    fn insert(
+        &self,
+        membership: VerifiedMembership,
+        record: Option<VerifiedRecord>,
+    ) -> Result<Arc<Member>, DirectoryError> {
+        let node = membership.node();
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        let known = map.get(&node).cloned();
+        if known.is_none() && map.len() >= MAX_MEMBERS {
+            return Err(DirectoryError::Full);
+        }
+        let known_record = known.as_ref().and_then(|m| m.record.clone());
+        let newest =
+            |m: &Arc<Member>| m.membership.content().not_after > membership.content().not_after;
+        let membership = match &known {
+            Some(m) if newest(m) => m.membership.clone(),
+            _ => membership,
+        };
+        let member = Arc::new(Member {
+            membership,
+            record: record.or(known_record),
+        });
+        map.insert(node, Arc::clone(&member));
+        drop(map);
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        Ok(member)
+    }
+
+    /// The member, if known; its membership may have expired since.
+    #[must_use]
+    pub fn member(&self, node: &NodeId) -> Option<Arc<Member>> {
+        self.map
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(node)
+            .cloned()
+    }
+
+    /// The member, if known and valid at `now`.
+    #[must_use]
+    pub fn valid(&self, node: &NodeId, now: UnixSeconds) -> Option<Arc<Member>> {
+        self.member(node)
+            .filter(|m| m.membership.valid_at(now).is_ok())
+    }
+
+    /// Every member, by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Member>> {
+        self.map
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// The member of that name, valid at `now`.
+    #[must_use]
+    pub fn resolve(&self, name: &Name, now: UnixSeconds) -> Resolved {
+        let mut found: Vec<Arc<Member>> = self
+            .all()
+            .into_iter()
+            .filter(|m| m.membership.content().name == *name)
+            .filter(|m| m.membership.valid_at(now).is_ok())
+            .collect();
+        match (found.len(), found.pop()) {
+            (1, Some(member)) => Resolved::One(member),
+            (_, None) => Resolved::Nobody,
+            (_, Some(last)) => Resolved::Several(
+                found
+                    .iter()
+                    .chain([&last])
+                    .map(|m| m.membership.node())
+                    .collect(),
+            ),
+        }
+    }
+}
+
+impl Member {
+    /// The digest this node last announced for a tool of one of its servers.
+    #[must_use]
+    pub fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
+        let servers = &self.record.as_ref()?.content.servers;
+        let server = servers.iter().find(|s| s.name == *server)?;
+        server
+            .tools
+            .iter()
+            .find(|t| t.name == tool)
+            .map(|t| t.digest)
+    }
+}

@@ -1,0 +1,13 @@
+//! What nodes tell each other of themselves: hello, node records, and who keeps a link to whom.
+//!
+//! Every member holds the directory, so every member learns every record: over a *sync* stream
+//! when a link comes up, and by gossip afterwards. Only verified records are kept or passed on; a
+//! forged one goes no further than the first node it reaches. It decides nothing about calls.
+
+mod admission;
+mod dial;
+mod records;
+
+pub use admission::MeshAdmission;
+pub use dial::{Dialing, Seed, keep_links};
+pub use records::{RENEW_AFTER, Records, TOPIC};

@@ -1,0 +1,219 @@
+//! Keeping links up: dial whoever is known and not linked, with back-off.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use protocol::id::NodeId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::members::Members;
+use crate::transport::{LinkEvent, Links};
+
+/// First pause after a failed dial.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest pause between dials of one peer: a host that comes back is found within it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How often the list is looked over when nothing happens.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Dials started in one look, so that a large directory does not become a storm.
+const DIALS_PER_LOOK: usize = 32;
+
+/// A place to try: a peer known by configuration rather than by its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// The node expected there, where that is known.
+    pub node: Option<NodeId>,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// What dialing looks like to an operator.
+#[derive(Debug, Clone, Default)]
+pub struct Attempt {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    next: Option<Instant>,
+    running: bool,
+}
+
+/// The state of dialing, shared with `peers`.
+#[derive(Default)]
+pub struct Dialing {
+    attempts: Mutex<HashMap<Target, Attempt>>,
+    seeds: Mutex<Vec<Seed>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Target {
+    Node(NodeId),
+    Address(String),
+}
+
+impl Dialing {
+    /// Dialing that starts from `seeds`.
+    #[must_use]
+    pub fn new(seeds: Vec<Seed>) -> Self {
+        Self {
+            attempts: Mutex::default(),
+            seeds: Mutex::new(seeds),
+        }
+    }
+
+    /// The last attempt at a node.
+    #[must_use]
+    pub fn attempt(&self, node: &NodeId) -> Option<Attempt> {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.get(&Target::Node(*node)).cloned()
+    }
+
+    fn seeds(&self) -> Vec<Seed> {
+        self.seeds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Learns who answered at an address that was dialed without knowing.
+    fn identify(&self, address: &str, node: NodeId) {
+        let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
+        for seed in seeds.iter_mut().filter(|s| s.address == address) {
+            seed.node = Some(node);
+        }
+    }
+
+    /// Claims a target for one dial if its pause is over.
+    fn claim(&self, target: &Target, now: Instant) -> bool {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = attempts.entry(target.clone()).or_default();
+        let due = attempt.next.is_none_or(|at| at <= now) && !attempt.running;
+        attempt.running |= due;
+        due
+    }
+
+    fn settle(&self, target: &Target, outcome: Result<(), String>) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = attempts.entry(target.clone()).or_default();
+        attempt.running = false;
+        match outcome {
+            Ok(()) => *attempt = Attempt::default(),
+            Err(error) => {
+                let pause = FIRST_PAUSE * 2_u32.saturating_pow(attempt.failures.min(8));
+                attempt.failures = attempt.failures.saturating_add(1);
+                attempt.last_error = Some(error);
+                attempt.next = Some(Instant::now() + pause.min(LONGEST_PAUSE));
+            }
+        }
+    }
+}
+
+/// Dials until `stop`: seeds, and every member whose record names addresses.
+pub async fn keep_links(
+    links: Links,
+    members: Arc<Members>,
+    dialing: Arc<Dialing>,
+    stop: CancellationToken,
+) {
+    let mut events = links.events();
+    let mut changes = members.changes();
+    loop {
+        for (target, node, addresses) in wanted(&links, &members, &dialing) {
+            if !dialing.claim(&target, Instant::now()) {
+                continue;
+            }
+            let (links, dialing) = (links.clone(), Arc::clone(&dialing));
+            tokio::spawn(async move {
+                let outcome = dial(&links, &dialing, node, &addresses).await;
+                dialing.settle(&target, outcome);
+            });
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            event = events.recv() => {
+                // A link that just went down is worth a look at once; ups are not.
+                if matches!(event, Ok(LinkEvent::Up { .. })) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+type Wanted = (Target, Option<NodeId>, Vec<String>);
+
+fn wanted(links: &Links, members: &Members, dialing: &Dialing) -> Vec<Wanted> {
+    let me = links.node();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for seed in dialing.seeds() {
+        if seed
+            .node
+            .is_some_and(|node| node == me || links.get(node).is_some())
+        {
+            continue;
+        }
+        let target = seed
+            .node
+            .map_or_else(|| Target::Address(seed.address.clone()), Target::Node);
+        match wanted.iter_mut().find(|(t, ..)| *t == target) {
+            Some((_, _, addresses)) => addresses.push(seed.address),
+            None => wanted.push((target, seed.node, vec![seed.address])),
+        }
+    }
+    for member in members.all() {
+        let node = member.membership.node();
+        if node == me || links.get(node).is_some() {
+            continue;
+        }
+        let Some(record) = &member.record else {
+            continue;
+        };
+        let target = Target::Node(node);
+        let addresses = record.content.addresses.clone();
+        match wanted.iter_mut().find(|(t, ..)| *t == target) {
+            Some((_, _, known)) => known.extend(addresses),
+            None if addresses.is_empty() => {}
+            None => wanted.push((target, Some(node), addresses)),
+        }
+    }
+    wanted.truncate(DIALS_PER_LOOK);
+    wanted
+}
+
+async fn dial(
+    links: &Links,
+    dialing: &Dialing,
+    node: Option<NodeId>,
+    addresses: &[String],
+) -> Result<(), String> {
+    let mut last = "no address to dial".to_owned();
+    for address in addresses {
+        let resolved: Vec<SocketAddr> = match tokio::net::lookup_host(address).await {
+            Ok(found) => found.collect(),
+            Err(e) => {
+                last = format!("cannot resolve `{address}`: {e}");
+                continue;
+            }
+        };
+        for remote in resolved {
+            match links.dial(remote, node).await {
+                Ok(link) => {
+                    dialing.identify(address, link.peer);
+                    return Ok(());
+                }
+                Err(e) => last = format!("{address}: {e}"),
+            }
+        }
+    }
+    tracing::debug!(error = %last, "dial failed");
+    Err(last)
+}

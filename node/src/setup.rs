@@ -1,0 +1,367 @@
+//! Before a node runs: its keys, founding a mesh, joining one with an admission file.
+//!
+//! Works on files only, never on the store or the network. Everything is written once, durably,
+//! with mode 0600; nothing that exists is overwritten.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use hedgerow_crypto::{Primitives, SigningKeys, TlsIdentity};
+use protocol::crypto::{Crypto, CryptoError, Signer as _, Suite};
+use protocol::id::{MeshId, NodeId};
+use protocol::limits::MAX_DOCUMENT_BYTES;
+use protocol::name::Name;
+use protocol::time::UnixSeconds;
+use protocol::trust::membership::sorted_names;
+use protocol::trust::{
+    Admission, Issuer, Membership, MembershipRequest, Root, TrustError, VerifiedRoot,
+};
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::identity::{Identity, IdentityError};
+use crate::keys::{self, KeyFileError, KeyKind, Seeds};
+use crate::state_dir::{StateDir, StateDirError};
+
+/// Longest membership the founder's issuer may issue, and the life of the founder's own: a year,
+/// until memberships renew themselves.
+pub const FOUNDER_LIFE_S: u64 = 366 * 24 * 3600;
+
+/// Memberships the founder's issuer may issue in an hour.
+const FOUNDER_ISSUER_RATE: u64 = 1000;
+
+/// Freshness lease of a new mesh, in seconds: a day.
+const LEASE_S: u64 = 24 * 3600;
+
+/// For how much longer read-only tools run without fresh timestamps: a week.
+const READ_GRACE_S: u64 = 7 * 24 * 3600;
+
+/// Why a state directory could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// A primitive failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// The TLS identity cannot be made or cannot sign.
+    #[error("the TLS identity: {0}")]
+    Tls(String),
+    /// The directory already belongs to a mesh.
+    #[error("`{}` already holds a node of a mesh", .0.display())]
+    Taken(PathBuf),
+    /// A document does not hold.
+    #[error("the admission does not hold: {0}")]
+    Trust(#[from] TrustError),
+    /// The documents and keys do not belong together.
+    #[error("the admission does not fit this host: {0}")]
+    Identity(#[from] IdentityError),
+    /// A file could not be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl SetupError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::StateDir(e) => e.hint(),
+            Self::Key(e) => e.hint(),
+            Self::Taken(_) => Some("use another --state-dir for another node".to_owned()),
+            Self::Identity(_) => Some(
+                "the admission must be issued for the request this host made with `hedgerow id --request`"
+                    .to_owned(),
+            ),
+            Self::Trust(_) => Some("ask the founder to issue it again".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A host's public identity.
+#[derive(Debug, Clone)]
+pub struct PublicIdentity {
+    /// Its node id.
+    pub node: NodeId,
+    /// A membership request, signed by the set it asks to enrol.
+    pub request: Vec<u8>,
+}
+
+/// What the first node of a mesh starts with.
+#[derive(Debug, Clone)]
+pub struct Founding {
+    /// The mesh's name.
+    pub mesh: Name,
+    /// The node's name.
+    pub node: Name,
+    /// Its groups.
+    pub groups: Vec<Name>,
+    /// Its site.
+    pub site: Option<Name>,
+}
+
+/// The key sets of this host.
+struct Keys {
+    tls: TlsIdentity,
+    signing: SigningKeys,
+}
+
+/// The identity of the host at `state`; directory and keys are made where there are none.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn identity(state: &Path, name: Option<Name>) -> Result<PublicIdentity, SetupError> {
+    let dir = StateDir::create(state)?;
+    let crypto = Primitives;
+    let keys = own_keys(&dir, &crypto)?;
+    let message = MembershipRequest::proof_message(&crypto, keys.signing.public());
+    let proof = keys
+        .tls
+        .sign(message.as_bytes())
+        .map_err(|e| SetupError::Tls(e.to_string()))?;
+    let request = MembershipRequest {
+        tls_key: keys.tls.public_key().to_vec(),
+        signing: keys.signing.public().clone(),
+        name,
+        created: SystemClock.now().seconds(),
+        tls_proof: proof,
+    };
+    Ok(PublicIdentity {
+        node: keys.tls.node_id(&crypto),
+        request: request.sign(&crypto, &keys.signing)?,
+    })
+}
+
+/// Founds a mesh at `state`: keys for every role, the genesis root, and this host's membership.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn found(state: &Path, founding: &Founding) -> Result<MeshId, SetupError> {
+    let dir = StateDir::create(state)?;
+    refuse_taken(&dir)?;
+    let crypto = Primitives;
+    let keys = own_keys(&dir, &crypto)?;
+    let admin = signing_set(&dir, KeyKind::Admin, &crypto)?;
+    let issuer = signing_set(&dir, KeyKind::Issuer, &crypto)?;
+    let timestamper = signing_set(&dir, KeyKind::Timestamper, &crypto)?;
+    let now = SystemClock.now().seconds();
+    let mut nonce = [0; 16];
+    crypto.fill_random(&mut nonce)?;
+    let root = Root {
+        version: 1,
+        epoch: 1,
+        mesh: None,
+        name: founding.mesh.clone(),
+        suite: Suite::Hybrid.byte(),
+        created: now,
+        admins: vec![admin.public().clone()],
+        threshold: 1,
+        issuers: vec![Issuer {
+            keys: issuer.public().clone(),
+            groups: None,
+            sites: None,
+            max_life_s: FOUNDER_LIFE_S,
+            max_per_hour: FOUNDER_ISSUER_RATE,
+        }],
+        timestampers: vec![timestamper.public().clone()],
+        lease_s: LEASE_S,
+        read_grace_s: READ_GRACE_S,
+        nonce: nonce.to_vec(),
+    };
+    let root = root.sign(&crypto, &[&admin])?;
+    let mesh = VerifiedRoot::genesis(&crypto, &root)?.mesh();
+    let membership = Membership {
+        mesh,
+        tls_key: keys.tls.public_key().to_vec(),
+        signing: keys.signing.public().clone(),
+        name: founding.node.clone(),
+        groups: sorted_names(founding.groups.clone()),
+        site: founding.site.clone(),
+        not_before: now,
+        not_after: UnixSeconds(now.0 + FOUNDER_LIFE_S),
+        issuer_sequence: 1,
+    };
+    let membership = membership.sign(&crypto, &issuer)?;
+    // The membership last: a directory without it is not a node yet, and `up` starts over.
+    replace(&dir.root(), &root)?;
+    write_new(&dir.membership(), &membership)?;
+    Ok(mesh)
+}
+
+/// Makes the host at `state` a member: checks that the admission is for its keys, and stores it.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn join(state: &Path, admission: &[u8]) -> Result<MeshId, SetupError> {
+    let dir = StateDir::create(state)?;
+    refuse_taken(&dir)?;
+    let parsed = Admission::decode(admission)?;
+    let keys = own_keys(&dir, &Primitives)?;
+    let identity = Identity::new(keys.tls, keys.signing, &parsed.root, &parsed.membership)?;
+    let now = SystemClock.now().seconds();
+    identity.membership.valid_at(now)?;
+    replace(&dir.root(), &parsed.root)?;
+    replace(&admission_path(&dir), admission)?;
+    write_new(&dir.membership(), &parsed.membership)?;
+    Ok(identity.mesh())
+}
+
+/// Loads the identity of a node that was set up.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn load(dir: &StateDir) -> Result<Identity, SetupError> {
+    let keys = load_keys(dir, &Primitives)?;
+    let root = read(&dir.root())?;
+    let membership = read(&dir.membership())?;
+    Ok(Identity::new(keys.tls, keys.signing, &root, &membership)?)
+}
+
+/// The peers an admission named, if this host joined with one.
+///
+/// # Errors
+/// [`SetupError`] if the file is there and unusable.
+pub fn admission(dir: &StateDir) -> Result<Option<Admission>, SetupError> {
+    match std::fs::read(admission_path(dir)) {
+        Ok(bytes) => Ok(Some(Admission::decode(&bytes)?)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SetupError::Read {
+            path: admission_path(dir),
+            source,
+        }),
+    }
+}
+
+/// The issuer's signing set, if this host is an issuer.
+///
+/// # Errors
+/// [`SetupError`] if the key file is there and unusable.
+pub fn issuer(dir: &StateDir) -> Result<Option<SigningKeys>, SetupError> {
+    let path = dir.key(KeyKind::Issuer);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let seeds = keys::load(&path, KeyKind::Issuer, &Primitives)?;
+    Ok(Some(SigningKeys::from_seeds(
+        seeds.first(),
+        seeds.second(),
+    )?))
+}
+
+fn admission_path(dir: &StateDir) -> PathBuf {
+    dir.path().join("admission.cbor")
+}
+
+fn refuse_taken(dir: &StateDir) -> Result<(), SetupError> {
+    if dir.membership().exists() {
+        return Err(SetupError::Taken(dir.path().to_owned()));
+    }
+    Ok(())
+}
+
+/// The host's own keys, made where there are none.
+fn own_keys(dir: &StateDir, crypto: &dyn Crypto) -> Result<Keys, SetupError> {
+    for kind in [KeyKind::Tls, KeyKind::Signing] {
+        make(dir, kind, crypto)?;
+    }
+    load_keys(dir, crypto)
+}
+
+fn load_keys(dir: &StateDir, crypto: &dyn Crypto) -> Result<Keys, SetupError> {
+    let tls = keys::load(&dir.key(KeyKind::Tls), KeyKind::Tls, crypto)?;
+    let signing = keys::load(&dir.key(KeyKind::Signing), KeyKind::Signing, crypto)?;
+    Ok(Keys {
+        tls: TlsIdentity::from_seeds(tls.first(), tls.second())
+            .map_err(|e| SetupError::Tls(e.to_string()))?,
+        signing: SigningKeys::from_seeds(signing.first(), signing.second())?,
+    })
+}
+
+fn signing_set(
+    dir: &StateDir,
+    kind: KeyKind,
+    crypto: &dyn Crypto,
+) -> Result<SigningKeys, SetupError> {
+    make(dir, kind, crypto)?;
+    let seeds = keys::load(&dir.key(kind), kind, crypto)?;
+    Ok(SigningKeys::from_seeds(seeds.first(), seeds.second())?)
+}
+
+fn make(dir: &StateDir, kind: KeyKind, crypto: &dyn Crypto) -> Result<(), SetupError> {
+    let path = dir.key(kind);
+    if path.exists() {
+        return Ok(());
+    }
+    let seeds = Seeds::generate(kind, crypto)?;
+    match keys::create(&path, kind, &seeds, crypto) {
+        Err(KeyFileError::Exists { .. }) | Ok(()) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
+    let unreadable = |source| SetupError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_DOCUMENT_BYTES as u64 {
+        return Err(unreadable(io::Error::other(
+            "the file is larger than any such document",
+        )));
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+/// Writes a file that may be there from an attempt that did not finish.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(SetupError::Write {
+                path: path.to_owned(),
+                source,
+            });
+        }
+        _ => {}
+    }
+    write_new(path, bytes)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        match path.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|source| SetupError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
