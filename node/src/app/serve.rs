@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use protocol::id::NodeId;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -12,7 +13,7 @@ use super::AppError;
 use super::node::{Listeners, Node};
 use crate::call::Acceptor;
 use crate::control::Admit;
-use crate::overlay::{RENEW_AFTER, Records, keep_links};
+use crate::overlay::{RENEW_AFTER, keep_links};
 use crate::session::Principal;
 use crate::store::Write;
 use crate::supervisor::Tasks;
@@ -26,6 +27,9 @@ const MAX_PREAMBLE_BYTES: u64 = 1024;
 
 /// How long that line may take.
 const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Peers that records are sent to at once; each takes one stream and at most a few kilobytes.
+const PUSHES_AT_ONCE: usize = 64;
 
 /// How often started requests are forgotten on disk.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -123,9 +127,14 @@ impl Node {
 
 async fn renew_records(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
     let mut changes = node.upstreams.changes();
+    let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         match node.records.renew() {
-            Ok(_) => {}
+            Ok(_) => {
+                for link in node.links.all() {
+                    push(&node, &room, link.peer, Extent::Own).await;
+                }
+            }
             Err(error) => tracing::error!(%error, "this node's record was not renewed"),
         }
         tokio::select! {
@@ -144,7 +153,7 @@ async fn renew_records(node: Arc<Node>, stop: tokio_util::sync::CancellationToke
 /// Sends all records to every peer whose link comes up.
 async fn greet_links(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
     let mut events = node.links.events();
-    let room = Arc::new(Semaphore::new(64));
+    let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         let event = tokio::select! {
             biased;
@@ -168,29 +177,42 @@ async fn greet_links(node: Arc<Node>, stop: tokio_util::sync::CancellationToken)
         };
         for peer in peers {
             tracing::info!(peer = %peer.short(), "link up");
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-                return;
-            };
-            let node = Arc::clone(&node);
-            tokio::spawn(async move {
-                let sent = send_records(&node.links, &node.records, peer).await;
-                if let Err(error) = sent {
-                    tracing::debug!(peer = %peer.short(), error, "records not sent");
-                }
-                drop(permit);
-            });
+            push(&node, &room, peer, Extent::Everything).await;
         }
     }
 }
 
-async fn send_records(
-    links: &crate::transport::Links,
-    records: &Records,
-    peer: protocol::id::NodeId,
-) -> Result<(), String> {
-    let opened = links.open(peer, StreamKind::Sync).await;
+/// What is pushed to a peer.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// Every record known, to a peer that just came.
+    Everything,
+    /// This node's own, which has changed.
+    Own,
+}
+
+/// Starts sending records to a peer, waiting while too many are being sent to.
+async fn push(node: &Arc<Node>, room: &Arc<Semaphore>, peer: NodeId, extent: Extent) {
+    let Ok(permit) = Arc::clone(room).acquire_owned().await else {
+        return;
+    };
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        if let Err(error) = send_records(&node, peer, extent).await {
+            tracing::debug!(peer = %peer.short(), error, "records not sent");
+        }
+        drop(permit);
+    });
+}
+
+async fn send_records(node: &Node, peer: NodeId, extent: Extent) -> Result<(), String> {
+    let opened = node.links.open(peer, StreamKind::Sync).await;
     let (send, _recv) = opened.map_err(|e| e.to_string())?;
-    records.send_all(send).await.map_err(|e| e.to_string())
+    let sent = match extent {
+        Extent::Everything => node.records.send_all(send).await,
+        Extent::Own => node.records.send_own(send).await,
+    };
+    sent.map_err(|e| e.to_string())
 }
 
 async fn prune(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {

@@ -146,7 +146,7 @@ impl Records {
     ///
     /// # Errors
     /// If the stream fails.
-    pub async fn send_all(&self, mut stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+    pub async fn send_all(&self, stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
         let own = self.own();
         let me = self.identity.node();
         let others = self.members.all();
@@ -155,15 +155,16 @@ impl Records {
             .filter(|m| m.membership.node() != me)
             .filter_map(|m| m.record.as_ref())
             .map(|r| r.bytes.as_slice());
-        for record in core::iter::once(own.as_slice())
-            .chain(others)
-            .take(MAX_RECORDS_PER_SYNC)
-        {
-            let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-            stream.write_all(&length.to_be_bytes()).await?;
-            stream.write_all(record).await?;
-        }
-        stream.shutdown().await
+        let records = core::iter::once(own.as_slice()).chain(others);
+        send(stream, records.take(MAX_RECORDS_PER_SYNC)).await
+    }
+
+    /// Sends this node's own record.
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub async fn send_own(&self, stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+        send(stream, core::iter::once(self.own().as_slice())).await
     }
 
     /// Reads the records a peer sends and returns those that were news.
@@ -208,6 +209,18 @@ impl Records {
         }
         Ok(news)
     }
+}
+
+async fn send<'a>(
+    mut stream: impl AsyncWrite + Unpin,
+    records: impl Iterator<Item = &'a [u8]>,
+) -> std::io::Result<()> {
+    for record in records {
+        let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        stream.write_all(&length.to_be_bytes()).await?;
+        stream.write_all(record).await?;
+    }
+    stream.shutdown().await
 }
 
 /// Why records were not exchanged.
