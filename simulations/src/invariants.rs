@@ -1,0 +1,163 @@
+//! What must hold after every step, judged from outside: from what was sent and acted on, never
+//! from what the machines under test say of themselves.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use protocol::envelope::Header;
+use protocol::envelope::replay::RESERVE_AHEAD_S;
+use protocol::id::{EnvelopeId, NodeId, RequestId};
+use protocol::limits::{
+    MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S, MAX_REPLAY_ENTRIES, MAX_REPLAY_PER_ISSUER,
+};
+use protocol::time::{UnixMillis, UnixSeconds};
+use serde::Serialize;
+
+/// Violations of one invariant kept in full; further ones are only counted.
+const MAX_SHOWN: usize = 3;
+
+/// How long an accepted envelope may stay in memory, in seconds: its life, the clock skew either
+/// way, and a second of rounding.
+const MAX_REMEMBERED_S: u64 = MAX_ENVELOPE_LIFE_S + 2 * MAX_CLOCK_AHEAD_S + 1;
+
+/// One broken invariant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Violation {
+    /// Milliseconds since the beginning.
+    pub(crate) at_ms: u64,
+    /// Which invariant.
+    pub(crate) invariant: &'static str,
+    /// What happened.
+    pub(crate) what: String,
+}
+
+/// Whether an honest envelope had to be accepted when it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MustAccept(bool);
+
+/// The observer.
+#[derive(Debug, Default)]
+pub(crate) struct Invariants {
+    acted: HashSet<EnvelopeId>,
+    begun: HashSet<(NodeId, RequestId)>,
+    /// Greatest `iat` that reached the window, by issuer, in this process.
+    latest: BTreeMap<NodeId, UnixSeconds>,
+    /// The most that a floor can be after the last restart, by issuer.
+    floors: BTreeMap<NodeId, UnixSeconds>,
+    greatest: UnixSeconds,
+    /// When (receiver's clock) the envelopes of this process were accepted.
+    accepted: VecDeque<UnixSeconds>,
+    /// Whether the receiver's clock ever stepped back; the memory bound then is the hard one.
+    stepped_back: bool,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) violated: u64,
+}
+
+impl Invariants {
+    pub(crate) fn violate(&mut self, at_ms: u64, invariant: &'static str, what: String) {
+        self.violated += 1;
+        let shown = self.violations.iter().filter(|v| v.invariant == invariant);
+        if shown.count() < MAX_SHOWN {
+            self.violations.push(Violation {
+                at_ms,
+                invariant,
+                what,
+            });
+        }
+    }
+
+    pub(crate) const fn clock_stepped_back(&mut self) {
+        self.stepped_back = true;
+    }
+
+    /// Whether `header`, fresh from an honest sender, must be accepted by a receiver at `now` that
+    /// started at `started`. Only envelopes that begin a call are judged here.
+    pub(crate) fn must_accept(
+        &self,
+        header: &Header,
+        id: &EnvelopeId,
+        now: UnixMillis,
+        started: UnixSeconds,
+    ) -> MustAccept {
+        let (cwt, now) = (&header.cwt, now.seconds());
+        let in_time = cwt.iat <= now.plus(MAX_CLOCK_AHEAD_S) && now < cwt.exp;
+        let after_restart = self.floors.get(&cwt.iss).is_none_or(|f| cwt.iat > *f);
+        let clock_good = now.plus(MAX_CLOCK_AHEAD_S) >= self.greatest;
+        let new =
+            !self.acted.contains(id) && !self.begun.contains(&(cwt.iss, header.claims.request_id));
+        let room = self.accepted.len() < MAX_REPLAY_PER_ISSUER;
+        let fresh = cwt.iat >= started;
+        MustAccept(in_time && after_restart && clock_good && new && room && fresh)
+    }
+
+    /// `header` was refused as `reason`.
+    pub(crate) fn refused(&mut self, at_ms: u64, must: MustAccept, reason: &str) {
+        if must.0 {
+            let what = format!("an honest envelope in its window was refused as `{reason}`");
+            self.violate(at_ms, "fresh_accepted", what);
+        }
+    }
+
+    /// `header` passed the window at `now`; it may still wait for a write.
+    pub(crate) fn passed(&mut self, header: &Header, now: UnixMillis) {
+        let latest = self.latest.entry(header.cwt.iss).or_default();
+        *latest = header.cwt.iat.max(*latest);
+        self.greatest = self.greatest.max(header.cwt.iat);
+        self.accepted.push_back(now.seconds());
+    }
+
+    /// `header` is acted on.
+    pub(crate) fn acted(&mut self, at_ms: u64, id: EnvelopeId, header: &Header) {
+        if !self.acted.insert(id) {
+            let what = format!("envelope {} was acted on twice", id.short());
+            self.violate(at_ms, "accepted_once", what);
+        }
+        let request = header.claims.request_id;
+        if header.begins_call() && !self.begun.insert((header.cwt.iss, request)) {
+            let what = format!("request {} was started twice", request.short());
+            self.violate(at_ms, "started_once", what);
+        }
+    }
+
+    /// The receiver restarted after a crash or a clean stop.
+    pub(crate) fn restarted(&mut self) {
+        for (issuer, latest) in core::mem::take(&mut self.latest) {
+            let floor = self.floors.entry(issuer).or_default();
+            *floor = latest.plus(RESERVE_AHEAD_S).max(*floor);
+        }
+        self.accepted.clear();
+    }
+
+    /// The receiver remembers `remembered` envelopes at `now`, having just accepted one.
+    pub(crate) fn memory(&mut self, at_ms: u64, remembered: usize, now: UnixMillis) {
+        let oldest = now.seconds().minus(MAX_REMEMBERED_S);
+        if !self.stepped_back {
+            while self.accepted.front().is_some_and(|t| *t < oldest) {
+                self.accepted.pop_front();
+            }
+        }
+        let bound = self.accepted.len().min(MAX_REPLAY_ENTRIES);
+        if remembered > bound {
+            let what = format!("{remembered} envelopes are remembered, at most {bound} may be");
+            self.violate(at_ms, "memory_bound", what);
+        }
+    }
+
+    /// A sender took a final answer to `request` after `taken`, the receiver had sent `sent`.
+    pub(crate) fn answered(
+        &mut self,
+        at_ms: u64,
+        request: RequestId,
+        taken: &[EnvelopeId],
+        sent: &[EnvelopeId],
+    ) {
+        if taken != sent {
+            let what = format!(
+                "request {}: an answer was taken as whole with {} of {} messages in order",
+                request.short(),
+                taken.iter().zip(sent).take_while(|(a, b)| a == b).count(),
+                sent.len()
+            );
+            self.violate(at_ms, "answers_whole", what);
+        }
+    }
+}
