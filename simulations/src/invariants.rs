@@ -39,6 +39,9 @@ pub(crate) struct MustAccept(bool);
 pub(crate) struct Invariants {
     acted: HashSet<EnvelopeId>,
     begun: HashSet<(NodeId, RequestId)>,
+    /// What passed the window in this process, acted on or still waiting for a write.
+    passed: HashSet<EnvelopeId>,
+    passed_requests: HashSet<(NodeId, RequestId)>,
     /// Greatest `iat` that reached the window, by issuer, in this process.
     latest: BTreeMap<NodeId, UnixSeconds>,
     /// The most that a floor can be after the last restart, by issuer.
@@ -82,8 +85,9 @@ impl Invariants {
         let in_time = cwt.iat <= now.plus(MAX_CLOCK_AHEAD_S) && now < cwt.exp;
         let after_restart = self.floors.get(&cwt.iss).is_none_or(|f| cwt.iat > *f);
         let clock_good = now.plus(MAX_CLOCK_AHEAD_S) >= self.greatest;
-        let new =
-            !self.acted.contains(id) && !self.begun.contains(&(cwt.iss, header.claims.request_id));
+        let request = (cwt.iss, header.claims.request_id);
+        let waits = self.passed.contains(id) || self.passed_requests.contains(&request);
+        let new = !waits && !self.acted.contains(id) && !self.begun.contains(&request);
         let room = self.accepted.len() < MAX_REPLAY_PER_ISSUER;
         let fresh = cwt.iat >= started;
         MustAccept(in_time && after_restart && clock_good && new && room && fresh)
@@ -98,7 +102,12 @@ impl Invariants {
     }
 
     /// `header` passed the window at `now`; it may still wait for a write.
-    pub(crate) fn passed(&mut self, header: &Header, now: UnixMillis) {
+    pub(crate) fn passed(&mut self, id: EnvelopeId, header: &Header, now: UnixMillis) {
+        self.passed.insert(id);
+        if header.begins_call() {
+            let request = (header.cwt.iss, header.claims.request_id);
+            self.passed_requests.insert(request);
+        }
         let latest = self.latest.entry(header.cwt.iss).or_default();
         *latest = header.cwt.iat.max(*latest);
         self.greatest = self.greatest.max(header.cwt.iat);
@@ -125,6 +134,8 @@ impl Invariants {
             *floor = latest.plus(RESERVE_AHEAD_S).max(*floor);
         }
         self.accepted.clear();
+        self.passed.clear();
+        self.passed_requests.clear();
     }
 
     /// The receiver remembers `remembered` envelopes at `now`, having just accepted one.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use protocol::crypto::Crypto;
 use protocol::envelope::stream::CallIdentity;
-use protocol::envelope::{Direction, Kind, SealedEnvelope, UnverifiedEnvelope};
+use protocol::envelope::{Direction, Header, Kind, SealedEnvelope, UnverifiedEnvelope};
 use protocol::id::{EnvelopeId, MeshId, RequestId, SessionId};
 use protocol::time::{UnixMillis, UnixSeconds};
 
@@ -370,11 +370,11 @@ impl<'a> World<'a> {
             }
             Outcome::Queued => self.note("queued"),
             Outcome::Writing(number) => {
-                self.accepted(&header, clock);
+                self.accepted(id, &header, clock);
                 self.plan_write(number);
             }
             Outcome::Act(act, write) => {
-                self.accepted(&header, clock);
+                self.accepted(id, &header, clock);
                 self.act(&act);
                 if let Some(number) = write {
                     self.plan_write(number);
@@ -389,8 +389,8 @@ impl<'a> World<'a> {
         self.note(reason);
     }
 
-    fn accepted(&mut self, header: &protocol::envelope::Header, clock: UnixMillis) {
-        self.invariants.passed(header, clock);
+    fn accepted(&mut self, id: EnvelopeId, header: &Header, clock: UnixMillis) {
+        self.invariants.passed(id, header, clock);
         let remembered = self.receiver.window_len();
         self.report.peak_remembered = self.report.peak_remembered.max(remembered);
         self.invariants.memory(self.queue.now, remembered, clock);
