@@ -41,6 +41,7 @@ pub(crate) struct Invariants {
     begun: HashSet<(NodeId, RequestId)>,
     /// What passed the window in this process, acted on or still waiting for a write.
     passed: HashSet<EnvelopeId>,
+    /// Kept across restarts: its write may have reached the disk though nothing acted on it.
     passed_requests: HashSet<(NodeId, RequestId)>,
     /// Greatest `iat` that reached the window, by issuer, in this process.
     latest: BTreeMap<NodeId, UnixSeconds>,
@@ -135,7 +136,6 @@ impl Invariants {
         }
         self.accepted.clear();
         self.passed.clear();
-        self.passed_requests.clear();
     }
 
     /// The receiver remembers `remembered` envelopes at `now`, having just accepted one.
