@@ -54,7 +54,8 @@ struct Add {
     #[arg(long, conflicts_with_all = ["command", "env", "cwd"], required_unless_present = "command")]
     url: Option<String>,
     /// A header to send with every request to the URL (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = setting, requires = "url")]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting,
+          conflicts_with_all = ["command", "env", "cwd"])]
     header: Vec<(String, String)>,
     /// A variable for the command's environment (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]

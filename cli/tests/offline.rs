@@ -1,0 +1,156 @@
+//! What works without a node: exit code, stdout, stderr.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::process::{Command, Stdio};
+
+fn run(words: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(words)
+        .env("HEDGEROW_STATE_DIR", "/nonexistent/hedgerow")
+        .env_remove("XDG_STATE_HOME")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn help_goes_to_stdout_and_names_every_command() {
+    let (code, stdout, stderr) = run(&["--help"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    for command in [
+        "up",
+        "run",
+        "demo",
+        "status",
+        "peers",
+        "server",
+        "agent",
+        "tools",
+        "call",
+        "mcp",
+        "envelope",
+        "id",
+        "membership",
+        "config",
+        "completions",
+    ] {
+        assert!(stdout.contains(&format!("\n  {command} ")), "{command}");
+        let (code, help, _) = run(&[command, "--help"]);
+        assert_eq!(code, Some(0), "{command}");
+        assert!(help.contains("Usage: hedgerow"), "{command}");
+    }
+    assert!(!stdout.contains("sample-server"));
+    assert!(stdout.contains("Exit codes: 0 ok, 1 failure, 2 denied"));
+}
+
+#[test]
+fn what_cannot_be_used_exits_with_three() {
+    for words in [
+        &["frobnicate"][..],
+        &[],
+        &["call", "x"],
+        &["call", "n/s/t", "--timeout", "0"],
+        &["call", "n/s/t", "a=1", "a=2"],
+        &["call", "n/s/t", "--json", "[]"],
+        &["server", "add", "x"],
+        &["server", "add", "X", "--", "y"],
+        &["server", "add", "x", "--url", "http://h", "--", "y"],
+        &["server", "add", "x", "--url", "ftp://h"],
+        &["server", "add", "x", "--header", "a=b", "--", "y"],
+        &[
+            "server", "add", "x", "--env", "a=1", "--env", "a=2", "--", "y",
+        ],
+        &["up", "--name", "a", "--admission", "f"],
+        &["up", "--name", "No Name"],
+        &["up", "--admission", "/nonexistent/file"],
+        &["membership", "issue", "/nonexistent/file", "--out", "x"],
+        &["membership", "issue", "f", "--days", "0", "--out", "x"],
+        &["envelope", "verify", "/nonexistent/file"],
+        &["envelope", "verify", "f", "--mesh", "zz"],
+        &["run"],
+        &["status", "--format", "xml"],
+    ] {
+        let (code, stdout, stderr) = run(words);
+        assert_eq!(
+            (code, stdout.as_str()),
+            (Some(3), ""),
+            "{words:?}: {stderr}"
+        );
+        assert!(!stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn without_a_node_clients_say_how_to_start_one() {
+    for words in [
+        &["status"][..],
+        &["peers"],
+        &["server", "list"],
+        &["agent", "add", "x"],
+        &["tools"],
+        &["call", "n/s/t"],
+    ] {
+        let (code, stdout, stderr) = run(words);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{words:?}");
+        assert_eq!(
+            stderr,
+            "error: no node is running here: nothing answers on \
+             `/nonexistent/hedgerow/control.sock`\n\
+             hint: start one with `hedgerow up`, or name its state directory with `--state-dir`\n"
+        );
+    }
+    let (code, stdout, stderr) = run(&["mcp"]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(
+        stderr.contains("/nonexistent/hedgerow/mcp.sock"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn run_needs_a_node_to_run() {
+    let (_, _, stderr) = run(&["run"]);
+    assert_eq!(
+        stderr,
+        "error: `/nonexistent/hedgerow` holds no node\n\
+         hint: found a mesh or join one with `hedgerow up`\n"
+    );
+}
+
+#[test]
+fn no_evidence_is_a_refusal_with_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.envelope");
+    std::fs::write(&file, b"\xa0 not one").unwrap();
+    let (code, stdout, stderr) = run(&["envelope", "verify", file.to_str().unwrap()]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+    assert!(stderr.starts_with("error: file: "), "{stderr}");
+    assert!(stderr.trim_end().ends_with(']'), "{stderr}");
+}
+
+#[test]
+fn the_example_configuration_is_toml_with_every_section() {
+    let (code, stdout, _) = run(&["config", "example"]);
+    assert_eq!(code, Some(0));
+    for section in ["[node]", "[gateway]", "[store]", "[log]", "[limits]"] {
+        assert!(stdout.contains(section), "{section}");
+    }
+}
+
+#[test]
+fn every_shell_has_completions() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (code, stdout, stderr) = run(&["completions", shell]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(stdout.contains("hedgerow"), "{shell}");
+    }
+}
