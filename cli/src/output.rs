@@ -121,7 +121,8 @@ impl Text {
 
     /// A heading, after an empty line unless it comes first.
     pub(crate) fn heading(&mut self, line: impl AsRef<str>) {
-        if !self.out.is_empty() {
+        let apart = self.out.is_empty() || self.out == "\n" || self.out.ends_with("\n\n");
+        if !apart {
             self.out.push('\n');
         }
         self.painted(BOLD, line.as_ref());

@@ -32,8 +32,8 @@ pub(crate) struct Overrides {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) gateway: Option<SocketAddr>,
     /// A node to keep a link to (repeatable)
-    #[arg(long = "peer", value_name = "ID@HOST:PORT")]
-    pub(crate) peers: Vec<String>,
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) dial: Vec<String>,
     /// Stop when stdin ends: whoever started this node then cannot leave it behind
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,
