@@ -15,6 +15,7 @@
 //! by whoever implements [`Admission`] and [`StreamHandler`].
 
 mod admission;
+mod carrier;
 mod endpoint;
 mod error;
 mod flights;
@@ -27,6 +28,7 @@ mod raw_key;
 mod refusal;
 mod registry;
 mod stream;
+mod swarm;
 mod throttle;
 mod tls;
 
@@ -38,6 +40,7 @@ pub use links::{LinkEvent, Links};
 pub use raw_key::{SCHEME, SCHEME_NAME};
 pub use refusal::{Counters, Reason, Refusal};
 pub use stream::{IncomingStream, RecvStream, SendStream, StreamHandler, StreamKind};
+pub use swarm::{Gossip, GossipError, GossipMessage, PendingVerdict, Verdict};
 pub use throttle::SourceRate;
 pub use tls::TlsError;
 

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use protocol::id::NodeId;
 use protocol::time::UnixMillis;
 use quinn::{Connection, ReadExactError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -78,7 +79,7 @@ pub(super) struct Libp2pStream {
     pub(super) first: u8,
     pub(super) send: quinn::SendStream,
     pub(super) recv: quinn::RecvStream,
-    pub(super) _budget: OwnedSemaphorePermit,
+    pub(super) budget: OwnedSemaphorePermit,
 }
 
 /// What [`Link::dispatch`] needs from the node.
@@ -171,7 +172,7 @@ impl Link {
         })
     }
 
-    fn lost(&self) -> LinkError {
+    pub(super) fn lost(&self) -> LinkError {
         LinkError::Down {
             peer: self.facts.peer,
             reason: self.ended(),
@@ -248,12 +249,16 @@ impl Link {
                     first,
                     send,
                     recv,
-                    _budget: budget,
+                    budget,
                 };
                 match swarm.try_send(stream) {
                     Ok(()) => return,
-                    Err(error) => {
-                        let stream = error.into_inner();
+                    // The swarm has given the link up; not the peer's fault.
+                    Err(TrySendError::Closed(mut stream)) => {
+                        refuse(&mut stream.send, &mut stream.recv, Reason::Libp2pBudget);
+                        return;
+                    }
+                    Err(TrySendError::Full(stream)) => {
                         (send, recv) = (stream.send, stream.recv);
                         Reason::Libp2pBudget
                     }

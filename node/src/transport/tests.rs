@@ -1,5 +1,6 @@
 //! Real QUIC on loopback, port 0, every outcome awaited and none timed.
 
+mod gossip;
 mod hostile;
 mod links;
 mod streams;
