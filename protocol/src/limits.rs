@@ -65,13 +65,17 @@ pub const MAX_ENVELOPE_LIFE_S: u64 = 60;
 /// within one second; 5 leaves room for a slow start.
 pub const MAX_CLOCK_AHEAD_S: u64 = 5;
 
-/// Most (issuer, envelope) pairs the replay window holds. At about 100 bytes each, 25 MiB; a full
-/// window refuses (`replay_window_full`).
-pub const MAX_REPLAY_ENTRIES: usize = 250_000;
+/// How long after the first envelope of a request a copy of it (held, or sent over another route)
+/// may still be issued, in seconds. Beyond it nobody remembers whether the request was started.
+pub const COPY_WINDOW_S: u64 = 60;
 
-/// Most of them that one issuer may hold, so that one member cannot fill the window for all.
-/// 1,000 calls a second for the full minute.
-pub const MAX_REPLAY_PER_ISSUER: usize = 65_000;
+/// Most envelopes and requests the replay window remembers. At about 100 bytes each, 100 MiB under
+/// a full flood and nothing when idle; a full window refuses (`replay_window_full`).
+pub const MAX_REPLAY_ENTRIES: usize = 1_000_000;
+
+/// Most of either that one issuer may hold, so that one member cannot fill the window for all:
+/// 2,000 calls a second for as long as a request is remembered.
+pub const MAX_REPLAY_PER_ISSUER: usize = 250_000;
 
 /// Most messages on one call stream in one direction. A progress notification per
 /// millisecond for 18 hours.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::crypto::Crypto;
-use protocol::id::{NodeId, RequestId};
+use protocol::envelope::replay::Reservation;
 use protocol::record::{DecisionRecord, chain_hash};
 use protocol::time::{UnixMillis, UnixSeconds};
 
@@ -57,13 +57,17 @@ fn failed(error: StoreError) -> LedgerError {
 
 #[async_trait]
 impl Ledger for StoreLedger {
-    async fn reserve(&self, issuer: NodeId, until: UnixSeconds) -> Result<(), LedgerError> {
-        let write = Write::ReplayFloor { issuer, until };
-        self.store
-            .durable(vec![write])
-            .await
-            .map(drop)
-            .map_err(failed)
+    async fn reserve(
+        &self,
+        reservation: &Reservation,
+        greatest: UnixSeconds,
+    ) -> Result<(), LedgerError> {
+        let Reservation { issuer, until } = *reservation;
+        let writes = vec![
+            Write::ReplayFloor { issuer, until },
+            Write::GreatestTime(UnixMillis(greatest.0.saturating_mul(1000))),
+        ];
+        self.store.durable(writes).await.map(drop).map_err(failed)
     }
 
     async fn record(&self, record: DecisionRecord, durable: bool) -> Result<(), LedgerError> {
@@ -77,25 +81,5 @@ impl Ledger for StoreLedger {
         } else {
             self.store.lazy(write).await.map_err(failed)
         }
-    }
-
-    async fn started(
-        &self,
-        issuer: NodeId,
-        request: RequestId,
-        until: UnixSeconds,
-        greatest: UnixSeconds,
-    ) -> Result<(), LedgerError> {
-        let started = Write::StartRequest {
-            issuer,
-            request,
-            expires: until,
-        };
-        self.store.lazy(started).await.map_err(failed)?;
-        let greatest = UnixMillis(greatest.0.saturating_mul(1000));
-        self.store
-            .lazy(Write::GreatestTime(greatest))
-            .await
-            .map_err(failed)
     }
 }

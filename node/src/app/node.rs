@@ -229,34 +229,15 @@ impl Node {
     /// Takes the node down after its tasks have ended.
     pub async fn close(&self) {
         self.upstreams.shutdown().await;
-        let (floors, greatest) = self.enforcer.at_stop();
-        let mut writes: Vec<Write> = floors
-            .into_iter()
-            .map(|(issuer, until)| Write::ReplayFloor { issuer, until })
-            .collect();
-        writes.push(Write::GreatestTime(UnixMillis(
-            greatest.0.saturating_mul(1000),
-        )));
-        for batch in chunks(writes) {
-            if let Err(error) = self.store.durable(batch).await {
-                tracing::error!(%error, "the replay floors were not persisted");
-            }
+        let greatest = self.enforcer.greatest_time();
+        let greatest = Write::GreatestTime(UnixMillis(greatest.0.saturating_mul(1000)));
+        if let Err(error) = self.store.durable(vec![greatest]).await {
+            tracing::error!(%error, "the greatest time was not persisted");
         }
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store was not closed in order");
         }
     }
-}
-
-fn chunks(writes: Vec<Write>) -> Vec<Vec<Write>> {
-    let mut batches: Vec<Vec<Write>> = Vec::new();
-    for write in writes {
-        match batches.last_mut() {
-            Some(batch) if batch.len() < store::MAX_WRITES_AT_ONCE => batch.push(write),
-            _ => batches.push(vec![write]),
-        }
-    }
-    batches
 }
 
 fn open_store(dir: &StateDir, config: &Config, identity: &Identity) -> Result<Store, AppError> {
@@ -290,12 +271,10 @@ fn restore_replay(store: &Store, started: UnixMillis) -> Result<ReplayWindow, Ap
     let snapshot = store.snapshot()?;
     let floors: HashMap<_, _> = snapshot.replay_floors()?.into_iter().collect();
     let greatest = snapshot.greatest_time()?.unwrap_or_default();
-    let requests = snapshot.started_requests()?;
     Ok(ReplayWindow::new(
         started.seconds(),
         greatest.seconds(),
         floors,
-        requests,
     ))
 }
 

@@ -236,7 +236,7 @@ impl Operations for Node {
             .snapshot()
             .and_then(|s| s.last_decision())
             .map_err(stored)?;
-        let (_, greatest) = self.enforcer.at_stop();
+        let greatest = self.enforcer.greatest_time();
         let behind = greatest.0.saturating_sub(now.seconds().0);
         let behind = (behind > protocol::envelope::replay::MAX_CLOCK_BEHIND_S).then_some(behind);
         let pending = self.readiness.pending();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::id::NodeId;
+use protocol::limits::{COPY_WINDOW_S, MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -13,11 +14,15 @@ use super::AppError;
 use super::node::{Listeners, Node};
 use crate::call::Acceptor;
 use crate::control::Admit;
-use crate::overlay::{RENEW_AFTER, keep_links};
+use crate::members::DirectoryError;
+use crate::overlay::{RENEW_AFTER, TOPIC, keep_links};
 use crate::session::Principal;
 use crate::store::Write;
 use crate::supervisor::Tasks;
-use crate::transport::{IncomingStream, LinkEvent, StreamHandler, StreamKind};
+use crate::transport::{
+    Gossip, GossipError, GossipMessage, IncomingStream, LinkEvent, StreamHandler, StreamKind,
+    Verdict,
+};
 
 /// Connections of `hedgerow mcp` at once.
 const MAX_LINE_CLIENTS: usize = 256;
@@ -31,13 +36,14 @@ const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Peers that records are sent to at once; each takes one stream and at most a few kilobytes.
 const PUSHES_AT_ONCE: usize = 64;
 
-/// How often started requests are forgotten on disk.
+/// How often replay floors that no envelope can reach any more are forgotten on disk.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
 /// Every stream a peer opens, by kind.
 struct Streams {
     acceptor: Arc<Acceptor>,
     node: std::sync::Weak<Node>,
+    gossip: Gossip,
 }
 
 #[async_trait]
@@ -51,7 +57,7 @@ impl StreamHandler for Streams {
                 };
                 let peer = stream.peer.short();
                 match node.records.receive_all(stream.recv).await {
-                    Ok(news) => node.keep_records(news).await,
+                    Ok(news) => node.keep_records(&self.gossip, news).await,
                     Err(error) => {
                         node.counters.count("sync_refused");
                         tracing::warn!(peer, %error, "refused node records");
@@ -70,9 +76,13 @@ impl StreamHandler for Streams {
 pub(super) fn spawn(node: &Arc<Node>, listeners: Listeners, tasks: &Tasks) -> Result<(), AppError> {
     let serving = node.readiness.condition("serving");
     let stopping = tasks.stopping();
+    let crypto = Arc::clone(&node.identity.crypto);
+    let (gossip, inbound) = Gossip::start(&node.links, &[TOPIC], crypto)
+        .map_err(|e| AppError::Gossip(e.to_string()))?;
     node.links.serve(Arc::new(Streams {
         acceptor: Arc::clone(&node.acceptor),
         node: Arc::downgrade(node),
+        gossip: gossip.clone(),
     }));
     let links = keep_links(
         node.links.clone(),
@@ -81,7 +91,18 @@ pub(super) fn spawn(node: &Arc<Node>, listeners: Listeners, tasks: &Tasks) -> Re
         stopping.clone(),
     );
     tasks.service("dialing", links);
-    tasks.service("records", renew_records(Arc::clone(node), stopping.clone()));
+    tasks.service(
+        "records",
+        renew_records(Arc::clone(node), gossip, stopping.clone()),
+    );
+    tasks.service(
+        "gossip",
+        hear_gossip(Arc::clone(node), inbound, stopping.clone()),
+    );
+    tasks.service(
+        "store",
+        watch_store(node.store.clone(), tasks.clone(), stopping.clone()),
+    );
     tasks.service("greeting", greet_links(Arc::clone(node), stopping.clone()));
     tasks.service("pruning", prune(Arc::clone(node), stopping.clone()));
 
@@ -106,8 +127,9 @@ pub(super) fn spawn(node: &Arc<Node>, listeners: Listeners, tasks: &Tasks) -> Re
 
 impl Node {
     /// Keeps records that were news, and passes them on.
-    async fn keep_records(&self, news: Vec<Vec<u8>>) {
+    async fn keep_records(&self, gossip: &Gossip, news: Vec<Vec<u8>>) {
         for record in news {
+            announce(gossip, record.clone()).await;
             self.keep_record(record).await;
         }
     }
@@ -125,12 +147,13 @@ impl Node {
     }
 }
 
-async fn renew_records(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: tokio_util::sync::CancellationToken) {
     let mut changes = node.upstreams.changes();
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         match node.records.renew() {
-            Ok(_) => {
+            Ok(record) => {
+                announce(&gossip, record).await;
                 for link in node.links.all() {
                     push(&node, &room, link.peer, Extent::Own).await;
                 }
@@ -146,6 +169,63 @@ async fn renew_records(node: Arc<Node>, stop: tokio_util::sync::CancellationToke
                 return;
             },
             () = tokio::time::sleep(RENEW_AFTER) => {}
+        }
+    }
+}
+
+async fn hear_gossip(
+    node: Arc<Node>,
+    mut inbound: tokio::sync::mpsc::Receiver<GossipMessage>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    loop {
+        let heard = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            heard = inbound.recv() => heard,
+        };
+        let Some(heard) = heard else {
+            // The swarm ends only with the node.
+            stop.cancelled().await;
+            return;
+        };
+        let verdict = match node.records.learn(&heard.data) {
+            Ok(()) => {
+                node.keep_record(heard.data.to_vec()).await;
+                Verdict::Accept
+            }
+            Err(DirectoryError::Stale | DirectoryError::Full) => Verdict::Ignore,
+            Err(DirectoryError::Trust(error)) => {
+                node.counters.count("gossip_rejected");
+                tracing::debug!(peer = %heard.from.short(), %error, "rejected a gossiped record");
+                Verdict::Reject
+            }
+        };
+        heard.verdict.say(verdict);
+    }
+}
+
+/// Gossips a record. That nobody listens yet, or that it is known already, is no failure: peers
+/// get records over sync streams too.
+async fn announce(gossip: &Gossip, record: Vec<u8>) {
+    match gossip.publish(TOPIC, record.into()).await {
+        Ok(()) | Err(GossipError::NobodyListens | GossipError::Duplicate) => {}
+        Err(error) => tracing::warn!(%error, "a node record was not gossiped"),
+    }
+}
+
+/// Stops the node when the store takes no more writes: a node that cannot record does not serve.
+async fn watch_store(
+    store: crate::store::Store,
+    tasks: Tasks,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        fault = store.failed() => {
+            tracing::error!(%fault, "the store takes no more writes");
+            tasks.stop(format!("the store failed: {fault}"));
         }
     }
 }
@@ -222,9 +302,11 @@ async fn prune(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(PRUNE_EVERY) => {}
         }
-        let now = node.clock.now().seconds();
-        if let Err(error) = node.store.lazy(Write::PruneStarted(now)).await {
-            tracing::warn!(%error, "started requests were not pruned");
+        // What was issued at or before this is refused as expired or as too old a copy anyway.
+        let over = MAX_ENVELOPE_LIFE_S + COPY_WINDOW_S + MAX_CLOCK_AHEAD_S;
+        let before = node.clock.now().seconds().minus(over);
+        if let Err(error) = node.store.lazy(Write::PruneFloors(before)).await {
+            tracing::warn!(%error, "replay floors were not pruned");
         }
     }
 }

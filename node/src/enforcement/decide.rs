@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use protocol::envelope::replay::{Accepted, Entry};
+use protocol::envelope::replay::{Accepted, Begins, Entry};
 use protocol::envelope::stream::StreamError;
 use protocol::envelope::{
     Claims, CwtClaims, Direction, DocumentType, Expectation, Header, Kind, Refusal,
@@ -16,7 +16,7 @@ use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::VerifiedMembership;
 
 use super::subject::{Described, Draft, Incoming, Origin, describe};
-use super::{ENVELOPE_LIFE_S, Enforcer, Passed, Stopped};
+use super::{ENVELOPE_LIFE_S, Enforcer, LedgerError, Passed, Stopped};
 
 /// The name under which a peer's flood is counted.
 const RATE_LIMITED: &str = "peer_rate_limited";
@@ -162,6 +162,7 @@ impl Enforcer {
             stream_hash: draft.stream_hash.filter(|_| ends),
             human: None,
             bridged: None,
+            first_issued: None,
         };
         let cwt = CwtClaims {
             iss: me,
@@ -288,19 +289,14 @@ impl Enforcer {
             .replay()
             .accept(entry, now)
             .map_err(|e| refused(e.into()))?;
-        if let Accepted::Reserve { issuer, until } = accepted
-            && let Err(e) = self.ledger.reserve(issuer, until).await
-        {
-            self.replay().reservation_failed(issuer);
-            return Err(Stopped::refuse("store_unavailable", e.to_string()));
-        }
-        if let Some(request) = entry.begins {
-            let until = now.plus(protocol::envelope::replay::STARTED_MEMORY_S);
+        let unavailable = |e: LedgerError| Stopped::refuse("store_unavailable", e.to_string());
+        if let Accepted::Reserve(reservation) = accepted {
             let greatest = self.replay().greatest();
             self.ledger
-                .started(entry.issuer, request, until, greatest)
+                .reserve(&reservation, greatest)
                 .await
-                .map_err(|e| Stopped::refuse("store_unavailable", e.to_string()))?;
+                .map_err(unavailable)?;
+            self.replay().reserved(&reservation);
         }
         Ok(())
     }
@@ -495,7 +491,10 @@ fn replay_entry(header: &Header, id: EnvelopeId) -> Entry {
         envelope: id,
         iat: header.cwt.iat,
         exp: header.cwt.exp,
-        begins: header.begins_call().then_some(header.claims.request_id),
+        begins: header.begins_call().then_some(Begins {
+            request: header.claims.request_id,
+            first_issued: header.claims.first_issued.unwrap_or(header.cwt.iat),
+        }),
     }
 }
 

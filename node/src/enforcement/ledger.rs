@@ -1,7 +1,7 @@
 //! Where decisions and reservations are kept: the store, behind what `enforce` needs of it.
 
 use async_trait::async_trait;
-use protocol::id::{NodeId, RequestId};
+use protocol::envelope::replay::Reservation;
 use protocol::record::DecisionRecord;
 use protocol::time::UnixSeconds;
 
@@ -13,11 +13,15 @@ pub struct LedgerError(pub String);
 /// What `enforce` writes.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Makes a replay reservation durable.
+    /// Makes a replay reservation, and the greatest time accepted so far, durable.
     ///
     /// # Errors
     /// [`LedgerError`]; the envelope that needed it is refused.
-    async fn reserve(&self, issuer: NodeId, until: UnixSeconds) -> Result<(), LedgerError>;
+    async fn reserve(
+        &self,
+        reservation: &Reservation,
+        greatest: UnixSeconds,
+    ) -> Result<(), LedgerError>;
 
     /// Appends a decision record; its sequence and previous hash are set by the writer. With
     /// `durable` it returns after the record is on disk, otherwise the record follows with the
@@ -26,17 +30,4 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`LedgerError`]; what was decided must not take effect.
     async fn record(&self, record: DecisionRecord, durable: bool) -> Result<(), LedgerError>;
-
-    /// Remembers, with the next group commit, that a request was started, and the greatest time
-    /// accepted so far.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn started(
-        &self,
-        issuer: NodeId,
-        request: RequestId,
-        until: UnixSeconds,
-        greatest: UnixSeconds,
-    ) -> Result<(), LedgerError>;
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use protocol::envelope::replay::ReplayWindow;
 use protocol::envelope::{SealedEnvelope, VerifiedEnvelope};
-use protocol::id::{Digest, NodeId};
+use protocol::id::Digest;
 use protocol::name::Name;
 use protocol::policy::{Denial, Policy, Verdict};
 use protocol::record::Point;
@@ -195,11 +195,13 @@ impl Enforcer {
         self.inventory.tool_digest(server, tool)
     }
 
-    /// What a clean stop must persist: floors for each issuer, and the greatest time accepted.
+    /// The greatest time accepted, which a clean stop persists.
     #[must_use]
-    pub fn at_stop(&self) -> (Vec<(NodeId, UnixSeconds)>, UnixSeconds) {
-        let replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-        (replay.floors_at_stop(), replay.greatest())
+    pub fn greatest_time(&self) -> UnixSeconds {
+        self.replay
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .greatest()
     }
 
     fn policy(&self) -> Arc<dyn Policy> {

@@ -83,22 +83,6 @@ impl Snapshot {
         Ok(found.map(|v| UnixSeconds(v.value())))
     }
 
-    /// Every started request and until when it is remembered; at most [`tables::MAX_STARTED`].
-    ///
-    /// # Errors
-    /// [`StoreError::Read`].
-    pub fn started_requests(&self) -> Result<Vec<(NodeId, RequestId, UnixSeconds)>> {
-        self.all("started requests", tables::STARTED, |key, expires| {
-            let (issuer, request) = key.split_at_checked(NodeId::LEN)?;
-            let issuer = NodeId::try_from(issuer).ok()?;
-            Some((
-                issuer,
-                RequestId::try_from(request).ok()?,
-                UnixSeconds(expires),
-            ))
-        })
-    }
-
     /// How many started requests are remembered.
     ///
     /// # Errors

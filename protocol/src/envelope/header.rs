@@ -169,6 +169,9 @@ pub struct Claims {
     /// Of a message carried from one protocol era to another.
     #[n(24)]
     pub bridged: Option<Bridged>,
+    /// Of a copy of a call's first message (which has `parent`): when the first was issued.
+    #[n(25)]
+    pub first_issued: Option<UnixSeconds>,
 }
 
 /// What a bridge between protocol eras says of the message it made.
@@ -257,6 +260,7 @@ impl Header {
         self.validate_times()?;
         self.validate_route()?;
         self.validate_stream_end()?;
+        self.validate_copy()?;
         self.claims.validate_fields()
     }
 
@@ -279,6 +283,16 @@ impl Header {
             return Err(HeaderError::Route);
         }
         Ok(())
+    }
+
+    /// Only a copy of a call's first message says when the first was issued, and not in its future.
+    fn validate_copy(&self) -> Result<(), HeaderError> {
+        let is_copy = self.begins_call() && self.claims.parent.is_some();
+        match self.claims.first_issued {
+            None if !is_copy => Ok(()),
+            Some(first) if is_copy && first <= self.cwt.iat => Ok(()),
+            _ => Err(HeaderError::Field("first_issued")),
+        }
     }
 
     fn validate_stream_end(&self) -> Result<(), HeaderError> {

@@ -1,32 +1,42 @@
-//! The replay window: each (issuer, envelope) is accepted once, also across a restart.
+//! The replay window: each (issuer, envelope) is accepted once and each (issuer, request) started
+//! once, also across a restart.
 //!
 //! Sans-IO: the caller brings the time and persists what [`ReplayWindow::accept`] asks for.
-//! Memory alone cannot tell what was accepted before a crash, so acceptance runs inside a
-//! *reservation*: before an envelope with `iat` beyond an issuer's reserved second is accepted,
-//! the reservation is extended and made durable. After a restart everything at or before it is
-//! refused ([`ReplayError::BeforeRestart`]), whether or not it had really been accepted. One
-//! durable write buys [`RESERVE_AHEAD_S`] seconds of acceptance, and a crash costs at most that
-//! many seconds of refusals for that issuer. A clean stop leaves the exact value.
+//!
+//! **Restarts.** Memory alone cannot tell what was accepted before a crash, so whatever begins a
+//! call is accepted inside a *reservation*: before one issued beyond an issuer's reserved second
+//! is acted on, the reservation is extended and made durable ([`ReplayWindow::reserved`] says so
+//! to the window; until then every such envelope waits for a write of its own). After a restart
+//! everything issued at or before it is refused ([`ReplayError::BeforeRestart`]), whether or not
+//! it had really been accepted. One durable write buys [`RESERVE_AHEAD_S`] seconds of acceptance,
+//! and a restart costs at most that many seconds of refusals for that issuer. A copy of a request
+//! counts as issued when the first one was, so no request starts on both sides of a restart.
+//! Messages that continue a call need no reservation: their call's random request id was drawn or
+//! accepted by this process.
+//!
+//! **Clocks.** What is forgotten must stay refused. Forgetting goes by the latest local time this
+//! process has seen, and a clock that stands behind that, or behind the greatest time accepted
+//! from a peer, refuses everything ([`ReplayError::ClockBehind`]) until it has caught up.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::id::{EnvelopeId, NodeId, RequestId};
 use crate::limits::{
-    MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S, MAX_REPLAY_ENTRIES, MAX_REPLAY_PER_ISSUER,
+    COPY_WINDOW_S, MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S, MAX_REPLAY_ENTRIES,
+    MAX_REPLAY_PER_ISSUER,
 };
 use crate::time::UnixSeconds;
 
-/// How far ahead of an accepted `iat` a reservation reaches, in seconds: few enough that a crash
-/// costs little, enough that a busy issuer waits for one disk write in a few hundred calls.
+/// How far ahead of an accepted `iat` a reservation reaches, in seconds: few enough that a
+/// restart costs little, enough that a busy issuer waits for one disk write in hundreds of calls.
 pub const RESERVE_AHEAD_S: u64 = 2;
 
-/// How long a started (issuer, request id) is remembered, in seconds: longer than any copy of a
-/// request can still be on its way.
-pub const STARTED_MEMORY_S: u64 = 600;
-
-/// How far the local clock may stand behind the greatest time accepted before everything is
-/// refused, in seconds: what an honest issuer may be ahead.
+/// How far the local clock may stand behind before everything is refused, in seconds: what an
+/// honest issuer may be ahead.
 pub const MAX_CLOCK_BEHIND_S: u64 = MAX_CLOCK_AHEAD_S;
+
+/// How long a started request is remembered, in seconds: until no copy of it can be accepted.
+const STARTED_MEMORY_S: u64 = COPY_WINDOW_S + MAX_ENVELOPE_LIFE_S + MAX_CLOCK_BEHIND_S;
 
 /// Why an envelope is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,23 +44,27 @@ pub enum ReplayError {
     /// This envelope was accepted before.
     #[error("it was accepted before")]
     Replayed,
-    /// Issued before this process started.
+    /// It, or the request it copies, was issued before this process started.
     #[error("it was issued before this node started")]
     BeforeStart,
-    /// Issued at or before what this node had reserved for its issuer before it restarted.
+    /// It, or the request it copies, was issued at or before what this node had reserved for its
+    /// issuer before it restarted.
     #[error("it was issued before this node restarted and may have been accepted then")]
     BeforeRestart,
     /// This request was started before, by another envelope.
     #[error("this request was started before")]
     RequestStarted,
+    /// A copy of a request that was first issued too long ago to know whether it was started.
+    #[error("it copies a request first issued more than {COPY_WINDOW_S} s earlier")]
+    CopyTooOld,
     /// This issuer has as many unexpired envelopes here as one may have.
     #[error("its issuer has too many envelopes in flight here")]
     IssuerQuota,
     /// The window is full.
     #[error("the replay window is full")]
     Full,
-    /// The local clock stands behind verified time.
-    #[error("the local clock is behind the greatest verified time by {0} s")]
+    /// The local clock stands behind a time this node has seen or verified.
+    #[error("the local clock is {0} s behind the greatest time seen")]
     ClockBehind(u64),
 }
 
@@ -63,6 +77,7 @@ impl ReplayError {
             Self::BeforeStart => "issued_before_start",
             Self::BeforeRestart => "issued_before_restart",
             Self::RequestStarted => "request_started",
+            Self::CopyTooOld => "copy_too_old",
             Self::IssuerQuota => "issuer_quota",
             Self::Full => "replay_window_full",
             Self::ClockBehind(_) => "clock_behind",
@@ -82,7 +97,16 @@ pub struct Entry {
     /// When it expires.
     pub exp: UnixSeconds,
     /// The request it begins, if it begins one.
-    pub begins: Option<RequestId>,
+    pub begins: Option<Begins>,
+}
+
+/// A request that an envelope begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begins {
+    /// Which.
+    pub request: RequestId,
+    /// When the first envelope of the request was issued; of a first one its own `iat`.
+    pub first_issued: UnixSeconds,
 }
 
 /// What the caller must do after [`ReplayWindow::accept`].
@@ -91,40 +115,73 @@ pub struct Entry {
 pub enum Accepted {
     /// Nothing: act on it.
     Covered,
-    /// Make this reservation durable, *then* act.
-    Reserve {
-        /// Whose.
-        issuer: NodeId,
-        /// Up to and including this second.
-        until: UnixSeconds,
-    },
+    /// Make this reservation durable, say so with [`ReplayWindow::reserved`], *then* act.
+    Reserve(Reservation),
+}
+
+/// Acceptance that must be durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reservation {
+    /// Whose envelopes.
+    pub issuer: NodeId,
+    /// Issued up to and including this second.
+    pub until: UnixSeconds,
+}
+
+/// A set that forgets: members with the time until which each is kept.
+#[derive(Debug)]
+struct Remembered<T> {
+    set: HashSet<T>,
+    /// In order of arrival. Lifetimes are bounded, so arrival order is nearly expiry order and
+    /// nothing stays longer than one lifetime past its own.
+    queue: VecDeque<(UnixSeconds, T)>,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self {
+            set: HashSet::new(),
+            queue: VecDeque::new(),
+        }
+    }
+}
+
+impl<T: Copy + Eq + std::hash::Hash> Remembered<T> {
+    fn remember(&mut self, item: T, until: UnixSeconds) {
+        self.set.insert(item);
+        self.queue.push_back((until, item));
+    }
+
+    /// Forgets what is over by `now` and says how many that were.
+    fn forget(&mut self, now: UnixSeconds) -> usize {
+        let before = self.queue.len();
+        while let Some((until, item)) = self.queue.front() {
+            if *until > now {
+                break;
+            }
+            self.set.remove(item);
+            self.queue.pop_front();
+        }
+        before - self.queue.len()
+    }
 }
 
 #[derive(Debug, Default)]
 struct IssuerWindow {
-    seen: HashSet<EnvelopeId>,
-    /// In order of arrival, for forgetting; lifetimes are bounded, so arrival order is nearly
-    /// expiry order and nothing stays longer than twice a lifetime.
-    queue: VecDeque<(UnixSeconds, EnvelopeId)>,
-    /// The greatest `iat` accepted.
-    latest: UnixSeconds,
+    envelopes: Remembered<EnvelopeId>,
+    requests: Remembered<RequestId>,
     /// The second up to which acceptance is durable.
     reserved: UnixSeconds,
 }
 
 impl IssuerWindow {
-    /// Forgets what has expired by `now` and says how many entries that were. The longest an
-    /// entry can outlive its expiry is one lifetime, behind a longer-lived one.
     fn forget(&mut self, now: UnixSeconds) -> usize {
-        let before = self.queue.len();
-        while let Some((until, envelope)) = self.queue.front() {
-            if *until > now {
-                break;
-            }
-            self.seen.remove(envelope);
-            self.queue.pop_front();
-        }
-        before - self.queue.len()
+        self.envelopes.forget(now) + self.requests.forget(now)
+    }
+
+    fn is_idle(&self, now: UnixSeconds) -> bool {
+        let quiet = self.envelopes.queue.is_empty() && self.requests.queue.is_empty();
+        quiet && self.reserved.plus(MAX_ENVELOPE_LIFE_S) < now
     }
 }
 
@@ -132,74 +189,68 @@ impl IssuerWindow {
 #[derive(Debug)]
 pub struct ReplayWindow {
     started: UnixSeconds,
+    /// The greatest `iat` accepted, by this process or, as persisted, an earlier one.
     greatest: UnixSeconds,
+    /// The latest local time this process has seen.
+    latest: UnixSeconds,
     floors: HashMap<NodeId, UnixSeconds>,
     issuers: HashMap<NodeId, IssuerWindow>,
+    /// Envelopes and requests remembered in all.
     entries: usize,
-    requests: HashMap<(NodeId, RequestId), UnixSeconds>,
-    request_queue: VecDeque<(UnixSeconds, (NodeId, RequestId))>,
     swept: UnixSeconds,
 }
 
 impl ReplayWindow {
-    /// A window that starts at `started`, knowing the `floors` reserved and the `greatest` time
-    /// persisted by earlier processes, and the requests they started.
+    /// A window of a process that starts at `started`, knowing the `floors` that earlier processes
+    /// reserved and the `greatest` time they accepted.
     #[must_use]
     pub fn new(
         started: UnixSeconds,
         greatest: UnixSeconds,
         floors: HashMap<NodeId, UnixSeconds>,
-        requests: impl IntoIterator<Item = (NodeId, RequestId, UnixSeconds)>,
     ) -> Self {
-        let mut window = Self {
+        Self {
             started,
             greatest,
+            latest: started,
             floors,
             issuers: HashMap::new(),
             entries: 0,
-            requests: HashMap::new(),
-            request_queue: VecDeque::new(),
             swept: UnixSeconds(0),
-        };
-        for (issuer, request, until) in requests {
-            window.requests.insert((issuer, request), until);
-            window.request_queue.push_back((until, (issuer, request)));
         }
-        window
     }
 
     /// The cheap look before a signature is checked: everything [`ReplayWindow::accept`] would
-    /// refuse now, without recording anything.
+    /// refuse now. Records nothing.
     ///
     /// # Errors
     /// As [`ReplayWindow::accept`].
-    pub fn look(&self, entry: &Entry, now: UnixSeconds) -> Result<(), ReplayError> {
-        let behind = self.greatest.0.saturating_sub(now.0);
+    pub fn look(&mut self, entry: &Entry, now: UnixSeconds) -> Result<(), ReplayError> {
+        self.latest = self.latest.max(now);
+        let behind = self.latest.max(self.greatest).0.saturating_sub(now.0);
         if behind > MAX_CLOCK_BEHIND_S {
             return Err(ReplayError::ClockBehind(behind));
         }
+        // Before anything is counted, so that a quota reached is not a quota for ever.
+        self.forget(&entry.issuer);
+        let issued = entry
+            .begins
+            .map_or(entry.iat, |b| b.first_issued.min(entry.iat));
         if let Some(floor) = self.floors.get(&entry.issuer)
-            && entry.iat <= *floor
+            && issued <= *floor
         {
             return Err(ReplayError::BeforeRestart);
         }
-        if entry.iat < self.started {
+        if issued < self.started {
             return Err(ReplayError::BeforeStart);
         }
+        if entry.iat.0 - issued.0 > COPY_WINDOW_S {
+            return Err(ReplayError::CopyTooOld);
+        }
         if let Some(window) = self.issuers.get(&entry.issuer) {
-            if window.seen.contains(&entry.envelope) {
-                return Err(ReplayError::Replayed);
-            }
-            if window.seen.len() >= MAX_REPLAY_PER_ISSUER {
-                return Err(ReplayError::IssuerQuota);
-            }
+            window.admit(entry)?;
         }
-        if let Some(request) = entry.begins
-            && self.requests.contains_key(&(entry.issuer, request))
-        {
-            return Err(ReplayError::RequestStarted);
-        }
-        if self.entries >= MAX_REPLAY_ENTRIES || self.requests.len() >= MAX_REPLAY_ENTRIES {
+        if self.entries + 2 > MAX_REPLAY_ENTRIES {
             return Err(ReplayError::Full);
         }
         Ok(())
@@ -211,41 +262,34 @@ impl ReplayWindow {
     /// # Errors
     /// [`ReplayError`]; nothing was recorded.
     pub fn accept(&mut self, entry: &Entry, now: UnixSeconds) -> Result<Accepted, ReplayError> {
-        self.forget(&entry.issuer, now);
         self.look(entry, now)?;
-        if let Some(request) = entry.begins {
-            let until = now.plus(STARTED_MEMORY_S);
-            self.requests.insert((entry.issuer, request), until);
-            self.request_queue
-                .push_back((until, (entry.issuer, request)));
-        }
         let window = self.issuers.entry(entry.issuer).or_default();
-        window.seen.insert(entry.envelope);
-        // Kept one lifetime past its own expiry, so that a clock stepped back within the
-        // tolerated bound does not reopen it.
+        // Kept past its expiry by what the clock may step back without being refused.
         let until = entry.exp.plus(MAX_CLOCK_BEHIND_S);
-        window.queue.push_back((until, entry.envelope));
+        window.envelopes.remember(entry.envelope, until);
         self.entries += 1;
-        window.latest = window.latest.max(entry.iat);
         self.greatest = self.greatest.max(entry.iat);
-        // Only what begins a call can be replayed across a restart: everything else continues one
-        // whose random request id was drawn or accepted by this process.
-        if entry.begins.is_some() && entry.iat > window.reserved {
-            window.reserved = entry.iat.plus(RESERVE_AHEAD_S);
-            return Ok(Accepted::Reserve {
+        let Some(begins) = entry.begins else {
+            return Ok(Accepted::Covered);
+        };
+        let until = begins.first_issued.plus(STARTED_MEMORY_S);
+        window.requests.remember(begins.request, until);
+        self.entries += 1;
+        if entry.iat > window.reserved {
+            let until = entry.iat.plus(RESERVE_AHEAD_S);
+            return Ok(Accepted::Reserve(Reservation {
                 issuer: entry.issuer,
-                until: window.reserved,
-            });
+                until,
+            }));
         }
         Ok(Accepted::Covered)
     }
 
-    /// Takes back a reservation that could not be made durable, so that the next envelope asks
-    /// for it again. The envelope that asked must be refused.
-    pub fn reservation_failed(&mut self, issuer: NodeId) {
-        if let Some(window) = self.issuers.get_mut(&issuer) {
-            window.reserved = UnixSeconds(0);
-        }
+    /// Notes that a reservation is durable. Not before: an envelope accepted meanwhile must wait
+    /// for a write too.
+    pub fn reserved(&mut self, reservation: &Reservation) {
+        let window = self.issuers.entry(reservation.issuer).or_default();
+        window.reserved = window.reserved.max(reservation.until);
     }
 
     /// The greatest `iat` accepted, for persisting.
@@ -254,7 +298,7 @@ impl ReplayWindow {
         self.greatest
     }
 
-    /// Envelopes remembered now.
+    /// Envelopes and requests remembered now.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.entries
@@ -266,27 +310,8 @@ impl ReplayWindow {
         self.entries == 0
     }
 
-    /// The floors a clean stop leaves behind: for each issuer the greatest second accepted,
-    /// without the reservation beyond it, so that a planned restart refuses nothing new.
-    #[must_use]
-    pub fn floors_at_stop(&self) -> Vec<(NodeId, UnixSeconds)> {
-        self.issuers
-            .iter()
-            .map(|(issuer, window)| (*issuer, window.latest))
-            .collect()
-    }
-
-    fn forget(&mut self, issuer: &NodeId, now: UnixSeconds) {
-        // A clock stepped back must not bring anything to life, one stepped forward must not
-        // forget what it would accept again after stepping back: the later of the two decides
-        // nothing that verified time has not.
-        while let Some((until, key)) = self.request_queue.front() {
-            if *until > now {
-                break;
-            }
-            self.requests.remove(key);
-            self.request_queue.pop_front();
-        }
+    fn forget(&mut self, issuer: &NodeId) {
+        let now = self.latest;
         if let Some(window) = self.issuers.get_mut(issuer) {
             self.entries -= window.forget(now);
         }
@@ -296,9 +321,158 @@ impl ReplayWindow {
             let mut freed = 0;
             self.issuers.retain(|_, window| {
                 freed += window.forget(now);
-                !window.queue.is_empty() || window.reserved.plus(MAX_ENVELOPE_LIFE_S) >= now
+                !window.is_idle(now)
             });
             self.entries -= freed;
         }
+    }
+}
+
+impl IssuerWindow {
+    fn admit(&self, entry: &Entry) -> Result<(), ReplayError> {
+        if self.envelopes.set.contains(&entry.envelope) {
+            return Err(ReplayError::Replayed);
+        }
+        if entry
+            .begins
+            .is_some_and(|b| self.requests.set.contains(&b.request))
+        {
+            return Err(ReplayError::RequestStarted);
+        }
+        let full = self.envelopes.set.len() >= MAX_REPLAY_PER_ISSUER
+            || self.requests.set.len() >= MAX_REPLAY_PER_ISSUER;
+        if full {
+            Err(ReplayError::IssuerQuota)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1_000;
+
+    fn window() -> ReplayWindow {
+        ReplayWindow::new(UnixSeconds(START), UnixSeconds(0), HashMap::new())
+    }
+
+    fn entry(n: u64, iat: u64) -> Entry {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        let mut request = [0; 16];
+        request[..8].copy_from_slice(&n.to_be_bytes());
+        Entry {
+            issuer: NodeId::from_bytes([1; 32]),
+            envelope: EnvelopeId::from_bytes(id),
+            iat: UnixSeconds(iat),
+            exp: UnixSeconds(iat + 60),
+            begins: Some(Begins {
+                request: RequestId::from_bytes(request),
+                first_issued: UnixSeconds(iat),
+            }),
+        }
+    }
+
+    fn accept(w: &mut ReplayWindow, e: &Entry, now: u64) -> Result<Accepted, &'static str> {
+        w.accept(e, UnixSeconds(now)).map_err(|e| e.reason())
+    }
+
+    #[test]
+    fn accepted_once_and_reserved_only_when_durable() {
+        let mut w = window();
+        let Ok(Accepted::Reserve(first)) = accept(&mut w, &entry(1, START), START) else {
+            panic!("the first needs a reservation")
+        };
+        assert_eq!(first.until, UnixSeconds(START + RESERVE_AHEAD_S));
+        assert_eq!(accept(&mut w, &entry(1, START), START), Err("replayed"));
+        // The write is still under way: the next waits for one too.
+        assert!(matches!(
+            accept(&mut w, &entry(2, START), START),
+            Ok(Accepted::Reserve(_))
+        ));
+        w.reserved(&first);
+        assert_eq!(
+            accept(&mut w, &entry(3, START + 2), START),
+            Ok(Accepted::Covered)
+        );
+        assert!(matches!(
+            accept(&mut w, &entry(4, START + 3), START),
+            Ok(Accepted::Reserve(_))
+        ));
+    }
+
+    #[test]
+    fn nothing_from_before_a_restart_is_accepted_nor_copied() {
+        let floor = (NodeId::from_bytes([1; 32]), UnixSeconds(START + 1));
+        let floors = HashMap::from([floor]);
+        let mut w = ReplayWindow::new(UnixSeconds(START), UnixSeconds(START), floors);
+        assert_eq!(
+            accept(&mut w, &entry(1, START + 1), START + 1),
+            Err("issued_before_restart")
+        );
+        assert!(accept(&mut w, &entry(1, START + 2), START + 2).is_ok());
+        let mut copy = entry(2, START + 9);
+        copy.begins = copy.begins.map(|b| Begins {
+            first_issued: UnixSeconds(START),
+            ..b
+        });
+        assert_eq!(
+            accept(&mut w, &copy, START + 9),
+            Err("issued_before_restart")
+        );
+        assert_eq!(
+            accept(&mut window(), &entry(1, START - 1), START),
+            Err("issued_before_start")
+        );
+    }
+
+    #[test]
+    fn a_request_starts_once_and_old_copies_are_refused() {
+        let mut w = window();
+        assert!(accept(&mut w, &entry(1, START), START).is_ok());
+        let mut copy = entry(2, START + 5);
+        copy.begins = entry(1, START).begins;
+        assert_eq!(accept(&mut w, &copy, START + 5), Err("request_started"));
+        let mut old = entry(3, START + COPY_WINDOW_S + 1);
+        old.begins = entry(3, START).begins;
+        assert_eq!(
+            accept(&mut w, &old, START + COPY_WINDOW_S + 1),
+            Err("copy_too_old")
+        );
+    }
+
+    #[test]
+    fn a_clock_that_jumps_and_steps_back_reopens_nothing() {
+        let mut w = window();
+        assert!(accept(&mut w, &entry(1, START), START).is_ok());
+        assert!(accept(&mut w, &entry(2, START + 70), START + 70).is_ok());
+        assert_eq!(
+            accept(&mut w, &entry(1, START), START + 30),
+            Err("clock_behind")
+        );
+        // Within what is tolerated the envelope has expired, which is judged before.
+        assert!(START + 70 - MAX_CLOCK_BEHIND_S >= START + 60);
+    }
+
+    #[test]
+    fn a_quota_reached_is_not_a_quota_for_ever() {
+        let mut w = window();
+        for n in 0..MAX_REPLAY_PER_ISSUER as u64 {
+            assert!(accept(&mut w, &entry(n, START), START).is_ok());
+        }
+        let next = entry(u64::MAX, START + 1);
+        assert_eq!(accept(&mut w, &next, START + 1), Err("issuer_quota"));
+        let mut other = entry(u64::MAX, START + 1);
+        other.issuer = NodeId::from_bytes([2; 32]);
+        assert!(
+            accept(&mut w, &other, START + 1).is_ok(),
+            "one issuer's quota is its own"
+        );
+        let later = START + STARTED_MEMORY_S + 1;
+        assert_eq!(w.look(&entry(7, later), UnixSeconds(later)), Ok(()));
+        assert!(w.len() <= 2, "what is over is forgotten: {}", w.len());
     }
 }
