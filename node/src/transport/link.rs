@@ -15,6 +15,7 @@ use quinn::{Connection, ReadExactError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::LinkError;
@@ -104,6 +105,7 @@ pub(super) struct Link {
     incoming_libp2p: Arc<Semaphore>,
     faults: Mutex<Faults>,
     closed_for: OnceLock<Reason>,
+    down: CancellationToken,
 }
 
 /// Rule breaks on streams: a bucket that empties at one per [`limits::FAULT_FORGIVEN`].
@@ -127,6 +129,7 @@ impl Link {
                 forgiven_at: Instant::now(),
             }),
             closed_for: OnceLock::new(),
+            down: CancellationToken::new(),
         }
     }
 
@@ -153,6 +156,7 @@ impl Link {
         let reason = *self.closed_for.get_or_init(|| reason);
         self.connection
             .close(reason.code(), reason.name().as_bytes());
+        self.down.cancel();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -218,6 +222,7 @@ impl Link {
                 .tasks
                 .spawn(async move { link.take(send, recv, &for_stream).await });
         }
+        self.down.cancel();
     }
 
     async fn take(
@@ -234,6 +239,7 @@ impl Link {
                     kind,
                     send: SendStream::new(send, None),
                     recv: RecvStream::new(recv, None),
+                    down: self.down.clone(),
                 };
                 dispatch.handler.handle(stream).await;
                 drop(budget);

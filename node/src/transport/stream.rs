@@ -11,6 +11,7 @@ use std::sync::Arc;
 use protocol::id::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use super::refusal::Reason;
 
@@ -72,6 +73,9 @@ pub struct IncomingStream {
     pub send: SendStream,
     /// From the peer, after the two kind bytes.
     pub recv: RecvStream,
+    /// Cancelled when the link goes down, for handlers that wait for something else than the
+    /// stream: work for a peer that was cut off ends with it.
+    pub down: CancellationToken,
 }
 
 /// Takes the streams that admitted peers open.
@@ -80,8 +84,7 @@ pub trait StreamHandler: Send + Sync + 'static {
     /// Serves one stream to its end. Each runs in a task of its own; a peer has at most
     /// [`limits::OUR_STREAMS`](super::limits::OUR_STREAMS) of them under way and the next waits,
     /// so neither a slow handler nor one peer holds up another. When the link closes (so also when
-    /// the node stops) reads and writes fail; a handler that waits for something else must watch
-    /// for that itself.
+    /// the node stops) reads and writes fail and [`IncomingStream::down`] is cancelled.
     async fn handle(&self, stream: IncomingStream);
 }
 

@@ -63,7 +63,7 @@ impl Admission for Word {
     }
 }
 
-/// Sends back what it reads.
+/// Sends back what it reads; sync streams are told of when they start and when their link ends.
 pub(super) struct Echo {
     pub(super) seen: mpsc::UnboundedSender<(NodeId, StreamKind)>,
 }
@@ -72,6 +72,12 @@ pub(super) struct Echo {
 impl StreamHandler for Echo {
     async fn handle(&self, mut stream: IncomingStream) {
         let _ = self.seen.send((stream.peer, stream.kind));
+        if stream.kind == StreamKind::Sync {
+            // Waits for nothing but the end of the link.
+            stream.down.cancelled().await;
+            let _ = self.seen.send((stream.peer, StreamKind::Sync));
+            return;
+        }
         let mut bytes = Vec::new();
         if stream.recv.read_to_end(&mut bytes).await.is_ok() {
             let _ = stream.send.write_all(&bytes).await;

@@ -613,3 +613,42 @@ async fn a_retry_costs_a_round_trip_and_is_counted_as_one() {
     let link = soon(honest.links.dial(node.address(), None)).await.unwrap();
     assert_eq!(link.rtts, Some(2));
 }
+
+#[tokio::test]
+async fn a_client_that_never_finishes_the_handshake() {
+    let handshake_timeout = Duration::from_millis(200);
+    let config = Config {
+        handshake_timeout,
+        ..config()
+    };
+    let node = TestNode::with(config, Word::new("hi", "hi"), identity());
+    // Carries what the client says first and no answer.
+    let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = client_config(&Oddity::default());
+    let address = relay.local_addr().unwrap();
+    let connecting = endpoint.connect_with(config, address, "unknown").unwrap();
+    for _ in 0..2 {
+        let mut datagram = [0; 1500];
+        let (length, _) = soon(relay.recv_from(&mut datagram)).await.unwrap();
+        relay
+            .send_to(&datagram[..length], node.address())
+            .await
+            .unwrap();
+    }
+    node.counted(Reason::HandshakeTimeout).await;
+    drop(connecting);
+    honest_peer_passes(&node).await;
+}
+
+#[tokio::test]
+async fn noise_on_the_port_disturbs_nobody() {
+    let node = TestNode::start();
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for length in 0..1500_usize {
+        let byte = u8::try_from(length % 256).unwrap();
+        let noise = vec![byte; length];
+        socket.send_to(&noise, node.address()).await.unwrap();
+    }
+    honest_peer_passes(&node).await;
+}

@@ -103,3 +103,19 @@ async fn streams_taken_back_at_once_are_no_fault() {
     assert_eq!(a.echo(b.node(), b"x").await.unwrap(), b"x");
     assert_eq!(b.links.counters().snapshot(), Default::default());
 }
+
+#[tokio::test]
+async fn handlers_learn_that_the_link_is_down() {
+    for closed_here in [true, false] {
+        let (a, mut b) = pair().await;
+        let stream = a.links.open(b.node(), StreamKind::Sync).await.unwrap();
+        let started = soon(b.seen.recv()).await.unwrap();
+        if closed_here {
+            b.links.close(a.node(), Reason::Closed);
+        } else {
+            a.links.close(b.node(), Reason::Closed);
+        }
+        assert_eq!(soon(b.seen.recv()).await.unwrap(), started);
+        drop(stream);
+    }
+}
