@@ -34,6 +34,8 @@ mod http;
 mod http_tests;
 pub mod limits;
 mod lines;
+#[cfg(test)]
+mod lines_tests;
 mod message;
 pub mod names;
 mod outbox;

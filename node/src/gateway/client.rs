@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,8 @@ pub(crate) struct ClientSession {
     principal: Principal,
     inner: Arc<dyn McpSession>,
     routes: Mutex<Routes>,
+    /// Told when a call ends.
+    changed: Notify,
     ended: CancellationToken,
     used: Mutex<Instant>,
     limits: Arc<Limits>,
@@ -114,6 +116,7 @@ impl ClientSession {
             principal,
             inner,
             routes: Mutex::default(),
+            changed: Notify::new(),
             ended: CancellationToken::new(),
             used: Mutex::new(Instant::now()),
             limits,
@@ -147,6 +150,23 @@ impl ClientSession {
     /// Whether calls are in flight.
     pub(crate) fn is_calling(&self) -> bool {
         !self.routes().calls.is_empty()
+    }
+
+    /// Waits until no call is in flight, or for `gone`.
+    pub(crate) async fn idle(&self, gone: impl Future<Output = ()>) {
+        tokio::pin!(gone);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !self.is_calling() {
+                return;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = &mut gone => return,
+            }
+        }
     }
 
     /// Ends the session and everything in it. Idempotent.
@@ -188,14 +208,14 @@ impl ClientSession {
         // Before the answer can be seen, so that its id is free once it is.
         self.forget(&id);
         self.touch();
-        let Some(answer) = answer else {
-            sink.end();
-            return;
-        };
-        tokio::select! {
-            () = sink.push(answer, true) => {}
-            () = sink.abandoned(self.limits.detached) => sink.end(),
+        match answer {
+            None => sink.end(),
+            Some(answer) => tokio::select! {
+                () = sink.push(answer, true) => {}
+                () = sink.abandoned(self.limits.detached) => sink.end(),
+            },
         }
+        self.changed.notify_waiters();
     }
 
     async fn exchange(
@@ -323,7 +343,7 @@ impl ClientSession {
         }
         let pending = Pending {
             call: call.map(Box::from),
-            token: head.progress_token.as_ref().map(|(token, _)| token.clone()),
+            token: head.progress_token.clone(),
         };
         routes.requests.insert(head.id.clone(), pending);
         Ok(())
@@ -332,7 +352,7 @@ impl ClientSession {
     /// Forgets a server's request that the server itself cancels.
     fn withdrawn(&self, head: &Head) {
         if &*head.method == "notifications/cancelled"
-            && let Some((id, _)) = &head.request_id
+            && let Some(id) = &head.request_id
         {
             self.routes().requests.remove(id);
         }
@@ -386,10 +406,8 @@ impl ClientSession {
             };
         }
         match (&*head.method, &head.request_id, &head.progress_of) {
-            ("notifications/cancelled", Some((id, _)), _) => {
-                in_call(&routes, &Some(id.clone()), true)
-            }
-            ("notifications/progress", _, Some((token, _))) => {
+            ("notifications/cancelled", Some(id), _) => in_call(&routes, &Some(id.clone()), true),
+            ("notifications/progress", _, Some(token)) => {
                 let with_token = |p: &&Pending| p.token.as_ref() == Some(token);
                 match routes.requests.values().find(with_token) {
                     Some(pending) => in_call(&routes, &pending.call, false),

@@ -222,7 +222,7 @@ impl Edge {
         is_json(&headers)?;
         accepts(&headers, &["application/json", "text/event-stream"])?;
         let message = self.read(&headers, body).await?;
-        let head = message::read(&message)?;
+        let head = message::read(&message).map_err(Refusal::from)?;
         if &*head.method == version::DISCOVER {
             return Err(discovered(&headers).of(&head));
         }
@@ -289,7 +289,7 @@ impl Edge {
             permit,
         ));
         let mut response = json(StatusCode::OK, opened.response.clone());
-        if message::read(&opened.response).is_ok_and(|answer| answer.result.is_none()) {
+        if message::read(&opened.response).is_ok_and(|answer| answer.is_error) {
             core.close().await;
             return Ok(response);
         }

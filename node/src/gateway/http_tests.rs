@@ -38,7 +38,7 @@ impl Bench {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let crypto = Arc::new(FakeCrypto::default());
         let table = Arc::new(TokenTable::new(crypto.clone()));
-        let mut token = |name: &str| {
+        let token = |name: &str| {
             let made = table.add(name.parse().unwrap(), protocol::time::UnixMillis(0));
             made.unwrap().0.reveal().to_owned()
         };
@@ -185,7 +185,7 @@ async fn a_transparent_session_passes_bytes_both_ways() {
     let response = bench.send(PATH, &session, initialized).await;
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert!(response.bytes().await.unwrap().is_empty());
-    let request = r#"{"jsonrpc":"2.0","id":"\u0061","method":"tools/call","params":{}}"#;
+    let request = r#"{"jsonrpc":"2.0","id":"\u0061","method":"tools/call","params":{"name":"t"}}"#;
     let response = bench.send(PATH, &session, request).await;
     assert_eq!(response.headers()["content-type"], "application/json");
     assert_eq!(response.text().await.unwrap(), odd);
@@ -203,7 +203,7 @@ async fn what_precedes_the_answer_makes_it_an_event_stream() {
     });
     let bench = Bench::with(&[("tools", "echo", server)], Limits::default()).await;
     let session = bench.open(PATH).await;
-    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}"#;
     let mut events = Events::of(bench.send(PATH, &session, call).await);
     assert_eq!(events.value().await["method"], "notifications/progress");
     assert_eq!(events.value().await["id"], 7);
@@ -231,7 +231,7 @@ async fn a_servers_request_rides_its_call_and_the_answer_returns_to_it() {
     let seen = server.clone();
     let bench = Bench::with(&[("tools", "echo", server)], Limits::default()).await;
     let session = bench.open(PATH).await;
-    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}"#;
     let mut events = Events::of(bench.send(PATH, &session, call).await);
     assert_eq!(events.value().await["id"], "s1");
     for message in [
@@ -263,7 +263,7 @@ async fn cancelling_reaches_the_call() {
     });
     let bench = Bench::with(&[("tools", "echo", server)], Limits::default()).await;
     let session = bench.open(PATH).await;
-    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}"#;
     let mut events = Events::of(bench.send(PATH, &session, call).await);
     events.next().await.unwrap();
     let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
@@ -319,7 +319,7 @@ async fn a_lost_call_stream_is_resumed_with_its_answer() {
     });
     let bench = Bench::with(&[("tools", "echo", server)], Limits::default()).await;
     let session = bench.open(PATH).await;
-    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}"#;
     let mut events = Events::of(bench.send(PATH, &session, call).await);
     let (id, _) = events.next().await.unwrap();
     drop(events);
@@ -347,7 +347,7 @@ async fn a_call_whose_client_stays_away_is_dropped() {
     };
     let bench = Bench::with(&[("tools", "echo", server)], limits).await;
     let session = bench.open(PATH).await;
-    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}"#;
     let mut events = Events::of(bench.send(PATH, &session, call).await);
     events.next().await.unwrap();
     drop(events);
@@ -505,46 +505,45 @@ async fn malformed_posts_are_refused_by_name() {
     let bench = Bench::with(&[("tools", "echo", echo())], Limits::default()).await;
     let session = bench.open(PATH).await;
     for (body, status, code, reason) in [
-        ("", 400, -32700, "not_json"),
-        ("{", 400, -32700, "not_json"),
-        ("{} {}", 400, -32700, "not_json"),
-        ("{}", 400, -32600, "not_json_rpc"),
-        ("1", 400, -32600, "not_json_rpc"),
+        ("", 400, -32700, "message_not_json"),
+        ("{", 400, -32700, "message_not_json"),
+        ("{} {}", 400, -32700, "trailing_bytes"),
+        ("1", 400, -32600, "message_not_object"),
         (
             r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
             400,
             -32600,
-            "not_json_rpc",
+            "jsonrpc_version",
         ),
         (
             r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
             400,
             -32600,
-            "not_json_rpc",
-        ),
-        (
-            r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
-            400,
-            -32600,
-            "not_json_rpc",
+            "id_null",
         ),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":1}"#,
             400,
             -32600,
-            "not_json_rpc",
+            "method_not_string",
         ),
         (
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
             400,
             -32600,
-            "not_json_rpc",
+            "duplicate_key",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":{"b":1,"b":2}}}"#,
+            400,
+            -32600,
+            "duplicate_key",
         ),
         (
             r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
             400,
             -32600,
-            "batch",
+            "batch_refused",
         ),
     ] {
         let got = refused(bench.send(PATH, &session, body).await).await;
@@ -555,7 +554,7 @@ async fn malformed_posts_are_refused_by_name() {
         .send()
         .await
         .unwrap();
-    assert_eq!(refused(invalid).await, is(400, -32700, "not_json"));
+    assert_eq!(refused(invalid).await, is(400, -32700, "message_not_utf8"));
     let large = vec![b' '; protocol::limits::MAX_MESSAGE_BYTES + 1];
     let large = bench.post(PATH, large).send().await.unwrap();
     assert_eq!(refused(large).await, is(413, -32600, "too_large"));
@@ -692,7 +691,7 @@ async fn failures_are_json_rpc_errors_with_their_place() {
         ("/mcp/tools/silent", -32054, "ended_early"),
     ] {
         let session = bench.open(path).await;
-        let call = r#"{"jsonrpc":"2.0","id":"x","method":"tools/call"}"#;
+        let call = r#"{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"t"}}"#;
         let response = bench.send(path, &session, call).await;
         let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         assert_eq!(
@@ -797,7 +796,9 @@ async fn busy_sessions_and_calls_are_bounded() {
     };
     let bench = Bench::with(&[("tools", "echo", server)], limits).await;
     let session = bench.open(PATH).await;
-    let call = |id: u32| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call"}}"#);
+    let call = |id: u32| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#)
+    };
     let mut events = Events::of(bench.send(PATH, &session, &call(1)).await);
     events.next().await.unwrap();
     let response = bench.send(PATH, &session, &call(2)).await;
@@ -825,7 +826,7 @@ async fn an_id_is_unique_among_calls_in_flight() {
     });
     let bench = Bench::with(&[("tools", "echo", server)], Limits::default()).await;
     let session = bench.open(PATH).await;
-    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
     let mut events = Events::of(bench.send(PATH, &session, call).await);
     events.next().await.unwrap();
     let response = bench.send(PATH, &session, call).await;
@@ -922,7 +923,7 @@ async fn a_client_that_does_not_read_holds_up_its_own_call_only() {
     });
     let bench = Bench::with(&[("tools", "echo", server)], Limits::default()).await;
     let session = bench.open(PATH).await;
-    let flood = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+    let flood = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
     let _unread = bench.send(PATH, &session, flood).await;
     // Until the flood stands still, for as long as another whole call takes.
     let mut before = 0;

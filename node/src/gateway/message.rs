@@ -1,209 +1,115 @@
-//! The little the gateway reads of a JSON-RPC message to route it. The bytes themselves are
-//! never re-encoded; everything outside a spliced token stays byte for byte.
-
-use std::borrow::Cow;
-use std::ops::Range;
+//! What the gateway keeps of a JSON-RPC message to route it, owned, so that it can outlive a
+//! wait. Reading and splicing are [`protocol::mcp`]'s; bytes outside a spliced token stay.
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::gateway::refusal::Refusal;
+use protocol::mcp::{McpError, MessageKind, TargetKind, View, quote};
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It has a method and an id.
     Request,
-    /// It has a method and no id.
     Notification,
-    /// It has a result or an error, and an id.
+    /// With a result or an error.
     Response,
 }
 
-/// The routing view of one message; `…_at` are byte ranges of raw JSON tokens in it.
+/// The routing view of one message. Ids and tokens are raw JSON in one spelling ([`spelled`]).
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     pub(crate) kind: Kind,
-    /// Raw JSON text of the id; empty in notifications.
+    /// Empty in notifications and in errors about unreadable messages.
     pub(crate) id: Box<str>,
-    pub(crate) id_at: Range<usize>,
-    /// The method; empty in responses.
+    /// Empty in responses.
     pub(crate) method: Box<str>,
-    /// Raw JSON of `params.requestId` (cancellations).
-    pub(crate) request_id: Option<(Box<str>, Range<usize>)>,
-    /// Raw JSON of `params._meta.progressToken` (requests).
-    pub(crate) progress_token: Option<(Box<str>, Range<usize>)>,
-    /// Raw JSON of `params.progressToken` (progress notifications).
-    pub(crate) progress_of: Option<(Box<str>, Range<usize>)>,
-    /// What the message is about: `params.name`, `params.uri`, or `params.ref`'s own.
-    pub(crate) target: Option<(String, Range<usize>)>,
-    /// Range of `params`.
-    pub(crate) params: Option<Range<usize>>,
-    /// Range of `result`.
-    pub(crate) result: Option<Range<usize>>,
-}
-
-#[derive(Deserialize)]
-struct Outer<'a> {
-    #[serde(borrow)]
-    jsonrpc: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    params: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-struct Params<'a> {
-    #[serde(borrow, default, rename = "requestId", deserialize_with = "present")]
-    request_id: Option<&'a RawValue>,
-    #[serde(
-        borrow,
-        default,
-        rename = "progressToken",
-        deserialize_with = "present"
-    )]
-    progress_of: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    uri: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "ref", deserialize_with = "present")]
-    reference: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "_meta", deserialize_with = "present")]
-    meta: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Reference<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    uri: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Meta<'a> {
-    #[serde(
-        borrow,
-        default,
-        rename = "progressToken",
-        deserialize_with = "present"
-    )]
-    progress_token: Option<&'a RawValue>,
-}
-
-/// `Option<&RawValue>` alone reads `null` as absent.
-fn present<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(d).map(Some)
+    /// The request a cancellation is about.
+    pub(crate) request_id: Option<Box<str>>,
+    /// The token with which progress on this request may be reported.
+    pub(crate) progress_token: Option<Box<str>>,
+    /// The token of a progress notification.
+    pub(crate) progress_of: Option<Box<str>>,
+    /// What a request acts on.
+    pub(crate) target: Option<(TargetKind, String)>,
+    pub(crate) is_error: bool,
 }
 
 /// Reads the routing view of one message.
 ///
 /// # Errors
-/// The refusal that names what is wrong with it.
-pub(crate) fn read(bytes: &[u8]) -> Result<Head, Refusal> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::NotJson)?;
-    if text.trim_start().starts_with('[') {
-        return Err(Refusal::Batch);
-    }
-    let outer: Outer<'_> = serde_json::from_str(text).map_err(|e| {
-        if e.classify() == serde_json::error::Category::Data {
-            Refusal::NotJsonRpc
-        } else {
-            Refusal::NotJson
-        }
-    })?;
-    if outer.jsonrpc.as_deref() != Some("2.0") {
-        return Err(Refusal::NotJsonRpc);
-    }
-    let answer = outer.result.is_some() || outer.error.is_some();
-    let kind = match (&outer.method, outer.id, answer) {
-        (Some(_), Some(_), false) => Kind::Request,
-        (Some(_), None, false) => Kind::Notification,
-        (None, _, true) => Kind::Response,
-        _ => return Err(Refusal::NotJsonRpc),
+/// As [`View::parse`].
+pub(crate) fn read(bytes: &[u8]) -> Result<Head, McpError> {
+    View::parse(bytes).map(|view| head(&view))
+}
+
+/// The routing view of a message already parsed.
+pub(crate) fn head(view: &View<'_>) -> Head {
+    let kind = match view.kind() {
+        MessageKind::Request => Kind::Request,
+        MessageKind::Notification => Kind::Notification,
+        MessageKind::Response | MessageKind::ErrorResponse => Kind::Response,
     };
-    let id = outer.id.map_or("", RawValue::get);
-    let id_is_usable =
-        id.starts_with('"') || id.parse::<i64>().is_ok() || id.parse::<u64>().is_ok();
-    // An error response to an unreadable message has a null id.
-    if !id_is_usable && (kind == Kind::Request || (kind == Kind::Response && outer.error.is_none()))
-    {
-        return Err(Refusal::NotJsonRpc);
-    }
-    let params: Params<'_> = outer
-        .params
-        .filter(|p| p.get().starts_with('{'))
-        .map(|p| serde_json::from_str(p.get()))
-        .transpose()
-        .map_err(|_| Refusal::NotJsonRpc)?
-        .unwrap_or_default();
-    let object = |raw: Option<&'_ RawValue>| raw.is_some_and(|r| r.get().starts_with('{'));
-    let meta: Option<Meta<'_>> = params
-        .meta
-        .filter(|m| object(Some(m)))
-        .map(|m| serde_json::from_str(m.get()))
-        .transpose()
-        .map_err(|_| Refusal::NotJsonRpc)?;
-    let reference: Option<Reference<'_>> = params
-        .reference
-        .filter(|r| object(Some(r)))
-        .map(|r| serde_json::from_str(r.get()))
-        .transpose()
-        .map_err(|_| Refusal::NotJsonRpc)?;
-    let token = |raw: Option<&RawValue>| raw.map(|r| (Box::from(r.get()), place(text, r.get())));
-    let target = params
-        .name
-        .or(params.uri)
-        .or_else(|| reference.as_ref().and_then(|r| r.name.or(r.uri)))
-        .and_then(|raw| {
-            let name: String = serde_json::from_str(raw.get()).ok()?;
-            Some((name, place(text, raw.get())))
-        });
-    Ok(Head {
+    Head {
         kind,
-        id: Box::from(id),
-        id_at: outer.id.map_or(0..0, |r| place(text, r.get())),
-        method: outer.method.as_deref().map_or_else(Box::default, Box::from),
-        request_id: token(params.request_id),
-        progress_token: token(meta.and_then(|m| m.progress_token)),
-        progress_of: token(params.progress_of),
-        target,
-        params: outer.params.map(|r| place(text, r.get())),
-        result: outer.result.map(|r| place(text, r.get())),
-    })
-}
-
-/// Where `part`, a slice of `whole`, stands in it.
-pub(crate) fn place(whole: &str, part: &str) -> Range<usize> {
-    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-    start..start.saturating_add(part.len())
-}
-
-/// `message` with the bytes of each range replaced; ranges must not overlap.
-pub(crate) fn splice(message: &[u8], mut edits: Vec<(Range<usize>, &str)>) -> Bytes {
-    edits.sort_by_key(|(range, _)| range.start);
-    let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
-    let mut out = Vec::with_capacity(message.len().saturating_add(grown));
-    let mut at = 0;
-    for (range, text) in edits {
-        out.extend_from_slice(message.get(at..range.start).unwrap_or_default());
-        out.extend_from_slice(text.as_bytes());
-        at = range.end;
+        id: view.id().map(spelled).unwrap_or_default(),
+        method: view.method().map(Box::from).unwrap_or_default(),
+        request_id: view.cancelled_id().map(spelled),
+        progress_token: view.progress_token().map(spelled),
+        progress_of: view.progress_of().map(spelled),
+        target: view.target().map(|t| (t.what, t.name.clone().into_owned())),
+        is_error: view.kind() == MessageKind::ErrorResponse,
     }
-    out.extend_from_slice(message.get(at..).unwrap_or_default());
-    Bytes::from(out)
 }
 
-/// `text` as a JSON string.
-pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// One spelling for ids that are the same: a string may come back escaped in another way.
+fn spelled(raw: &str) -> Box<str> {
+    match serde_json::from_str::<String>(raw) {
+        Ok(text) => quote(&text).into_boxed_str(),
+        Err(_) => Box::from(raw),
+    }
+}
+
+/// The URI of `notifications/resources/updated` replaced by what `rename` makes of it; `None`
+/// when the message has none.
+pub(crate) fn rename_updated(bytes: &[u8], rename: impl Fn(&str) -> String) -> Option<Bytes> {
+    #[derive(serde::Deserialize)]
+    struct Outer<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        uri: &'a serde_json::value::RawValue,
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let outer: Outer<'_> = serde_json::from_str(text).ok()?;
+    let raw = outer.params.uri.get();
+    let uri: String = serde_json::from_str(raw).ok()?;
+    // `raw` is a slice of `text`.
+    let start = (raw.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    let (before, after) = (
+        text.get(..start)?,
+        text.get(start.checked_add(raw.len())?..)?,
+    );
+    let renamed = quote(&rename(&uri));
+    Some(Bytes::from([before, &renamed, after].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_uri_of_an_update_changes() {
+        let message =
+            "{\"jsonrpc\":\"2.0\",\"method\":\"m\", \"params\":{ \"x\":1.0,\"uri\" : \"a\\/b\" } }";
+        let renamed = rename_updated(message.as_bytes(), |uri| format!("q/{uri}")).unwrap();
+        assert_eq!(renamed, message.replace("a\\/b", "q/a/b"));
+        assert_eq!(rename_updated(b"{}", str::to_owned), None);
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        assert_eq!(spelled("\"\\u0061\""), spelled("\"a\""));
+        assert_ne!(spelled("\"1\""), spelled("1"));
+    }
 }

@@ -123,6 +123,7 @@ impl Outbox {
     }
 
     /// Bytes held.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         let state = self.state();
         state.unread_bytes.saturating_add(state.read_bytes)

@@ -3,10 +3,20 @@
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+use protocol::mcp::{McpError, error_response};
 use serde_json::{Value, json};
 
 use crate::gateway::version;
 use crate::session::{ErrorKind, SessionError};
+
+/// JSON-RPC: the message is not JSON.
+const PARSE_ERROR: i64 = -32700;
+
+/// JSON-RPC: the parameters name nothing there is.
+pub(crate) const INVALID_PARAMS: i64 = -32602;
+
+/// JSON-RPC: no such method.
+pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 
 /// Why a client's request is refused before it reaches a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,15 +48,9 @@ pub enum Refusal {
     /// The body did not arrive in time or broke off.
     #[error("the body did not arrive whole and in time")]
     SlowBody,
-    /// The message is not JSON.
-    #[error("the message is not valid JSON")]
-    NotJson,
-    /// The message is JSON but no JSON-RPC 2.0 message.
-    #[error("the message is not one JSON-RPC 2.0 request, notification or response")]
-    NotJsonRpc,
-    /// A batch (allowed in 2025-03-26 only).
-    #[error("JSON-RPC batches are not accepted")]
-    Batch,
+    /// The message is not one strict JSON-RPC message.
+    #[error(transparent)]
+    Message(#[from] McpError),
     /// A message before or without `initialize`.
     #[error("the `Mcp-Session-Id` header is required")]
     NoSession,
@@ -54,6 +58,9 @@ pub enum Refusal {
     /// of these is not said.
     #[error("no such session")]
     UnknownSession,
+    /// A request before `initialize`, over lines.
+    #[error("`initialize` comes first")]
+    NotInitialized,
     /// `initialize` within a session.
     #[error("this session is already initialized")]
     AlreadyInitialized,
@@ -93,10 +100,10 @@ impl Refusal {
             Self::Accept => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::NotJson
-            | Self::NotJsonRpc
-            | Self::Batch
+            Self::Message(McpError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Message(_)
             | Self::NoSession
+            | Self::NotInitialized
             | Self::AlreadyInitialized
             | Self::Version(_)
             | Self::DuplicateId => StatusCode::BAD_REQUEST,
@@ -109,7 +116,9 @@ impl Refusal {
     #[must_use]
     pub const fn code(&self) -> i64 {
         match self {
-            Self::NotJson => -32700,
+            Self::Message(
+                McpError::Syntax { .. } | McpError::NotUtf8 { .. } | McpError::Trailing { .. },
+            ) => PARSE_ERROR,
             Self::Host | Self::Origin | Self::Unauthenticated => ErrorKind::Deny.code(),
             Self::TooManySessions | Self::TooManyCalls | Self::Stalled | Self::NoRandomness => {
                 ErrorKind::Overload.code()
@@ -132,10 +141,9 @@ impl Refusal {
             Self::Accept => "accept",
             Self::TooLarge => "too_large",
             Self::SlowBody => "slow_body",
-            Self::NotJson => "not_json",
-            Self::NotJsonRpc => "not_json_rpc",
-            Self::Batch => "batch",
+            Self::Message(error) => error.reason(),
             Self::NoSession => "no_session",
+            Self::NotInitialized => "not_initialized",
             Self::UnknownSession => "unknown_session",
             Self::AlreadyInitialized => "already_initialized",
             Self::Version(_) => "unsupported_version",
@@ -159,7 +167,7 @@ impl Refusal {
                 Some("send `Authorization: Bearer <token>`; `hedgerow agent add` makes a token")
             }
             Self::Path => Some("use `/mcp` or `/mcp/NODE/SERVER`"),
-            Self::Batch => Some("send one message per POST"),
+            Self::Message(McpError::Batch) => Some("send one message per POST"),
             Self::NoSession | Self::UnknownSession => Some("start over with `initialize`"),
             Self::TooManySessions => Some("end sessions that are no longer needed with DELETE"),
             Self::TooManyCalls => Some("wait for calls to end"),
@@ -203,12 +211,12 @@ pub(crate) fn details(failure: &SessionError) -> Value {
     data
 }
 
-/// A JSON-RPC error response; `id` is raw JSON.
+/// A JSON-RPC error response; `id` is raw JSON, empty for none.
 #[must_use]
 pub(crate) fn error(id: &str, code: i64, message: &str, data: &Value) -> Bytes {
-    let id = if id.is_empty() { "null" } else { id };
-    let error = json!({ "code": code, "message": message, "data": data });
-    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+    let data = data.to_string();
+    let id = Some(id).filter(|id| !id.is_empty());
+    Bytes::from(error_response(id, code, message, Some(&data)))
 }
 
 fn insert(object: &mut Value, key: &str, value: Value) {
