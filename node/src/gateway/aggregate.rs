@@ -41,6 +41,9 @@ mod upstream;
 use relay::Translation;
 use upstream::Upstream;
 
+/// Requests of servers outside of calls, by their raw id towards the client.
+type Unbound = HashMap<Box<str>, (Arc<Upstream>, Translation)>;
+
 type Opening = Arc<OnceCell<Arc<Upstream>>>;
 
 /// The session.
@@ -54,8 +57,7 @@ struct Aggregate {
     limits: Arc<Limits>,
     events: mpsc::Sender<Bytes>,
     upstreams: Mutex<HashMap<ServerRef, Opening>>,
-    /// Requests of servers outside of calls, by their id towards the client.
-    unbound: Mutex<HashMap<Box<str>, (Arc<Upstream>, Translation)>>,
+    unbound: Mutex<Unbound>,
     next_id: AtomicU64,
     /// The client's last `logging/setLevel`, for servers opened later.
     level: Mutex<Option<Bytes>>,
