@@ -37,7 +37,7 @@ fn serve() {
     let Ok(mode) = std::env::var(MODE) else {
         return;
     };
-    eprintln!("fixture in mode {mode}");
+    writeln!(std::io::stderr(), "fixture in mode {mode}").unwrap();
     if mode != "quit" {
         // The harness leaves its own line open.
         write("\n");
@@ -177,6 +177,7 @@ impl Fixture {
                 answer(id, &json!({}));
             }
             "child" => {
+                #[expect(clippy::zombie_processes, reason = "it must outlive its parent's care")]
                 let child = Command::new("sleep")
                     .arg("1000")
                     .stdin(Stdio::null())

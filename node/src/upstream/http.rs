@@ -1,30 +1,59 @@
-//! A server attached by URL.
+//! A server attached by URL: streamable HTTP as of 2025-03-26 to 2025-11-25, client side.
+//!
+//! Every message is a POST; a request's answer is a JSON body or an event stream of its own,
+//! which binds what comes on it to the call. A stream that breaks before the response is resumed
+//! with `Last-Event-ID` if the server numbered its events. A GET stream, where the server offers
+//! one, carries what belongs to no call. 404 for the session ends this link; the session makes a
+//! new one and sends again what the server thereby refused. DELETE ends the remote session.
+//!
+//! Redirects are answers like any other status, i.e. failures: credentials go where the
+//! operator sent them and nowhere else.
+
+mod client;
+mod sse;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use client::client;
+
 use super::error::Failure;
+use super::limits::{DELETE_TIMEOUT, POST_TIMEOUT};
 use super::link::LinkError;
 use super::router::{CallId, Router};
 use super::server::Server;
+use wire::{Answer, Wire};
 
 /// The session's side of a remote server.
 pub(super) struct HttpLink {
     number: u64,
-    down: CancellationToken,
+    wire: Arc<Wire>,
+    listening: AtomicBool,
+    server: Arc<Server>,
+    /// Ends the GET stream.
+    stop: CancellationToken,
 }
 
 impl HttpLink {
+    /// No connection is made before the first message.
     pub(super) fn new(
-        _server: &Arc<Server>,
-        _router: &Arc<Router>,
+        server: &Arc<Server>,
+        router: &Arc<Router>,
         number: u64,
     ) -> Result<Arc<Self>, Failure> {
         Ok(Arc::new(Self {
             number,
-            down: CancellationToken::new(),
+            wire: Arc::new(Wire::new(server, router)?),
+            listening: AtomicBool::new(false),
+            server: Arc::clone(server),
+            stop: server.removed.child_token(),
         }))
     }
 
@@ -32,30 +61,55 @@ impl HttpLink {
         self.number
     }
 
-    pub(super) const fn down(&self) -> &CancellationToken {
-        &self.down
+    pub(super) fn down(&self) -> &CancellationToken {
+        &self.wire.down
     }
 
-    pub(super) async fn send(&self, _message: Bytes) -> Result<(), LinkError> {
-        Err(LinkError::NotSent)
+    /// Every later request names the version agreed on.
+    pub(super) fn negotiated(&self, version: &str) {
+        self.wire.set_version(version);
     }
 
-    pub(super) async fn call(&self, _id: CallId, _message: Bytes) -> Result<(), LinkError> {
-        Err(LinkError::NotSent)
+    /// Posts a notification or a response and waits until it is accepted.
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), LinkError> {
+        let posted = timeout(POST_TIMEOUT, self.wire.notify(message)).await;
+        posted.unwrap_or(Err(LinkError::Failed(Failure::ServerStalled)))
     }
 
-    pub(super) fn negotiated(&self, _version: &str) {}
+    /// Posts a request and delivers what comes for it, the response last.
+    pub(super) async fn call(&self, id: CallId, message: Bytes) -> Result<(), LinkError> {
+        match self.wire.request(id, message).await? {
+            Answer::Delivered => Ok(()),
+            Answer::Events(stream) => self.wire.follow(id, stream).await,
+        }
+    }
 
-    pub(super) fn listen(&self) {}
+    /// Opens the stream for what belongs to no call, once.
+    pub(super) fn listen(&self) {
+        if self.listening.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (wire, stop) = (Arc::clone(&self.wire), self.stop.clone());
+        self.server.tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = wire.down.cancelled() => {}
+                () = wire.listen() => {}
+            }
+        });
+    }
 
     pub(super) async fn close(&self) {
-        self.down.cancel();
+        self.stop.cancel();
+        self.wire.down.cancel();
+        // A server that does not answer forgets the session by itself.
+        let _ = timeout(DELETE_TIMEOUT, self.wire.delete()).await;
     }
 }
 
-/// The client for `spec`, if it is attached by URL.
-pub(super) fn client(
-    _spec: &super::spec::ServerSpec,
-) -> Result<Option<reqwest::Client>, super::error::UpstreamError> {
-    Ok(None)
+impl Drop for HttpLink {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }

@@ -50,7 +50,7 @@ enum ProbeError {
     #[error("{0}")]
     Start(Failure),
     #[error("{0}")]
-    Call(#[from] SessionError),
+    Call(Box<SessionError>),
     #[error("{0}")]
     Message(#[from] protocol::mcp::McpError),
     #[error("it answered `{method}` with an error")]
@@ -59,6 +59,12 @@ enum ProbeError {
     Initialize,
     #[error("it took too long")]
     TimedOut,
+}
+
+impl From<SessionError> for ProbeError {
+    fn from(error: SessionError) -> Self {
+        Self::Call(Box::new(error))
+    }
 }
 
 /// Keeps the inventory of `server` current until it is removed; bumps `changes` when it differs.

@@ -252,6 +252,11 @@ impl Router {
         self.take(id).is_some_and(|entry| entry.link != 0)
     }
 
+    /// Whether the call still waits for its response.
+    pub(super) fn is_in_flight(&self, id: CallId) -> bool {
+        self.table().calls.contains_key(&id)
+    }
+
     /// Whether the call has gone out on a link.
     pub(super) fn is_bound(&self, id: CallId) -> bool {
         self.table().calls.get(&id).is_some_and(|e| e.link != 0)
@@ -289,6 +294,7 @@ impl Router {
         let mut health = lock(&self.health);
         health.backoff.failed(Instant::now(), &self.limits);
         health.last = Some(failure.clone());
+        self.counters.keep_failure(failure);
     }
 
     /// A link came up; how long it lives decides whether earlier failures still count.

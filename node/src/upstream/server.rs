@@ -26,6 +26,7 @@ pub(super) struct Counters {
     stray_responses: AtomicU64,
     dropped_events: AtomicU64,
     list_changed: Notify,
+    last_failure: Mutex<Option<String>>,
 }
 
 impl Counters {
@@ -45,6 +46,11 @@ impl Counters {
 
     pub(super) fn count_dropped_event(&self) {
         self.dropped_events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A session lost its process or did not reach the server.
+    pub(super) fn keep_failure(&self, failure: &Failure) {
+        *lock(&self.last_failure) = Some(failure.message());
     }
 
     /// The server said that one of its lists changed.
@@ -96,6 +102,8 @@ pub struct ServerStatus {
     pub sessions: usize,
     /// Starts after a crash or a lost session.
     pub restarts: u64,
+    /// The last failure of any session, however long ago.
+    pub last_failure: Option<String>,
     /// Lines on standard output and messages that were no MCP messages.
     pub skipped_lines: u64,
     /// Responses to nothing in flight, late ones included.
@@ -233,6 +241,7 @@ impl Server {
             tools: self.inventory().map(|inventory| inventory.tools.len()),
             sessions: self.limits.sessions_per_server.saturating_sub(free),
             restarts: counters.restarts.load(Ordering::Relaxed),
+            last_failure: lock(&counters.last_failure).clone(),
             skipped_lines: counters.skipped_lines.load(Ordering::Relaxed),
             stray_responses: counters.stray_responses.load(Ordering::Relaxed),
             dropped_events: counters.dropped_events.load(Ordering::Relaxed),

@@ -173,6 +173,16 @@ impl Inner {
     /// A new link, brought to where the old one was.
     async fn remake(&self, number: u64) -> Result<Link, Failure> {
         let (link, answer) = self.connect(number).await?;
+        match self.catch_up(&link, &answer).await {
+            Ok(()) => Ok(link),
+            Err(failure) => {
+                link.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn catch_up(&self, link: &Link, answer: &Answer) -> Result<(), Failure> {
         if !answer.accepted {
             return Err(Failure::BadInitialize {
                 detail: "the restarted server answered with an error".into(),
@@ -193,7 +203,7 @@ impl Inner {
             })?;
             link.initialized();
         }
-        Ok(link)
+        Ok(())
     }
 
     /// Makes a link and has the server answer `initialize`.
@@ -254,18 +264,24 @@ impl Inner {
     async fn send_now(&self, message: Bytes) -> Result<(), Failure> {
         let Some(link) = self.current() else {
             self.router.admit()?;
-            return Err(Failure::Exited {
-                detail: "it was not started again yet".into(),
-            });
+            return Err(self.gone());
         };
         let stall = self.server.limits.stall;
         match tokio::time::timeout(stall, link.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(LinkError::Failed(failure))) => Err(failure),
-            Ok(Err(LinkError::NotSent)) => Err(Failure::Exited {
-                detail: "it was not started again yet".into(),
-            }),
+            Ok(Err(LinkError::NotSent)) => Err(self.gone()),
             Err(_) => Err(Failure::ServerStalled),
+        }
+    }
+
+    /// There is no link, and only a request makes a new one.
+    fn gone(&self) -> Failure {
+        match &self.server.spec {
+            ServerSpec::Url { .. } => Failure::SessionLost,
+            ServerSpec::Command { .. } => Failure::Exited {
+                detail: "it was not started again yet".into(),
+            },
         }
     }
 

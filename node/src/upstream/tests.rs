@@ -18,7 +18,7 @@ use protocol::name::Name;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Delays that nobody waits for: a restart may happen at once.
-fn quick() -> Limits {
+pub(super) fn quick() -> Limits {
     Limits {
         backoff_first: Duration::ZERO,
         exit_grace: Duration::from_secs(10),
@@ -27,45 +27,45 @@ fn quick() -> Limits {
     }
 }
 
-fn name() -> Name {
+pub(super) fn name() -> Name {
     "fixture".parse().unwrap()
 }
 
-fn upstreams(limits: Limits, spec: ServerSpec) -> Arc<Upstreams> {
+pub(super) fn upstreams(limits: Limits, spec: ServerSpec) -> Arc<Upstreams> {
     let crypto = Arc::new(hedgerow_crypto::Primitives);
     let upstreams = Upstreams::new(crypto, &CancellationToken::new(), limits);
     upstreams.add(name(), spec).unwrap();
     upstreams
 }
 
-fn initialize() -> Bytes {
+pub(super) fn initialize() -> Bytes {
     Bytes::from_static(
         br#"{"jsonrpc":"2.0","id":"init","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#,
     )
 }
 
-async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("stuck")
 }
 
-async fn open(upstreams: &Upstreams) -> OpenSession {
+pub(super) async fn open(upstreams: &Upstreams) -> OpenSession {
     let open = within(upstreams.open(&name(), initialize())).await.unwrap();
     let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     open.session.send(bytes(&initialized)).await.unwrap();
     open
 }
 
-fn bytes(value: &Value) -> Bytes {
+pub(super) fn bytes(value: &Value) -> Bytes {
     Bytes::from(value.to_string())
 }
 
-fn tool(id: &Value, name: &str) -> Bytes {
+pub(super) fn tool(id: &Value, name: &str) -> Bytes {
     bytes(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
         "params": {"name": name, "arguments": {}, "_meta": {"progressToken": id}}}))
 }
 
 /// The last item of a call, after skipping the others.
-async fn finish(mut call: McpCall) -> Result<Value, SessionError> {
+pub(super) async fn finish(mut call: McpCall) -> Result<Value, SessionError> {
     let mut last = None;
     while let Some(item) = within(call.inbound.recv()).await {
         last = Some(item);
@@ -74,11 +74,15 @@ async fn finish(mut call: McpCall) -> Result<Value, SessionError> {
     Ok(serde_json::from_slice(&bytes).unwrap())
 }
 
-async fn ask(session: &dyn McpSession, id: &Value, name: &str) -> Result<Value, SessionError> {
+pub(super) async fn ask(
+    session: &dyn McpSession,
+    id: &Value,
+    name: &str,
+) -> Result<Value, SessionError> {
     finish(session.request(tool(id, name)).await?).await
 }
 
-fn reason<T>(result: Result<T, SessionError>) -> String {
+pub(super) fn reason<T>(result: Result<T, SessionError>) -> String {
     result.err().expect("an error").reason
 }
 
