@@ -35,6 +35,8 @@ mod stdio;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -162,7 +164,8 @@ impl Upstreams {
             .map_err(|_| Failure::TooManySessions {
                 max: server.limits.sessions_per_server,
             })?;
-        UpstreamSession::open(server, initialize, Some(permit)).await
+        let counters = Arc::clone(&server.counters);
+        UpstreamSession::open(server, counters, initialize, Some(permit)).await
     }
 
     /// What a server offers, once it was read.

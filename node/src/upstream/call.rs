@@ -76,12 +76,13 @@ impl Call {
             Err(_) => Failure::Closed,
         };
         let error = failure.at(&self.inner.server.name);
-        let stall = self.inner.server.limits.stall;
-        // A caller that takes nothing, not even this, is treated as gone.
-        let _ = timeout(stall, self.to_caller.send(Err(error))).await;
         if matches!(failure, Failure::CallerStalled | Failure::TooLarge) {
             tell_cancelled(&self.inner, self.id).await;
         }
+        // The queue may be full. A caller that takes nothing for so long, not even this, is
+        // treated as gone.
+        let patience = self.inner.server.limits.call_silence;
+        let _ = timeout(patience, self.to_caller.send(Err(error))).await;
     }
 
     async fn abandoned(&self) {

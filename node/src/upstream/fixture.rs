@@ -87,6 +87,10 @@ impl Fixture {
                     "serverInfo": {"name": "fixture", "version": "1"},
                 }),
             ),
+            Some("notifications/initialized") if std::env::var_os("RESTLESS").is_some() => {
+                self.extra_tool = true;
+                say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+            }
             Some("notifications/cancelled") => {
                 self.cancelled.push(message["params"]["requestId"].clone());
             }
@@ -166,6 +170,20 @@ impl Fixture {
                         &json!({"jsonrpc": "2.0", "method": "notifications/progress",
                         "params": {"progressToken": token, "progress": n}}),
                     );
+                }
+                answer(id, &json!({}));
+            }
+            "flood" | "storm" => {
+                let token = &params["_meta"]["progressToken"];
+                let (method, params) = match params["name"] == "storm" {
+                    true => ("notifications/progress", json!({"progressToken": token})),
+                    false => (
+                        "notifications/resources/updated",
+                        json!({"uri": "test://x"}),
+                    ),
+                };
+                for _ in 0..200 {
+                    say(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
                 }
                 answer(id, &json!({}));
             }

@@ -19,11 +19,14 @@ use tokio::time::{sleep, timeout};
 
 use super::backoff::jittered;
 use super::error::Failure;
-use super::limits::{INVENTORY_RETRY_MAX, MAX_COUNTED, MAX_INVENTORY_PAGES};
+use super::limits::{INVENTORY_RETRY_MAX, INVENTORY_ROUNDS, MAX_COUNTED, MAX_INVENTORY_PAGES};
 use super::messages;
-use super::server::Server;
+use super::server::{Counters, Server};
 use super::session::UpstreamSession;
 use crate::session::{McpSession, SessionError};
+
+/// Announcements in a row that put off a reading.
+const MAX_POSTPONED: usize = 8;
 
 /// What one server offers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,10 +89,15 @@ pub(super) async fn keep_current(
                 if server.replace_inventory(inventory) {
                     changes.send_modify(|n| *n = n.saturating_add(1));
                 }
+                let next = async {
+                    sleep(server.limits.inventory_interval).await;
+                    server.counters.lists_to_change().await;
+                    settled(&server.counters, server.limits.inventory_debounce).await;
+                };
                 tokio::select! {
                     biased;
                     () = server.removed.cancelled() => return,
-                    () = settled_change(&server) => {}
+                    () = next => {}
                 }
             }
             Err(error) => {
@@ -105,29 +113,32 @@ pub(super) async fn keep_current(
     }
 }
 
-/// Waits for a change and then until no other follows for the debounce time.
-async fn settled_change(server: &Server) {
-    server.counters.lists_to_change().await;
-    let quiet = server.limits.inventory_debounce;
-    // A server that changes without pause is read after so many times the debounce all the same.
-    for _ in 0..8_u8 {
-        if timeout(quiet, server.counters.lists_to_change())
-            .await
-            .is_err()
-        {
-            return;
+/// Waits until no change is announced for the time `quiet`; true if any was.
+async fn settled(counters: &Counters, quiet: core::time::Duration) -> bool {
+    let mut changed = false;
+    // A server that changes without pause is read all the same.
+    for _ in 0..MAX_POSTPONED {
+        if timeout(quiet, counters.lists_to_change()).await.is_err() {
+            return changed;
         }
+        changed = true;
     }
+    changed
 }
 
 async fn read(server: &Arc<Server>, crypto: &dyn Crypto) -> Result<Inventory, ProbeError> {
     let initialize = messages::probe_initialize().ok_or(ProbeError::Initialize)?;
-    let open = UpstreamSession::open(Arc::clone(server), initialize, None)
+    // Counters of its own: what the server announces to this very session is no reason for
+    // another reading later, or reading would never end.
+    let counters = Arc::new(Counters::default());
+    let open = UpstreamSession::open(Arc::clone(server), Arc::clone(&counters), initialize, None)
         .await
         .map_err(ProbeError::Start)?;
     let probe = Probe {
         session: open.session,
         next: 1,
+        counters,
+        quiet: server.limits.inventory_debounce,
     };
     let events = open.events;
     let session = Arc::clone(&probe.session);
@@ -142,13 +153,30 @@ async fn read(server: &Arc<Server>, crypto: &dyn Crypto) -> Result<Inventory, Pr
 struct Probe {
     session: Arc<dyn McpSession>,
     next: u64,
+    counters: Arc<Counters>,
+    quiet: core::time::Duration,
 }
 
 impl Probe {
     async fn read(mut self, answer: &Bytes, crypto: &dyn Crypto) -> Result<Inventory, ProbeError> {
-        let mut inventory = read_answer(answer)?;
+        let empty = read_answer(answer)?;
         let initialized = messages::initialized().ok_or(ProbeError::Initialize)?;
         self.session.send(initialized).await?;
+        let mut inventory = self.read_lists(empty.clone(), crypto).await?;
+        for _ in 0..INVENTORY_ROUNDS {
+            if !settled(&self.counters, self.quiet).await {
+                break;
+            }
+            inventory = self.read_lists(empty.clone(), crypto).await?;
+        }
+        Ok(inventory)
+    }
+
+    async fn read_lists(
+        &mut self,
+        mut inventory: Inventory,
+        crypto: &dyn Crypto,
+    ) -> Result<Inventory, ProbeError> {
         if offers(&inventory, "tools") {
             self.read_tools(&mut inventory, crypto).await?;
         }

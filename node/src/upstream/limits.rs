@@ -63,6 +63,13 @@ pub const STDERR_LINE_BYTES: usize = 512;
 /// Quiet time after `list_changed` before the inventory is read again.
 pub const INVENTORY_DEBOUNCE: Duration = Duration::from_millis(500);
 
+/// Shortest time between two readings of one inventory. Some servers say `list_changed` at the
+/// start of every session.
+pub const INVENTORY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often one reading begins anew because the server changed its lists meanwhile.
+pub const INVENTORY_ROUNDS: usize = 4;
+
 /// Longest time one reading of the inventory may take as a whole, the start included.
 pub const INVENTORY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -125,6 +132,8 @@ pub struct Limits {
     pub starts_per_minute: u32,
     /// See [`INVENTORY_DEBOUNCE`].
     pub inventory_debounce: Duration,
+    /// See [`INVENTORY_INTERVAL`].
+    pub inventory_interval: Duration,
     /// See [`INVENTORY_TIMEOUT`].
     pub inventory_timeout: Duration,
     /// See [`RESUME_DELAY`].
@@ -147,6 +156,7 @@ impl Default for Limits {
             backoff_reset: BACKOFF_RESET,
             starts_per_minute: MAX_STARTS_PER_MINUTE,
             inventory_debounce: INVENTORY_DEBOUNCE,
+            inventory_interval: INVENTORY_INTERVAL,
             inventory_timeout: INVENTORY_TIMEOUT,
             resume_delay: RESUME_DELAY,
         }

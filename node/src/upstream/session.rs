@@ -22,7 +22,7 @@ use super::http::HttpLink;
 use super::link::{Link, LinkError};
 use super::messages;
 use super::router::{Registered, Router, lock};
-use super::server::Server;
+use super::server::{Counters, Server};
 use super::spec::ServerSpec;
 use super::stdio::ProcessLink;
 use crate::session::{MESSAGE_QUEUE, McpCall, McpSession, OpenSession, SessionError};
@@ -52,16 +52,16 @@ pub(super) struct Inner {
 
 impl UpstreamSession {
     /// Opens a session with the client's `initialize`. `permit` is its place among the server's
-    /// sessions.
+    /// sessions; `counters` are told what happens in it.
     pub(super) async fn open(
         server: Arc<Server>,
+        counters: Arc<Counters>,
         initialize: Bytes,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<OpenSession, Failure> {
         let caller_id = initialize_id(&initialize)?;
         server.admit_start()?;
-        let (router, events) =
-            Router::new(Arc::clone(&server.limits), Arc::clone(&server.counters));
+        let (router, events) = Router::new(Arc::clone(&server.limits), counters);
         let inner = Arc::new(Inner {
             closed: server.removed.child_token(),
             server,

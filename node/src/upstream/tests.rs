@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 
-use super::{INHERITED, Limits, Secret, ServerSpec, ServerState, Upstreams, fixture};
+use super::{
+    INHERITED, Limits, Secret, ServerSpec, ServerState, SpecError, UpstreamError, Upstreams,
+    fixture,
+};
 use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
 use protocol::name::Name;
 
@@ -22,7 +25,8 @@ pub(super) fn quick() -> Limits {
     Limits {
         backoff_first: Duration::ZERO,
         exit_grace: Duration::from_secs(10),
-        inventory_debounce: Duration::ZERO,
+        inventory_debounce: Duration::from_millis(1),
+        inventory_interval: Duration::ZERO,
         ..Limits::default()
     }
 }
@@ -518,6 +522,119 @@ async fn the_inventory_is_read_and_read_again_when_it_changes() {
     assert!(inventory.tools.contains_key("extra"));
     assert_eq!(inventory.protocol_version, "2025-11-25");
     upstreams.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_that_changes_its_lists_at_every_start_is_read_as_it_is_then() {
+    let ServerSpec::Command { argv, mut env, cwd } = fixture::spec("serve") else {
+        unreachable!()
+    };
+    env.insert("RESTLESS".into(), Secret::from("1"));
+    let limits = Limits {
+        inventory_debounce: Duration::from_secs(1),
+        ..quick()
+    };
+    let upstreams = upstreams(limits, ServerSpec::Command { argv, env, cwd });
+    let mut changes = upstreams.changes();
+    let read = |_: &u64| upstreams.inventory(&name()).is_some();
+    within(changes.wait_for(read)).await.unwrap();
+    let inventory = upstreams.inventory(&name()).unwrap();
+    assert!(inventory.tools.contains_key("extra"), "{inventory:?}");
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
+async fn events_nobody_reads_are_dropped_and_counted_and_calls_go_on() {
+    let limits = Limits {
+        stall: Duration::from_millis(10),
+        ..quick()
+    };
+    let upstreams = upstreams(limits, fixture::spec("serve"));
+    let mut open = open(&upstreams).await;
+    ask(&*open.session, &json!(1), "flood").await.unwrap();
+    let dropped = upstreams.list()[0].dropped_events;
+    assert!(dropped >= 100, "{dropped}");
+    // What was kept is read in order, and then events pass again.
+    while open.events.try_recv().is_ok() {}
+    ask(&*open.session, &json!(2), "event").await.unwrap();
+    assert!(within(open.events.recv()).await.is_some());
+    assert_eq!(upstreams.list()[0].dropped_events, dropped);
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
+async fn events_that_are_read_late_but_read_are_not_lost() {
+    let upstreams = upstreams(quick(), fixture::spec("serve"));
+    let mut open = open(&upstreams).await;
+    let call = open
+        .session
+        .request(tool(&json!(1), "flood"))
+        .await
+        .unwrap();
+    for _ in 0..200 {
+        within(open.events.recv()).await.unwrap();
+    }
+    finish(call).await.unwrap();
+    assert_eq!(upstreams.list()[0].dropped_events, 0);
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_nothing_loses_its_call_and_no_other() {
+    let limits = Limits {
+        stall: Duration::from_millis(10),
+        ..quick()
+    };
+    let upstreams = upstreams(limits, fixture::spec("serve"));
+    let open = open(&upstreams).await;
+    let stalled = open
+        .session
+        .request(tool(&json!(1), "storm"))
+        .await
+        .unwrap();
+    ask(&*open.session, &json!(2), "echo").await.unwrap();
+    assert_eq!(reason(finish(stalled).await), "caller_stalled");
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
+async fn standard_error_is_kept_for_status() {
+    let upstreams = upstreams(quick(), fixture::spec("serve"));
+    let _open = open(&upstreams).await;
+    within(async {
+        while !upstreams.list()[0]
+            .stderr
+            .iter()
+            .any(|l| l == "fixture in mode serve")
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_name_is_attached_once_and_only_with_a_usable_spec() {
+    let upstreams = upstreams(quick(), fixture::spec("quit"));
+    assert_eq!(
+        upstreams.add(name(), fixture::spec("quit")),
+        Err(UpstreamError::NameTaken(name()))
+    );
+    let empty = ServerSpec::Command {
+        argv: vec![],
+        env: BTreeMap::new(),
+        cwd: None,
+    };
+    assert_eq!(
+        upstreams.add("other".parse().unwrap(), empty),
+        Err(UpstreamError::Spec(SpecError::EmptyCommand))
+    );
+    upstreams.shutdown().await;
+    assert_eq!(
+        upstreams.add("other".parse().unwrap(), fixture::spec("quit")),
+        Err(UpstreamError::ShuttingDown)
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use protocol::limits::MAX_MESSAGE_BYTES;
 use protocol::mcp::{View, one_line};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -143,16 +143,17 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>, down: Ca
 /// One message as one line. White space is the only thing that may change: a line end between
 /// two tokens of a message would end the line.
 async fn write_line(stdin: &mut ChildStdin, message: &Bytes) -> std::io::Result<()> {
-    let line = if message.iter().any(|b| matches!(b, b'\n' | b'\r')) {
+    let mut line = if message.iter().any(|b| matches!(b, b'\n' | b'\r')) {
         match View::parse(message) {
-            Ok(view) => Bytes::from(one_line(&view).into_owned()),
+            Ok(view) => one_line(&view).into_owned(),
             Err(_) => return Ok(()),
         }
     } else {
-        message.clone()
+        message.to_vec()
     };
-    let mut line = line.chain(&b"\n"[..]);
-    stdin.write_all_buf(&mut line).await?;
+    // One write, so that the server wakes once.
+    line.push(b'\n');
+    stdin.write_all(&line).await?;
     stdin.flush().await
 }
 
@@ -294,10 +295,12 @@ async fn watch(
             detail: describe(status),
         }
     };
-    if !shared.stop.is_cancelled() {
+    if shared.stop.is_cancelled() {
+        shared.router.fail_link(shared.number, &failure);
+    } else {
         tracing::info!(server = %shared.server.name, reason = failure.reason(), %failure, "upstream ended");
+        shared.router.link_died(shared.number, &failure);
     }
-    shared.router.link_died(shared.number, &failure);
     shared.gone.cancel();
 }
 
