@@ -58,6 +58,7 @@ struct Fixture {
     held: Vec<Value>,
     cancelled: Vec<Value>,
     waiting: Option<Value>,
+    refused: u32,
     extra_tool: bool,
 }
 
@@ -79,6 +80,7 @@ impl Fixture {
     fn take(&mut self, message: &Value) {
         let id = &message["id"];
         match message["method"].as_str() {
+            Some("initialize") if message["params"]["crash"] == true => std::process::exit(4),
             Some("initialize") => answer(
                 id,
                 &json!({
@@ -97,6 +99,9 @@ impl Fixture {
             Some("tools/list") => answer(id, &self.tools()),
             Some("tools/call") => self.call(id, &message["params"]),
             Some(other) => self.said.push(other.to_owned()),
+            None if message.get("error").is_some() => {
+                self.refused += 1;
+            }
             None => {
                 if let Some(call) = self.waiting.take() {
                     answer(&call, &json!({"client_said": message}));
@@ -122,7 +127,8 @@ impl Fixture {
             ),
             "state" => answer(
                 id,
-                &json!({"said": self.said, "held": self.held, "cancelled": self.cancelled}),
+                &json!({"said": self.said, "held": self.held, "cancelled": self.cancelled,
+                    "refused": self.refused}),
             ),
             "environment" => {
                 let names: Vec<_> = std::env::vars().map(|(name, _)| name).collect();
@@ -156,6 +162,13 @@ impl Fixture {
                     std::process::exit(1);
                 }
             },
+            "nag" => {
+                for n in 0..70 {
+                    say(&json!({"jsonrpc": "2.0", "id": n, "method": "roots/list"}));
+                }
+                say(&json!({"jsonrpc": "2.0", "id": 0, "method": "roots/list"}));
+                answer(id, &json!({}));
+            }
             "sample" => {
                 self.waiting = Some(id.clone());
                 say(

@@ -202,7 +202,21 @@ impl Server {
         let mut health = lock(&self.health);
         health.backoff.failed(Instant::now(), &self.limits);
         health.last_error = Some(failure.clone());
+        health.answered = false;
         tracing::info!(server = %self.name, reason = failure.reason(), "upstream failed to start");
+    }
+
+    /// A start for a client failed. If the server has answered before, the client may be the
+    /// cause, and one client must not keep the others out: this node tries for itself by
+    /// reading the inventory, and only its own failure delays everybody.
+    pub(super) fn start_failed_for_client(&self, failure: &Failure) {
+        let judged = lock(&self.health).answered && !matches!(failure, Failure::Unreachable { .. });
+        if judged {
+            self.counters.keep_failure(failure);
+            self.counters.list_changed();
+        } else {
+            self.start_failed(failure);
+        }
     }
 
     /// Keeps one line of standard error.

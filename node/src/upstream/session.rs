@@ -61,6 +61,7 @@ impl UpstreamSession {
     ) -> Result<OpenSession, Failure> {
         let caller_id = initialize_id(&initialize)?;
         server.admit_start()?;
+        let own = permit.is_none();
         let (router, events) = Router::new(Arc::clone(&server.limits), counters);
         let inner = Arc::new(Inner {
             closed: server.removed.child_token(),
@@ -84,7 +85,11 @@ impl UpstreamSession {
         let (link, answer) = match inner.connect(1).await {
             Ok(connected) => connected,
             Err(failure) => {
-                inner.server.start_failed(&failure);
+                if own {
+                    inner.server.start_failed(&failure);
+                } else {
+                    inner.server.start_failed_for_client(&failure);
+                }
                 return Err(failure);
             }
         };
@@ -152,7 +157,7 @@ impl Inner {
                 Ok(link)
             }
             Err(failure) => {
-                self.server.start_failed(&failure);
+                self.server.start_failed_for_client(&failure);
                 self.router.delay(&failure);
                 Err(failure)
             }

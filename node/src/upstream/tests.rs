@@ -245,6 +245,41 @@ async fn a_request_of_the_server_goes_to_the_only_call_and_its_answer_back() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_too_much_or_the_same_again_is_refused() {
+    let upstreams = upstreams(quick(), fixture::spec("serve"));
+    let open = open(&upstreams).await;
+    let mut call = open.session.request(tool(&json!(1), "nag")).await.unwrap();
+    let mut requests = 0;
+    while let Some(message) = within(call.inbound.recv()).await {
+        let message: Value = serde_json::from_slice(&message.unwrap()).unwrap();
+        requests += u32::from(message.get("method").is_some());
+    }
+    assert_eq!(requests, 64);
+    let state = ask(&*open.session, &json!(2), "state").await.unwrap();
+    assert_eq!(state["result"]["refused"], 7);
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_client_whose_start_fails_keeps_no_other_out() {
+    let limits = Limits {
+        backoff_first: Duration::from_secs(3600),
+        backoff_max: Duration::from_secs(3600),
+        ..quick()
+    };
+    let upstreams = upstreams(limits, fixture::spec("serve"));
+    let mut changes = upstreams.changes();
+    let read = |_: &u64| upstreams.inventory(&name()).is_some();
+    within(changes.wait_for(read)).await.unwrap();
+    let poison = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"crash": true}});
+    let error = within(upstreams.open(&name(), bytes(&poison))).await;
+    assert_eq!(reason(error), "upstream_start_failed");
+    open(&upstreams).await;
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
 async fn with_two_calls_in_flight_a_request_of_the_server_is_an_event() {
     let upstreams = upstreams(quick(), fixture::spec("serve"));
     let mut open = open(&upstreams).await;

@@ -191,6 +191,17 @@ mod tests {
         assert_eq!(parse(&[b'x'; 200], 7), Err(TooLarge));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_depend_on_how_they_are_cut(
+            stream in "(data|id|event|retry|:|: | |[a-c]|[0-9]|\n|\r|\r\n|\u{feff}){0,60}",
+            piece in 1_usize..9,
+        ) {
+            let whole = parse(stream.as_bytes(), stream.len().max(1));
+            proptest::prop_assert_eq!(parse(stream.as_bytes(), piece), whole);
+        }
+    }
+
     #[test]
     fn ids_that_cannot_be_sent_back_do_not_count() {
         for bad in ["id: a\0b\n\n".to_owned(), format!("id: {}\n\n", "ä")] {

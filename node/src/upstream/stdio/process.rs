@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use protocol::limits::MAX_MESSAGE_BYTES;
@@ -27,20 +27,13 @@ use crate::upstream::spec::{INHERITED, ServerSpec};
 /// Bytes read from a pipe at once; a pipe holds 64 KiB.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Why the reader stopped, for the watcher.
+/// What the watcher wants to know of the reader.
 #[derive(Default)]
-struct ReaderEnd(AtomicU8);
-
-impl ReaderEnd {
-    const ENDLESS: u8 = 1;
-
-    fn set_endless(&self) {
-        self.0.store(Self::ENDLESS, Ordering::Release);
-    }
-
-    fn is_endless(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::ENDLESS
-    }
+struct ReaderState {
+    /// It met a line without end.
+    endless: AtomicBool,
+    /// It is delivering a message, which may take as long as its reader does.
+    delivering: AtomicBool,
 }
 
 /// Starts the process. `replies` is how the reader answers what the session refuses; weak, so
@@ -87,7 +80,7 @@ pub(super) fn start(
     else {
         return Err(failed("it has no pipes".into()));
     };
-    let end = Arc::new(ReaderEnd::default());
+    let state = Arc::new(ReaderState::default());
     let drained = CancellationToken::new();
     let tracker = &shared.server.tracker;
     tracker.spawn(write(stdin, queue, shared.down.clone()));
@@ -95,7 +88,7 @@ pub(super) fn start(
         stdout,
         shared.clone(),
         replies,
-        Arc::clone(&end),
+        Arc::clone(&state),
         drained.clone(),
     ));
     tracker.spawn(keep_stderr(stderr, shared.clone()));
@@ -104,7 +97,7 @@ pub(super) fn start(
         group,
         pidfd,
     };
-    tracker.spawn(watch(process, shared.clone(), end, drained));
+    tracker.spawn(watch(process, shared.clone(), state, drained));
     Ok(())
 }
 
@@ -161,7 +154,7 @@ async fn read(
     stdout: ChildStdout,
     shared: Shared,
     replies: mpsc::WeakSender<Bytes>,
-    end: Arc<ReaderEnd>,
+    state: Arc<ReaderState>,
     drained: CancellationToken,
 ) {
     let _drained = drained.drop_guard();
@@ -174,14 +167,18 @@ async fn read(
             line = lines.next() => line,
         };
         match line {
-            Line::Whole(line) => pass_on(&shared, &replies, line).await,
+            Line::Whole(line) => {
+                state.delivering.store(true, Ordering::Release);
+                pass_on(&shared, &replies, line).await;
+                state.delivering.store(false, Ordering::Release);
+            }
             Line::TooLong => {
                 shared.server.counters.count_skipped();
                 // Which call it would have answered cannot be known; none may wait for it.
                 shared.router.fail_link(shared.number, &Failure::TooLarge);
             }
             Line::Endless => {
-                end.set_endless();
+                state.endless.store(true, Ordering::Release);
                 return;
             }
             Line::End => return,
@@ -253,7 +250,7 @@ impl Process {
 async fn watch(
     mut process: Process,
     shared: Shared,
-    end: Arc<ReaderEnd>,
+    state: Arc<ReaderState>,
     drained: CancellationToken,
 ) {
     let limits = Arc::clone(&shared.server.limits);
@@ -267,10 +264,16 @@ async fn watch(
     // The writer closes standard input when the link is down.
     shared.down.cancel();
     if ended_itself {
+        // Whoever it started would hold its pipe open.
+        process.signal(Signal::KILL);
         // What it wrote before its end still counts.
-        let _ = timeout(DRAIN_GRACE, drained.cancelled()).await;
+        while timeout(DRAIN_GRACE, drained.cancelled()).await.is_err() {
+            if !state.delivering.load(Ordering::Acquire) {
+                break;
+            }
+        }
     } else {
-        let grace = if end.is_endless() {
+        let grace = if state.endless.load(Ordering::Acquire) {
             core::time::Duration::ZERO
         } else {
             limits.exit_grace
@@ -288,7 +291,7 @@ async fn watch(
     // Whatever else it started.
     process.signal(Signal::KILL);
     let status = process.child.wait().await;
-    let failure = if end.is_endless() {
+    let failure = if state.endless.load(Ordering::Acquire) {
         Failure::EndlessLine
     } else {
         Failure::Exited {
