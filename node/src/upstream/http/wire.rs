@@ -163,7 +163,10 @@ impl Wire {
                     return Err(LinkError::Failed(Failure::SessionLost));
                 }
                 status if status.is_server_error() => {}
-                status => return Err(LinkError::Failed(refused(status))),
+                status => {
+                    let code = status.as_u16();
+                    return Err(ended_early(&format!("resuming it got HTTP status {code}")));
+                }
             }
         }
     }
