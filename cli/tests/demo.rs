@@ -166,7 +166,7 @@ fn all_checks_hold_and_nothing_is_left() {
     );
     for call in calls {
         assert_eq!(call["ok"], true);
-        assert_eq!(call["signers"].as_array().unwrap().len(), 2);
+        assert_eq!(call["signers"].as_array().unwrap().len(), 4);
         assert_ne!(call["request_envelope_id"], call["response_envelope_id"]);
     }
     assert_eq!(report["tamper_refused"], true);

@@ -284,7 +284,7 @@ fn saved_envelopes_verify_and_forged_ones_do_not() {
         ".",
     ];
     let outcome = node.json(&call);
-    assert_eq!(outcome["signers"].as_array().unwrap().len(), 2);
+    assert_eq!(outcome["signers"].as_array().unwrap().len(), 4);
     assert_eq!(outcome["saved"].as_array().unwrap().len(), 2);
     assert_eq!(
         outcome["signers"][0]["envelope"],

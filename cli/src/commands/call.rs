@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::control::{CallReply, CallRequest, EnvelopeSigner, MAX_CALL_TIMEOUT_MS};
-use protocol::id::EnvelopeId;
+use protocol::control::{
+    CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, MAX_CALL_TIMEOUT_MS,
+};
+use protocol::id::{EnvelopeId, Kid, NodeId};
 use protocol::name::Name;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -71,7 +73,37 @@ struct Flat<'a> {
     ms: f64,
     request_envelope_id: Option<EnvelopeId>,
     response_envelope_id: Option<EnvelopeId>,
-    signers: &'a [EnvelopeSigner],
+    signers: Vec<Signature>,
+}
+
+/// One signature on one envelope of a call.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(super) struct Signature {
+    /// The envelope it stands on.
+    pub(super) envelope: EnvelopeId,
+    /// The name of the node that signed.
+    pub(super) node: Name,
+    /// That node.
+    pub(super) node_id: NodeId,
+    /// The algorithm.
+    pub(super) algorithm: String,
+    /// The key.
+    pub(super) kid: Kid,
+}
+
+/// Every signature of a call as an entry of its own, which is simpler to filter and count.
+fn signatures(signers: &[EnvelopeSigner]) -> Vec<Signature> {
+    let of = |signer: &EnvelopeSigner| {
+        let one = |signature: &EnvelopeSignature| Signature {
+            envelope: signer.envelope,
+            node: signer.node.clone(),
+            node_id: signer.node_id,
+            algorithm: signature.algorithm.clone(),
+            kid: signature.kid,
+        };
+        signer.signatures.iter().map(one).collect::<Vec<_>>()
+    };
+    signers.iter().flat_map(of).collect()
 }
 
 impl Call {
@@ -103,7 +135,7 @@ impl Call {
                 ms: reply.ms,
                 request_envelope_id: reply.request_envelope_id,
                 response_envelope_id: reply.response_envelope_id,
-                signers: &reply.signers,
+                signers: signatures(&reply.signers),
             },
             saved,
         };
@@ -194,7 +226,7 @@ fn show_notification(raw: &RawValue) {
 
 /// Who signed, on stderr: it accompanies the result, it is not the result.
 fn tell_signers(outcome: &Outcome<'_>) {
-    let signers = outcome.reply.signers;
+    let signers = &outcome.reply.signers;
     if !signers.is_empty() {
         say(&format!(
             "signed by {} ({:.1} ms)",
@@ -208,16 +240,14 @@ fn tell_signers(outcome: &Outcome<'_>) {
 }
 
 /// `agent-host (ML-DSA-65 + Ed25519), tool-host (ML-DSA-65 + Ed25519)`, envelope by envelope.
-pub(super) fn signed_by(signers: &[EnvelopeSigner]) -> String {
-    let shown: Vec<String> = signers
-        .iter()
-        .map(|signer| {
-            let algorithms: Vec<String> = signer
-                .signatures
-                .iter()
-                .map(|signature| inert(&signature.algorithm))
-                .collect();
-            format!("{} ({})", signer.node, algorithms.join(" + "))
+pub(super) fn signed_by(signatures: &[Signature]) -> String {
+    let same = |a: &Signature, b: &Signature| a.envelope == b.envelope && a.node_id == b.node_id;
+    let shown: Vec<String> = signatures
+        .chunk_by(same)
+        .filter_map(|chunk| {
+            let algorithms: Vec<String> = chunk.iter().map(|s| inert(&s.algorithm)).collect();
+            let node = &chunk.first()?.node;
+            Some(format!("{node} ({})", algorithms.join(" + ")))
         })
         .collect();
     shown.join(", ")

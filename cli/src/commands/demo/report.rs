@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::control::{EnvelopeSigner, LinkPath, Peer, Status};
+use protocol::control::{LinkPath, Peer, Status};
 use protocol::id::{EnvelopeId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,12 +12,14 @@ use serde_json::value::RawValue;
 use super::host::Ended;
 use super::{AGENT_HOST, TOOL_HOST};
 use crate::commands::agent::client_config;
-use crate::commands::call::{content_texts, signed_by};
+use crate::commands::call::{Signature, content_texts, signed_by};
 use crate::exit::{Exit, Failed};
 use crate::output::{Format, Output};
 
 /// The only key exchange there is.
 const GROUP: &str = "X25519MLKEM768";
+/// Both signatures of the suite, sorted.
+const ALGORITHMS: [&str; 2] = ["Ed25519", "ML-DSA-65"];
 /// Exit code of a refusal.
 const DENIED: i32 = 2;
 
@@ -115,7 +117,7 @@ pub(super) struct CallReport {
     ms: f64,
     request_envelope_id: Option<EnvelopeId>,
     response_envelope_id: Option<EnvelopeId>,
-    signers: Vec<EnvelopeSigner>,
+    signers: Vec<Signature>,
     result: Option<Box<RawValue>>,
     #[serde(default, skip_serializing)]
     pub(super) saved: Vec<PathBuf>,
@@ -132,11 +134,15 @@ impl CallReport {
     /// both algorithms.
     fn is_signed_by_both(&self) -> bool {
         let signed = |node: &str, envelope: Option<EnvelopeId>| {
-            self.signers.iter().any(|signer| {
-                Some(signer.envelope) == envelope
-                    && signer.node.as_str() == node
-                    && signer.signatures.len() == 2
-            })
+            let on = |s: &&Signature| Some(s.envelope) == envelope && s.node.as_str() == node;
+            let mut algorithms: Vec<&str> = self
+                .signers
+                .iter()
+                .filter(on)
+                .map(|signature| signature.algorithm.as_str())
+                .collect();
+            algorithms.sort_unstable();
+            algorithms == ALGORITHMS
         };
         signed(AGENT_HOST, self.request_envelope_id) && signed(TOOL_HOST, self.response_envelope_id)
     }
