@@ -235,3 +235,20 @@ fn a_file_that_is_no_table_is_refused() {
         Err(TableError::File { .. })
     ));
 }
+
+/// The golden digest of a tool definition: SHA-256 made by another implementation over label and
+/// canonical form, each with its length before it.
+#[test]
+fn tool_digests_are_those_of_the_specification() {
+    let digest = |raw: &str| protocol::mcp::tool_digest(&hedgerow_crypto::Primitives, raw).unwrap();
+    let raw = r#" {"name":"add", "inputSchema":{"type":"object","properties":{"a":{"type":"number","minimum":1.0}}},"description":"Adds a\/b \u00e9"}"#;
+    let golden = "6fd781e42a4d58fc924ac2a1afa0c4ab1f6a110dee0c8338e83d2120e0a9abd3";
+    assert_eq!(digest(raw).to_string(), golden);
+    for changed in [
+        raw.replace("1.0", "1"),
+        raw.replace("Adds", "adds"),
+        raw.replace(":1.0", ":1.0,\"x\":null"),
+    ] {
+        assert_ne!(digest(&changed).to_string(), golden);
+    }
+}

@@ -5,6 +5,8 @@
 //! says nothing yields [`word::UNCLASSIFIED`], which policy should treat as the strictest. Argument
 //! values are not read here.
 
+use std::collections::BTreeSet;
+
 use super::error::McpError;
 use super::lexer::{Kind, Lexer};
 use super::view::{Target, TargetKind, check_value};
@@ -211,14 +213,13 @@ fn of_uri(uri: &str) -> Vec<String> {
 
 fn of_tool_name(name: &str) -> Vec<String> {
     let words = words_of(name);
+    // A long name repeats its words; each is looked up once.
+    let distinct: BTreeSet<&str> = words.iter().map(String::as_str).collect();
     let says = |list: &[&str]| {
-        let stem = |w: &String| {
-            list.binary_search(&w.strip_suffix('s').unwrap_or(w))
-                .is_ok()
-        };
-        words
-            .iter()
-            .any(|w| list.binary_search(&w.as_str()).is_ok() || stem(w))
+        distinct.iter().any(|word| {
+            let stem = word.strip_suffix('s').unwrap_or(word);
+            list.binary_search(word).is_ok() || list.binary_search(&stem).is_ok()
+        })
     };
     let mut intents: Vec<String> = [
         (READ_WORDS, word::READ),

@@ -529,6 +529,45 @@ fn the_canonical_form_is_fixed() {
     );
 }
 
+/// Keeps what is hashed, so that the bytes under a digest can be looked at.
+#[derive(Default)]
+struct Recorder(std::sync::Mutex<Vec<u8>>);
+
+impl crate::crypto::Crypto for Recorder {
+    fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
+        *self.0.lock().unwrap() = parts.concat();
+        [7; 32]
+    }
+
+    fn verify(
+        &self,
+        _: crate::crypto::Algorithm,
+        _: &[u8],
+        _: &[u8],
+        _: &[u8],
+    ) -> Result<(), crate::crypto::CryptoError> {
+        Err(crate::crypto::CryptoError::BadSignature)
+    }
+
+    fn fill_random(&self, _: &mut [u8]) -> Result<(), crate::crypto::CryptoError> {
+        Err(crate::crypto::CryptoError::NoRandomness)
+    }
+}
+
+#[test]
+fn a_tool_digest_is_over_label_and_canonical_form() {
+    // Its SHA-256 stands with the sample server's tests, which have real primitives.
+    let raw = r#" {"name":"add", "inputSchema":{"type":"object","properties":{"a":{"type":"number","minimum":1.0}}},"description":"Adds a\/b \u00e9"}"#;
+    let recorder = Recorder::default();
+    let digest = tool_digest(&recorder, raw).unwrap();
+    assert_eq!(digest.as_bytes(), &[7; 32]);
+    let form = "{\"description\":\"Adds a/b \u{e9}\",\"inputSchema\":{\"properties\":{\"a\":{\"minimum\":1.0,\"type\":\"number\"}},\"type\":\"object\"},\"name\":\"add\"}";
+    let mut expected = b"\0\0\0\x17hedgerow/v1/tool-digest\0\0\0\x7d".to_vec();
+    expected.extend_from_slice(form.as_bytes());
+    assert_eq!(*recorder.0.lock().unwrap(), expected);
+    assert!(tool_digest(&recorder, "{\"a\":1,\"a\":1}").is_err());
+}
+
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
