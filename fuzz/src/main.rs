@@ -9,6 +9,8 @@
 //! value, one encoding; what is accepted here other readers read alike; edits undo.
 #![no_main]
 
+#[cfg(feature = "node")]
+mod daemon;
 mod fake;
 mod mcp;
 mod seeds;
@@ -54,9 +56,23 @@ const TARGETS: &[Target] = &[
     ),
     target("admission", 24_576, signed::admission, seeds::admissions),
     target("evidence", 32_768, signed::evidence, seeds::evidence),
+    target("hello", 16_384, signed::hello, seeds::hellos),
     target("id_text", 160, text::ids, seeds::ids),
     target("name", 64, text::names, seeds::names),
     target("control_json", 2048, text::control, seeds::control),
+    #[cfg(feature = "node")]
+    target("frame", 4096, daemon::frame, daemon::frames),
+    #[cfg(feature = "node")]
+    target("call_wire", 12_288, daemon::call_wire, daemon::call_wires),
+    #[cfg(feature = "node")]
+    target("config", 4096, daemon::config, daemon::configs),
+    #[cfg(feature = "node")]
+    target(
+        "sample_server",
+        2048,
+        daemon::sample_server,
+        seeds::messages,
+    ),
     target("planted", 64, planted, seeds::none),
 ];
 

@@ -8,6 +8,7 @@ use protocol::envelope::{
     Claims, CwtClaims, Direction, DocumentType, Header, Kind, Payload, SealedEnvelope, seal,
 };
 use protocol::evidence::Evidence;
+use protocol::hello::{Heads, Hello, VERSIONS};
 use protocol::id::{Cti, Digest, EnvelopeId, MeshId, NodeId, RequestId, Salt, SessionId};
 use protocol::name::Name;
 use protocol::record::{DecisionRecord, GENESIS, Point};
@@ -220,6 +221,23 @@ pub fn node_records() -> Vec<Vec<u8>> {
             .sign(&Fake, &FakeSigner::new(1))
             .expect("the fake signs"),
     ]
+}
+
+pub fn hellos() -> Vec<Vec<u8>> {
+    let hello = Hello {
+        lowest: VERSIONS.0,
+        highest: VERSIONS.1,
+        suite: Suite::Hybrid.byte(),
+        mesh: mesh(),
+        membership: signed_membership(),
+        addresses: vec!["127.0.0.1:7400".to_owned()],
+        heads: Heads {
+            root: 1,
+            bundle: 0,
+            revocations: 0,
+        },
+    };
+    vec![hello.encode()]
 }
 
 pub fn admissions() -> Vec<Vec<u8>> {

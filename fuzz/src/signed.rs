@@ -9,6 +9,7 @@ use protocol::crypto::SigningSet;
 use protocol::envelope::hop::{HopRecord, verify_chain};
 use protocol::envelope::{Direction, Expectation, Header, Payload, UnverifiedEnvelope};
 use protocol::evidence::Evidence;
+use protocol::hello::Hello;
 use protocol::id::NodeId;
 use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::record::DecisionRecord;
@@ -145,6 +146,13 @@ pub fn admission(data: &[u8]) {
         assert_eq!(admission.encode(), data);
         let root = VerifiedRoot::genesis(&Fake, &admission.root);
         let _ = root.map(|root| VerifiedMembership::verify(&Fake, &root, &admission.membership));
+    }
+}
+
+pub fn hello(data: &[u8]) {
+    if let Ok((hello, membership)) = Hello::verify(&Fake, mesh_root(), seeds::node(0), data) {
+        assert_eq!(hello.encode(), data);
+        assert_eq!(membership.node(), seeds::node(0));
     }
 }
 
