@@ -24,8 +24,6 @@ pub mod identity;
 pub mod keys;
 pub mod members;
 pub mod overlay;
-pub mod control;
-pub mod gateway;
 pub mod sample;
 pub mod session;
 pub mod setup;

@@ -23,9 +23,9 @@ pub const MAX_HELLO_BYTES: usize = 64 * 1024;
 /// Deepest CBOR nesting decoded. The deepest honest document has 6 levels.
 pub const MAX_CBOR_DEPTH: usize = 16;
 
-/// Deepest JSON nesting read in an MCP message. Tool schemas nest; 128 is also serde_json's
-/// own recursion limit.
-pub const MAX_JSON_DEPTH: usize = 128;
+/// Deepest JSON nesting read in an MCP message. Tool schemas nest; 127 is also the deepest that
+/// serde_json takes, so no reader here accepts what another refuses.
+pub const MAX_JSON_DEPTH: usize = 127;
 
 /// Longest MCP method name.
 pub const MAX_METHOD_BYTES: usize = 128;

@@ -386,6 +386,8 @@ async fn serve_line_client(node: &Node, stream: UnixStream) -> Result<(), String
     let principal = Principal {
         agent: protocol::name::Name::operator(),
     };
-    let _ = (read, write, principal, target);
-    Ok(())
+    Arc::clone(&node.gateway)
+        .serve_lines(read, write, principal, target)
+        .await
+        .map_err(|e| e.to_string())
 }

@@ -82,11 +82,18 @@ fn note(
         let message = format!("more than {MAX_AWAITED} requests wait for a response on one stream");
         return Err(Stopped::refuse("too_many_awaited", message));
     }
-    if map.insert(id.to_owned(), request).is_some() {
+    if map.insert(key(id), request).is_some() {
         let message = "a request with the id of one that still waits for its response";
         return Err(Stopped::refuse("duplicate_request_id", message));
     }
     Ok(())
+}
+
+/// Ids are the same however they are escaped.
+fn key(id: &str) -> String {
+    let canonical = protocol::mcp::canonical(id).ok();
+    let canonical = canonical.and_then(|bytes| String::from_utf8(bytes).ok());
+    canonical.unwrap_or_else(|| id.to_owned())
 }
 
 /// Why a stream did not go on.
@@ -144,7 +151,7 @@ impl Speaker {
                     .theirs
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                theirs.remove(id)
+                theirs.remove(&key(id))
             }
             Kind::Request => {
                 let method = described.method.clone().unwrap_or_default();
@@ -233,7 +240,6 @@ pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped
 pub(super) struct Heard {
     pub(super) id: EnvelopeId,
     pub(super) issuer: NodeId,
-    pub(super) kind: Kind,
     pub(super) body: Vec<u8>,
     /// The COSE_Sign it came in.
     pub(super) envelope: Vec<u8>,
@@ -285,7 +291,7 @@ impl Listener {
                 .ours
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .get(id)
+                .get(&key(id))
                 .cloned()
         };
         let incoming = Incoming {
@@ -314,7 +320,6 @@ impl Listener {
         Ok(Some(Heard {
             id,
             issuer,
-            kind,
             body,
             envelope: frame.envelope.into(),
             ends,
@@ -343,7 +348,7 @@ impl Listener {
                     .ours
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .remove(id);
+                    .remove(&key(id));
                 Ok(())
             }
             Kind::Notification => Ok(()),
