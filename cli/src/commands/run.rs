@@ -112,7 +112,7 @@ pub(super) mod seam {
             state: state.to_owned(),
             listen: overrides.listen,
             gateway: overrides.gateway,
-            dial: Vec::new(),
+            dial: overrides.dial.clone(),
         };
         node::app::run(&options, stop).await.map_err(|error| {
             let hint = error.hint();
