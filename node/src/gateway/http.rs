@@ -20,7 +20,6 @@ use bytes::Bytes;
 use protocol::limits::MAX_MESSAGE_BYTES;
 
 use crate::gateway::client::{ClientSession, Delivery, Sink};
-use crate::gateway::limits::PLAIN_ANSWER_WAIT;
 use crate::gateway::message::{self, Head, Kind};
 use crate::gateway::refusal::{self, Refusal};
 use crate::gateway::streams::{Feed, HttpSession};
@@ -348,7 +347,8 @@ impl Edge {
             running.await;
             ending.trim();
         });
-        let first = match tokio::time::timeout(PLAIN_ANSWER_WAIT, reader.next()).await {
+        let wait = self.gateway.limits.plain_answer_wait;
+        let first = match tokio::time::timeout(wait, reader.next()).await {
             Ok(Some(event)) if event.last => {
                 session.close_stream(stream);
                 return Ok(json(StatusCode::OK, event.message));

@@ -25,10 +25,6 @@ pub const MAX_ENDED_STREAMS: usize = 8;
 /// server.
 pub const MAX_PENDING_REQUESTS: usize = 256;
 
-/// How long a request may stay without a first message before its answer becomes an event
-/// stream (so that the connection shows life) instead of plain JSON.
-pub const PLAIN_ANSWER_WAIT: Duration = Duration::from_secs(1);
-
 /// Silence on an event stream before a comment is sent.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -56,6 +52,9 @@ pub struct Limits {
     pub head_wait: Duration,
     /// Time for a request's body to arrive once its head has.
     pub body_wait: Duration,
+    /// How long a request may stay without a first message before its answer becomes an event
+    /// stream (so that the connection shows life) instead of plain JSON.
+    pub plain_answer_wait: Duration,
     /// Time for a server to answer `initialize`.
     pub open_wait: Duration,
     /// Time for one server to answer its part of a merged list.
@@ -80,6 +79,7 @@ impl Default for Limits {
             calls_per_agent: 256,
             head_wait: Duration::from_secs(30),
             body_wait: Duration::from_secs(30),
+            plain_answer_wait: Duration::from_secs(1),
             open_wait: Duration::from_secs(30),
             list_wait: Duration::from_secs(10),
             session_idle: Duration::from_secs(30 * 60),

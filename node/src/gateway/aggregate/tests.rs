@@ -237,7 +237,7 @@ async fn servers_that_fail_are_left_out_and_named() {
         ("one", "toolless", toolless),
     ];
     let limits = Limits {
-        list_wait: Duration::from_millis(300),
+        list_wait: Duration::from_secs(2),
         ..Limits::default()
     };
     let fabric = FakeFabric::with(&servers);
