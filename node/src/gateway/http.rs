@@ -296,6 +296,11 @@ impl Edge {
         response.headers_mut().insert(SESSION_ID, header);
         let session = HttpSession::new(core, scope);
         gateway.sessions().insert(id, Arc::clone(&session));
+        // The agent may have been removed, and its sessions ended, while the server was asked.
+        if let Err(refusal) = self.authenticate(headers) {
+            session.core().close().await;
+            return Err(refusal.of(&head));
+        }
         gateway.tasks.spawn(session.pump(opened.events));
         Ok(response)
     }
