@@ -29,6 +29,8 @@ use tokio_util::task::TaskTracker;
 use crate::session::{ErrorKind, Fabric, OpenSession, Principal, SessionError};
 
 mod aggregate;
+#[cfg(test)]
+mod bound_tests;
 mod budget;
 mod client;
 #[cfg(test)]

@@ -43,7 +43,9 @@ impl Gateway {
         }
         let service = TowerToHyperService::new(http::router(Arc::clone(&self), address));
         let room = Arc::new(Semaphore::new(self.limits.connections));
-        let mut sweep = tokio::time::interval(self.limits.session_idle / SWEEPS_PER_IDLE);
+        // An interval of zero is a panic.
+        let every = (self.limits.session_idle / SWEEPS_PER_IDLE).max(ACCEPT_PAUSE);
+        let mut sweep = tokio::time::interval(every);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
