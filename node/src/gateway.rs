@@ -1,9 +1,9 @@
 //! The edge towards MCP clients: streamable HTTP on loopback and newline-delimited JSON-RPC on
 //! a local stream, both for unmodified clients of the versions in [`version::SUPPORTED`].
 //!
-//! The gateway admits ([`token`]), keeps client sessions ([`client`]), and per session and
+//! The gateway admits ([`token`]), keeps client sessions (`client`), and per session and
 //! server one mesh session from the [`Fabric`]. `/mcp/{node}/{server}` is transparent: every
-//! message, `initialize` included, passes byte for byte. `/mcp` is the [`aggregate`] of all
+//! message, `initialize` included, passes byte for byte. `/mcp` is the `aggregate` of all
 //! servers. It decides nothing about policy: that is `enforce`, behind the fabric.
 //!
 //! Invariants: a session id is random and never authentication, each request is authenticated

@@ -95,7 +95,7 @@ fn collision<'a>(known: &'a [KnownServer], node: &str) -> Option<(&'a ServerRef,
     Some((first, other))
 }
 
-/// `did you mean …` for up to [`NEAR`] of `all` that resemble `wanted`.
+/// `did you mean …` for up to three of `all` that resemble `wanted`.
 #[must_use]
 pub fn near(wanted: &str, all: impl Iterator<Item = String>) -> Option<String> {
     let wanted: String = wanted.chars().take(MAX_COMPARED).collect();
