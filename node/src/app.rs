@@ -142,11 +142,9 @@ pub async fn run(
             () = stop => stopper.stop("asked to stop"),
         }
     });
-    let signals = Signals::of_process().map_err(|source| AppError::Listen {
-        what: "signals",
-        address: "SIGTERM, SIGINT".to_owned(),
-        source,
-    })?;
+    // Whoever runs the node handles signals and says so through `stop`; a node that also listened
+    // for them would take the first for a second and cut its drain short.
+    let (_none, signals) = Signals::by_hand();
     let stopped = supervisor.run(signals, drain).await;
     node.close().await;
     for (task, count) in &stopped.aborted {

@@ -142,6 +142,8 @@ impl Node {
     fn server(&self, status: ServerStatus, spec: Option<ServerInfo>) -> Server {
         let (state, last_error) = match status.state {
             upstream::ServerState::Starting => (ServerState::Starting, None),
+            // A server is of use once its tools are known.
+            upstream::ServerState::Ready if status.tools.is_none() => (ServerState::Starting, None),
             upstream::ServerState::Ready => (ServerState::Ready, None),
             upstream::ServerState::BackingOff { last_error, .. }
             | upstream::ServerState::Down { last_error } => {
@@ -242,10 +244,10 @@ impl Operations for Node {
         let pending = self.readiness.pending();
         let mut refusals = self.counters.snapshot();
         refusals.extend(self.links.counters().snapshot());
-        let calls = |name: &str| refusals.get(name).copied().unwrap_or_default();
+        let calls = self.enforcer.calls();
         let counters = Counters {
-            calls_out: calls("calls_out"),
-            calls_in: calls("calls_in"),
+            calls_out: calls.outgoing(),
+            calls_in: calls.incoming(),
             refusals,
         };
         Ok(Status {
@@ -282,7 +284,7 @@ impl Operations for Node {
             links: self.links.all().len() as u64,
             servers: self.upstreams.list().len() as u64,
             sessions: (self.gateway.counts().sessions + self.acceptor.sessions()) as u64,
-            counters: without_calls(counters),
+            counters,
             store: StoreInfo {
                 decisions: decisions.map_or(0, |d| d.sequence + 1),
                 bytes: std::fs::metadata(&self.store_path).map_or(0, |m| m.len()),
@@ -712,12 +714,6 @@ impl Node {
             hash: Some(hash),
         }
     }
-}
-
-fn without_calls(mut counters: Counters) -> Counters {
-    counters.refusals.remove("calls_out");
-    counters.refusals.remove("calls_in");
-    counters
 }
 
 fn is_error_result(result: Option<&RawValue>) -> bool {

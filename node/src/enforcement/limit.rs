@@ -56,7 +56,8 @@ mod tests {
         let limits = PeerLimits::default();
         let (a, b) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
         let at = |ms: u64| UnixMillis(1_000_000 + ms);
-        let passed = |peer, ms, n: u64| (0..n).filter(|_| limits.admit(peer, at(ms))).count() as u64;
+        let passed =
+            |peer, ms, n: u64| (0..n).filter(|_| limits.admit(peer, at(ms))).count() as u64;
         assert_eq!(passed(a, 0, 2 * BURST), BURST);
         assert_eq!(passed(b, 0, 1), 1, "one peer's flood is not another's");
         assert_eq!(passed(a, 500, BURST), PEER_ENVELOPES_PER_S / 2);

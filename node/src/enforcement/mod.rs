@@ -14,6 +14,7 @@ mod ledger;
 mod limit;
 mod subject;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use protocol::envelope::replay::ReplayWindow;
@@ -137,6 +138,28 @@ pub struct Enforcer {
     counters: Arc<Counters>,
     policy: RwLock<Arc<dyn Policy>>,
     limits: limit::PeerLimits,
+    calls: CallCounts,
+}
+
+/// Calls begun, since start.
+#[derive(Debug, Default)]
+pub struct CallCounts {
+    out: AtomicU64,
+    r#in: AtomicU64,
+}
+
+impl CallCounts {
+    /// Calls this node's agents began.
+    #[must_use]
+    pub fn outgoing(&self) -> u64 {
+        self.out.load(Ordering::Relaxed)
+    }
+
+    /// Calls accepted for this node's servers.
+    #[must_use]
+    pub fn incoming(&self) -> u64 {
+        self.r#in.load(Ordering::Relaxed)
+    }
 }
 
 impl Enforcer {
@@ -153,6 +176,7 @@ impl Enforcer {
             counters: parts.counters,
             policy: RwLock::new(parts.policy),
             limits: limit::PeerLimits::default(),
+            calls: CallCounts::default(),
         }
     }
 
@@ -161,14 +185,27 @@ impl Enforcer {
     /// # Errors
     /// [`Stopped`], recorded (durably, for a refusal) and counted before it is returned.
     pub async fn enforce(&self, point: Point, subject: Subject<'_>) -> Result<Passed, Stopped> {
+        let (begins, count) = match &subject {
+            Subject::Outgoing(draft) => (draft.parent.is_none(), &self.calls.out),
+            Subject::Incoming(incoming) => (incoming.stream.is_none(), &self.calls.r#in),
+        };
         let outcome = match subject {
             Subject::Outgoing(draft) => self.outgoing(point, &draft).await,
             Subject::Incoming(incoming) => self.incoming(point, &incoming).await,
         };
+        if begins && outcome.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         if let Err(stopped) = &outcome {
             self.counters.count(stopped.reason().to_owned());
         }
         outcome
+    }
+
+    /// Calls begun.
+    #[must_use]
+    pub const fn calls(&self) -> &CallCounts {
+        &self.calls
     }
 
     /// This node.

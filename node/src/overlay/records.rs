@@ -215,7 +215,8 @@ async fn send<'a>(
     mut stream: impl AsyncWrite + Unpin,
     records: impl Iterator<Item = &'a [u8]>,
 ) -> std::io::Result<()> {
-    for record in records {
+    // This node's own record is empty until it is first signed.
+    for record in records.filter(|record| !record.is_empty()) {
         let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
         stream.write_all(&length.to_be_bytes()).await?;
         stream.write_all(record).await?;
