@@ -31,6 +31,8 @@ pub(crate) struct Message {
     pub(crate) request: RequestId,
     pub(crate) sequence: u64,
     pub(crate) parent: Option<EnvelopeId>,
+    /// Of a copy of a call's first message: when the first was issued.
+    pub(crate) first_issued: Option<UnixSeconds>,
     /// Of a final response: what came before it.
     pub(crate) end: Option<(u64, Digest)>,
 }
@@ -45,6 +47,7 @@ impl Message {
             request: stream.call().request_id,
             sequence: stream.next_sequence(),
             parent: Some(stream.call().first),
+            first_issued: None,
             end: last.then(|| (stream.next_sequence(), stream.running_hash())),
         }
     }
@@ -94,6 +97,7 @@ pub(crate) fn envelope(
             stream_hash: message.end.map(|(_, hash)| hash),
             human: None,
             bridged: None,
+            first_issued: message.first_issued,
         },
     };
     let salt = Salt::from_bytes(rng.bytes());

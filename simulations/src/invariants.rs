@@ -7,7 +7,8 @@ use protocol::envelope::Header;
 use protocol::envelope::replay::RESERVE_AHEAD_S;
 use protocol::id::{EnvelopeId, NodeId, RequestId};
 use protocol::limits::{
-    MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S, MAX_REPLAY_ENTRIES, MAX_REPLAY_PER_ISSUER,
+    COPY_WINDOW_S, MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S, MAX_REPLAY_ENTRIES,
+    MAX_REPLAY_PER_ISSUER,
 };
 use protocol::time::{UnixMillis, UnixSeconds};
 use serde::Serialize;
@@ -15,9 +16,12 @@ use serde::Serialize;
 /// Violations of one invariant kept in full; further ones are only counted.
 const MAX_SHOWN: usize = 3;
 
-/// How long an accepted envelope may stay in memory, in seconds: its life, the clock skew either
-/// way, and a second of rounding.
-const MAX_REMEMBERED_S: u64 = MAX_ENVELOPE_LIFE_S + 2 * MAX_CLOCK_AHEAD_S + 1;
+/// How long an accepted envelope may stay in memory, in seconds: its life, and the clock skew
+/// either way.
+const ENVELOPE_MEMORY_S: u64 = MAX_ENVELOPE_LIFE_S + 2 * MAX_CLOCK_AHEAD_S;
+
+/// How long a started request may: until the last copy of it expires, and the same skew.
+const REQUEST_MEMORY_S: u64 = COPY_WINDOW_S + ENVELOPE_MEMORY_S;
 
 /// One broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,17 +45,18 @@ pub(crate) struct Invariants {
     begun: HashSet<(NodeId, RequestId)>,
     /// What passed the window in this process, acted on or still waiting for a write.
     passed: HashSet<EnvelopeId>,
-    /// Kept across restarts: its write may have reached the disk though nothing acted on it.
     passed_requests: HashSet<(NodeId, RequestId)>,
-    /// Greatest `iat` that reached the window, by issuer, in this process.
+    /// Greatest `iat` that asked for or needed a reservation, by issuer, in this process.
     latest: BTreeMap<NodeId, UnixSeconds>,
     /// The most that a floor can be after the last restart, by issuer.
     floors: BTreeMap<NodeId, UnixSeconds>,
     greatest: UnixSeconds,
-    /// When (receiver's clock) the envelopes of this process were accepted.
-    accepted: VecDeque<UnixSeconds>,
-    /// Whether the receiver's clock ever stepped back; the memory bound then is the hard one.
-    stepped_back: bool,
+    /// The latest that the receiver's clock showed in this process.
+    clock: UnixSeconds,
+    /// When, by that clock, envelopes were accepted in this process.
+    envelopes: VecDeque<UnixSeconds>,
+    /// And when requests were.
+    requests: VecDeque<UnixSeconds>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) violated: u64,
 }
@@ -69,29 +74,29 @@ impl Invariants {
         }
     }
 
-    pub(crate) const fn clock_stepped_back(&mut self) {
-        self.stepped_back = true;
-    }
-
     /// Whether `header`, fresh from an honest sender, must be accepted by a receiver at `now` that
     /// started at `started`. Only envelopes that begin a call are judged here.
     pub(crate) fn must_accept(
-        &self,
+        &mut self,
         header: &Header,
         id: &EnvelopeId,
         now: UnixMillis,
         started: UnixSeconds,
     ) -> MustAccept {
         let (cwt, now) = (&header.cwt, now.seconds());
+        self.clock = self.clock.max(now);
+        let issued = header.claims.first_issued.unwrap_or(cwt.iat);
         let in_time = cwt.iat <= now.plus(MAX_CLOCK_AHEAD_S) && now < cwt.exp;
-        let after_restart = self.floors.get(&cwt.iss).is_none_or(|f| cwt.iat > *f);
-        let clock_good = now.plus(MAX_CLOCK_AHEAD_S) >= self.greatest;
+        let copy_in_time = cwt.iat <= issued.plus(COPY_WINDOW_S);
+        let after_restart = self.floors.get(&cwt.iss).is_none_or(|f| issued > *f);
+        let clock_good = now.plus(MAX_CLOCK_AHEAD_S) >= self.greatest.max(self.clock);
         let request = (cwt.iss, header.claims.request_id);
         let waits = self.passed.contains(id) || self.passed_requests.contains(&request);
         let new = !waits && !self.acted.contains(id) && !self.begun.contains(&request);
-        let room = self.accepted.len() < MAX_REPLAY_PER_ISSUER;
-        let fresh = cwt.iat >= started;
-        MustAccept(in_time && after_restart && clock_good && new && room && fresh)
+        let room = self.envelopes.len() < MAX_REPLAY_PER_ISSUER;
+        let fresh = issued >= started;
+        let admissible = in_time && copy_in_time && after_restart && clock_good;
+        MustAccept(admissible && new && room && fresh)
     }
 
     /// `header` was refused as `reason`.
@@ -102,17 +107,18 @@ impl Invariants {
         }
     }
 
-    /// `header` passed the window at `now`; it may still wait for a write.
-    pub(crate) fn passed(&mut self, id: EnvelopeId, header: &Header, now: UnixMillis) {
+    /// `header` passed the window; it may still wait for a write.
+    pub(crate) fn passed(&mut self, id: EnvelopeId, header: &Header) {
         self.passed.insert(id);
+        self.greatest = self.greatest.max(header.cwt.iat);
+        self.envelopes.push_back(self.clock);
         if header.begins_call() {
             let request = (header.cwt.iss, header.claims.request_id);
             self.passed_requests.insert(request);
+            let latest = self.latest.entry(header.cwt.iss).or_default();
+            *latest = header.cwt.iat.max(*latest);
+            self.requests.push_back(self.clock);
         }
-        let latest = self.latest.entry(header.cwt.iss).or_default();
-        *latest = header.cwt.iat.max(*latest);
-        self.greatest = self.greatest.max(header.cwt.iat);
-        self.accepted.push_back(now.seconds());
     }
 
     /// `header` is acted on.
@@ -128,27 +134,34 @@ impl Invariants {
         }
     }
 
-    /// The receiver restarted after a crash or a clean stop.
-    pub(crate) fn restarted(&mut self) {
+    /// The receiver restarted, after a crash or a clean stop, when its clock showed `now`.
+    pub(crate) fn restarted(&mut self, now: UnixSeconds) {
         for (issuer, latest) in core::mem::take(&mut self.latest) {
             let floor = self.floors.entry(issuer).or_default();
             *floor = latest.plus(RESERVE_AHEAD_S).max(*floor);
         }
-        self.accepted.clear();
+        self.clock = now;
+        self.envelopes.clear();
+        self.requests.clear();
         self.passed.clear();
+        self.passed_requests.clear();
     }
 
-    /// The receiver remembers `remembered` envelopes at `now`, having just accepted one.
-    pub(crate) fn memory(&mut self, at_ms: u64, remembered: usize, now: UnixMillis) {
-        let oldest = now.seconds().minus(MAX_REMEMBERED_S);
-        if !self.stepped_back {
-            while self.accepted.front().is_some_and(|t| *t < oldest) {
-                self.accepted.pop_front();
+    /// The receiver remembers `remembered` envelopes and requests, having just accepted one.
+    pub(crate) fn memory(&mut self, at_ms: u64, remembered: usize) {
+        let mut bound = 0;
+        for (kept, life) in [
+            (&mut self.envelopes, ENVELOPE_MEMORY_S),
+            (&mut self.requests, REQUEST_MEMORY_S),
+        ] {
+            while kept.front().is_some_and(|t| t.plus(life) <= self.clock) {
+                kept.pop_front();
             }
+            bound += kept.len();
         }
-        let bound = self.accepted.len().min(MAX_REPLAY_ENTRIES);
+        let bound = bound.min(MAX_REPLAY_ENTRIES);
         if remembered > bound {
-            let what = format!("{remembered} envelopes are remembered, at most {bound} may be");
+            let what = format!("{remembered} entries are remembered, at most {bound} may be");
             self.violate(at_ms, "memory_bound", what);
         }
     }

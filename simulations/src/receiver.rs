@@ -1,25 +1,32 @@
 //! The one node that is called: the production replay window and stream checks, composed in the
 //! order in which a node composes them, over a store that takes its time and may fail.
 //!
-//! Shape and header → known issuer → stream → look → signatures → accept → durable → act.
+//! Shape and header → stream → look → signatures → accept → durable → act. As in a node, every
+//! envelope that needs a reservation has a write of its own, any number of which are under way at
+//! once; the window learns of a reservation when its write is done, and the later messages of a
+//! call wait on its stream until the first one is decided. Members and limits are not modelled:
+//! every issuer here is one, and none floods.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use protocol::crypto::Signer;
-use protocol::envelope::replay::{Accepted, Entry, ReplayError, ReplayWindow, STARTED_MEMORY_S};
+use protocol::envelope::replay::{Accepted, Begins, Entry, ReplayError, ReplayWindow, Reservation};
 use protocol::envelope::stream::{CallIdentity, StreamState};
 use protocol::envelope::{Direction, Expectation, Header, Kind, UnverifiedEnvelope};
 use protocol::id::{EnvelopeId, MeshId, NodeId, RequestId};
+use protocol::limits::{COPY_WINDOW_S, MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S};
 use protocol::time::{UnixMillis, UnixSeconds};
 
 use crate::fake::{FakeCrypto, FakeNode};
-use crate::scenario::{Sabotage, Store as StoreBehaviour};
+use crate::scenario::Sabotage;
+
+/// How old a floor is when a node forgets it, in seconds.
+const FLOOR_OVER_S: u64 = MAX_ENVELOPE_LIFE_S + COPY_WINDOW_S + MAX_CLOCK_AHEAD_S;
 
 /// What survives the process.
 #[derive(Debug, Default)]
 pub(crate) struct Durable {
     floors: BTreeMap<NodeId, UnixSeconds>,
-    requests: BTreeMap<(NodeId, RequestId), UnixSeconds>,
     greatest: UnixSeconds,
 }
 
@@ -40,11 +47,23 @@ pub(crate) struct Act {
 
 /// A durable write under way.
 #[derive(Debug)]
-pub(crate) struct Write {
-    reservation: Option<(NodeId, UnixSeconds)>,
-    request: Option<(NodeId, RequestId, UnixSeconds)>,
+struct Write {
+    reservation: Reservation,
+    /// The greatest time accepted when the write began.
+    greatest: UnixSeconds,
     /// What waits for it.
-    waiting: Option<Act>,
+    act: Act,
+    /// Later messages of the call that it begins.
+    behind: Vec<Delivery>,
+}
+
+/// What a write that came back sets free.
+#[derive(Debug, Default)]
+pub(crate) struct Freed {
+    /// To be acted on, if the write succeeded.
+    pub(crate) act: Option<Act>,
+    /// To be received after that.
+    pub(crate) behind: Vec<Delivery>,
 }
 
 /// An envelope off the wire.
@@ -62,12 +81,12 @@ pub(crate) struct Delivery {
 pub(crate) enum Outcome {
     /// Refused, with the stable name.
     Refused(&'static str),
-    /// Act on it now; a write of its own may follow.
-    Act(Box<Act>, Option<u64>),
+    /// Act on it now.
+    Act(Box<Act>),
     /// It waits for this write.
     Writing(u64),
-    /// It waits for an earlier envelope's write.
-    Queued,
+    /// It waits on its stream for the message that begins the call.
+    Behind,
 }
 
 /// The receiving node.
@@ -75,7 +94,6 @@ pub(crate) enum Outcome {
 pub(crate) struct Receiver {
     pub(crate) node: FakeNode,
     mesh: MeshId,
-    behaviour: StoreBehaviour,
     sabotage: Sabotage,
     durable: Durable,
     window: ReplayWindow,
@@ -85,31 +103,22 @@ pub(crate) struct Receiver {
     writes: BTreeMap<u64, Write>,
     next_write: u64,
     seen: u64,
-    backlog: VecDeque<Delivery>,
 }
 
 impl Receiver {
-    pub(crate) fn new(
-        node: FakeNode,
-        mesh: MeshId,
-        behaviour: StoreBehaviour,
-        sabotage: Sabotage,
-        now: UnixSeconds,
-    ) -> Self {
+    pub(crate) fn new(node: FakeNode, mesh: MeshId, sabotage: Sabotage, now: UnixSeconds) -> Self {
         Self {
             node,
             mesh,
-            behaviour,
             sabotage,
             durable: Durable::default(),
-            window: ReplayWindow::new(now, UnixSeconds(0), HashMap::new(), []),
+            window: ReplayWindow::new(now, UnixSeconds(0), HashMap::new()),
             started: now,
             up: true,
             calls: BTreeMap::new(),
             writes: BTreeMap::new(),
             next_write: 0,
             seen: 0,
-            backlog: VecDeque::new(),
         }
     }
 
@@ -141,32 +150,36 @@ impl Receiver {
         issuer: &FakeNode,
         now: UnixMillis,
     ) -> Outcome {
-        if self.behaviour.serialise && !self.writes.is_empty() {
-            self.backlog.push_back(delivery.clone());
-            return Outcome::Queued;
+        let parsed = UnverifiedEnvelope::parse(&delivery.bytes);
+        let unverified = match parsed {
+            Ok(unverified) => unverified,
+            Err(error) => return Outcome::Refused(error.reason()),
+        };
+        if let Some(write) = self.first_of(unverified.header()) {
+            write.behind.push(delivery.clone());
+            return Outcome::Behind;
         }
-        match self.admit(&delivery.bytes, issuer, now) {
-            Ok((act, accepted)) => self.persist(act, accepted, now.seconds()),
+        match self.admit(unverified, issuer, now) {
+            Ok((act, Accepted::Covered)) => Outcome::Act(Box::new(act)),
+            Ok((act, Accepted::Reserve(reservation))) => {
+                Outcome::Writing(self.reserve(act, reservation))
+            }
             Err(reason) => Outcome::Refused(reason),
         }
     }
 
-    /// The next envelope that waited for a write, once none is under way.
-    pub(crate) fn next_queued(&mut self) -> Option<Delivery> {
-        if self.writes.is_empty() {
-            self.backlog.pop_front()
-        } else {
-            None
-        }
+    /// The write that the first message of this one's call waits for, if it does.
+    fn first_of(&mut self, header: &Header) -> Option<&mut Write> {
+        let parent = header.claims.parent.filter(|_| !header.begins_call())?;
+        self.writes.values_mut().find(|w| w.act.id == parent)
     }
 
     fn admit(
         &mut self,
-        bytes: &[u8],
+        unverified: UnverifiedEnvelope,
         issuer: &FakeNode,
         now: UnixMillis,
     ) -> Result<(Act, Accepted), &'static str> {
-        let unverified = UnverifiedEnvelope::parse(bytes).map_err(|e| e.reason())?;
         let id = unverified.id(&FakeCrypto);
         let expected = Expectation {
             mesh: self.mesh,
@@ -177,22 +190,15 @@ impl Receiver {
         };
         unverified.check(&expected).map_err(|e| e.reason())?;
         let header = unverified.header();
-        let begins = header.begins_call();
-        if !begins {
+        if !header.begins_call() {
             let call = self.calls.get(&header.claims.request_id);
             let call = call.ok_or("unknown_call")?;
             call.to_server.check(header).map_err(|e| e.reason())?;
         }
-        let entry = Entry {
-            issuer: issuer.id,
-            envelope: id,
-            iat: header.cwt.iat,
-            exp: header.cwt.exp,
-            begins: begins.then_some(header.claims.request_id),
-        };
+        let entry = self.entry(header, id);
         let now = now.seconds();
         self.seen += 1;
-        if self.sabotage == Sabotage::RefuseFresh && self.seen.is_multiple_of(100) {
+        if self.sabotage == Sabotage::RefuseFresh && self.seen.is_multiple_of(20) {
             return Err("sabotage");
         }
         let looked = self.window.look(&entry, now);
@@ -206,6 +212,23 @@ impl Receiver {
         Ok((Act { id, header }, accepted))
     }
 
+    fn entry(&self, header: &Header, id: EnvelopeId) -> Entry {
+        let first_issued = match self.sabotage {
+            Sabotage::IgnoreFirstIssued => None,
+            _ => header.claims.first_issued,
+        };
+        Entry {
+            issuer: header.cwt.iss,
+            envelope: id,
+            iat: header.cwt.iat,
+            exp: header.cwt.exp,
+            begins: header.begins_call().then_some(Begins {
+                request: header.claims.request_id,
+                first_issued: first_issued.unwrap_or(header.cwt.iat),
+            }),
+        }
+    }
+
     /// The window's word, unless this run sabotages it.
     fn tampered(&self, word: Result<Accepted, ReplayError>) -> Result<Accepted, &'static str> {
         match (self.sabotage, word) {
@@ -216,64 +239,64 @@ impl Receiver {
         }
     }
 
-    fn persist(&mut self, act: Act, accepted: Accepted, now: UnixSeconds) -> Outcome {
-        let issuer = act.header.cwt.iss;
-        let reservation = match accepted {
-            Accepted::Covered => None,
-            Accepted::Reserve { issuer, until } => Some((issuer, until)),
-        };
-        let request = act.header.begins_call().then(|| {
-            let until = now.plus(STARTED_MEMORY_S);
-            (issuer, act.header.claims.request_id, until)
-        });
-        if reservation.is_none() && request.is_none() {
-            return Outcome::Act(Box::new(act), None);
+    /// Begins the write that `act` waits for.
+    fn reserve(&mut self, act: Act, reservation: Reservation) -> u64 {
+        if self.sabotage == Sabotage::ReserveAtOnce {
+            self.window.reserved(&reservation);
         }
-        let waits = reservation.is_some() || self.behaviour.durable_requests;
         let number = self.next_write;
         self.next_write += 1;
-        let waiting = waits.then(|| act.clone());
-        self.writes.insert(
-            number,
-            Write {
-                reservation,
-                request,
-                waiting,
-            },
-        );
-        if waits {
-            Outcome::Writing(number)
-        } else {
-            Outcome::Act(Box::new(act), Some(number))
+        let write = Write {
+            reservation,
+            greatest: self.window.greatest(),
+            act,
+            behind: Vec::new(),
+        };
+        self.writes.insert(number, write);
+        number
+    }
+
+    /// A write came back as done.
+    pub(crate) fn written(&mut self, number: u64) -> Freed {
+        let Some(write) = self.writes.remove(&number) else {
+            return Freed::default();
+        };
+        self.store(&write);
+        self.window.reserved(&write.reservation);
+        Freed {
+            act: Some(write.act),
+            behind: write.behind,
         }
     }
 
-    /// A write came back; what waited for it is acted on if it `succeeded`.
-    pub(crate) fn written(&mut self, number: u64, succeeded: bool) -> Option<Act> {
-        let write = self.writes.remove(&number)?;
-        if succeeded {
+    /// A write came back as failed; it may be on disk all the same, if it `reached` it.
+    pub(crate) fn failed(&mut self, number: u64, reached: bool) -> Freed {
+        let Some(write) = self.writes.remove(&number) else {
+            return Freed::default();
+        };
+        if reached {
             self.store(&write);
-            return write.waiting;
         }
-        if let Some((issuer, _)) = write.reservation {
-            self.window.reservation_failed(issuer);
+        Freed {
+            act: None,
+            behind: write.behind,
         }
-        None
     }
 
     fn store(&mut self, write: &Write) {
-        if let Some((issuer, until)) = write.reservation
-            && self.sabotage != Sabotage::LoseReservations
-        {
-            let floor = self.durable.floors.entry(issuer).or_default();
-            *floor = until.max(*floor);
+        if self.sabotage == Sabotage::LoseReservations {
+            return;
         }
-        if let Some((issuer, request, until)) = write.request
-            && self.sabotage != Sabotage::LoseReservations
-        {
-            self.durable.requests.insert((issuer, request), until);
-        }
-        self.durable.greatest = self.durable.greatest.max(self.window.greatest());
+        let Reservation { issuer, until } = write.reservation;
+        let floor = self.durable.floors.entry(issuer).or_default();
+        *floor = until.max(*floor);
+        self.durable.greatest = self.durable.greatest.max(write.greatest);
+    }
+
+    /// Forgets the floors that no envelope can reach any more.
+    pub(crate) fn prune(&mut self, now: UnixSeconds) {
+        let before = now.minus(FLOOR_OVER_S);
+        self.durable.floors.retain(|_, until| *until >= before);
     }
 
     /// Begins a call whose first envelope is acted on, or advances the one it belongs to. `false`
@@ -315,37 +338,21 @@ impl Receiver {
         self.down();
     }
 
-    /// The process stops cleanly: writes finish, nothing new is acted on, exact floors are left.
+    /// The process stops cleanly: writes finish, nothing new is acted on.
     pub(crate) fn stop(&mut self) {
-        for (_, write) in core::mem::take(&mut self.writes) {
-            self.store(&write);
-        }
-        if self.sabotage != Sabotage::LoseReservations {
-            self.durable.floors.extend(self.window.floors_at_stop());
-        }
-        self.durable.greatest = self.durable.greatest.max(self.window.greatest());
-        self.down();
+        self.crash(|| true);
     }
 
     fn down(&mut self) {
         self.up = false;
         self.calls.clear();
-        self.backlog.clear();
     }
 
     /// A new process on what the old one left behind.
     pub(crate) fn start(&mut self, now: UnixSeconds) {
         self.started = now;
         self.up = true;
-        self.durable.requests.retain(|_, until| *until > now);
         let floors = self.durable.floors.iter().map(|(k, v)| (*k, *v));
-        let mut requests: Vec<_> = self.durable.requests.iter().collect();
-        requests.sort_by_key(|(_, until)| **until);
-        self.window = ReplayWindow::new(
-            now,
-            self.durable.greatest,
-            floors.collect(),
-            requests.into_iter().map(|((i, r), until)| (*i, *r, *until)),
-        );
+        self.window = ReplayWindow::new(now, self.durable.greatest, floors.collect());
     }
 }

@@ -58,6 +58,9 @@ pub(crate) struct Load {
     pub(crate) clock_off_ms: u64,
     /// After how long without a first answer a sender sends a copy; absent: never.
     pub(crate) retry_ms: Option<u64>,
+    /// How many copies of one request it sends at most, each after as long.
+    #[serde(default = "one")]
+    pub(crate) retries: u64,
 }
 
 /// What the network does to each message.
@@ -82,20 +85,18 @@ pub(crate) struct Network {
     pub(crate) replay_after_restart: usize,
 }
 
+const fn one() -> u64 {
+    1
+}
+
 /// What the receiver's store does.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
-    /// How long a durable write takes.
+    /// How long a durable write takes, on average; half of that either way.
     pub(crate) write_ms: u64,
-    /// Failing writes, of a thousand.
+    /// Failing writes, of a thousand. Half of these reached the disk all the same.
     pub(crate) fail: u64,
-    /// Whether envelopes wait while a reservation is written; if not, those that an unwritten
-    /// reservation covers are acted on at once.
-    pub(crate) serialise: bool,
-    /// Whether a started request is durable before it is acted on; if not, it follows with the
-    /// next write and a crash can lose it.
-    pub(crate) durable_requests: bool,
 }
 
 impl Default for Store {
@@ -103,8 +104,6 @@ impl Default for Store {
         Self {
             write_ms: 1,
             fail: 0,
-            serialise: true,
-            durable_requests: true,
         }
     }
 }
@@ -152,7 +151,11 @@ pub(crate) enum Sabotage {
     AcceptReplays,
     /// Reservations are said to be durable and are not.
     LoseReservations,
-    /// The window refuses every hundredth envelope that it should accept.
+    /// A reservation counts when it is asked for, before its write is done.
+    ReserveAtOnce,
+    /// A copy is judged by when it was issued itself, not by when its request was.
+    IgnoreFirstIssued,
+    /// The window refuses every twentieth envelope that it should accept.
     RefuseFresh,
     /// Senders take every answer, in whatever order.
     IgnoreOrder,

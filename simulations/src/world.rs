@@ -29,6 +29,22 @@ const UP_BEFORE_MS: u64 = 10_000;
 /// Milliseconds between the messages of one call.
 const PACE_MS: u64 = 5;
 
+/// How often the receiver forgets old floors.
+const PRUNE_MS: u64 = 60_000;
+
+/// A call that its sender would copy if it stays unanswered.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    sender: usize,
+    request: RequestId,
+    /// The first envelope of it.
+    first: EnvelopeId,
+    /// When that was issued.
+    issued: UnixSeconds,
+    /// How many copies may follow.
+    left: u64,
+}
+
 /// Everything that can happen.
 #[derive(Debug)]
 enum Event {
@@ -43,11 +59,7 @@ enum Event {
         left: u64,
     },
     /// A sender looks whether a call was answered.
-    Retry {
-        sender: usize,
-        request: RequestId,
-        first: EnvelopeId,
-    },
+    Retry(Attempt),
     /// An envelope reaches the receiver.
     Deliver(Delivery),
     /// An answer reaches a sender.
@@ -70,6 +82,8 @@ enum Event {
     /// The receiver stops, and starts again.
     Stop,
     Start,
+    /// The receiver forgets old floors.
+    Prune,
     /// The receiver's clock steps.
     ClockStep(i64),
 }
@@ -115,8 +129,7 @@ impl<'a> World<'a> {
         };
         let node = FakeNode::new(&mut rng);
         let start = UnixMillis(EPOCH_MS - UP_BEFORE_MS).seconds();
-        let store = scenario.store.clone();
-        let receiver = Receiver::new(node, common.mesh, store, scenario.sabotage, start);
+        let receiver = Receiver::new(node, common.mesh, scenario.sabotage, start);
         let off = scenario.load.clock_off_ms;
         let senders = (0..scenario.load.senders).map(|_| Sender {
             node: FakeNode::new(&mut rng),
@@ -151,6 +164,13 @@ impl<'a> World<'a> {
             self.queue.after(step.at_ms, Event::ClockStep(step.by_ms));
         }
         self.plan_stop();
+        self.plan_prune();
+    }
+
+    fn plan_prune(&mut self) {
+        if self.queue.now + PRUNE_MS < self.scenario.seconds * 1000 {
+            self.queue.after(PRUNE_MS, Event::Prune);
+        }
     }
 
     fn plan_stop(&mut self) {
@@ -179,11 +199,7 @@ impl<'a> World<'a> {
                 request,
                 left,
             } => self.go_on(sender, request, left),
-            Event::Retry {
-                sender,
-                request,
-                first,
-            } => self.retry(sender, request, first),
+            Event::Retry(attempt) => self.retry(attempt),
             Event::Deliver(delivery) => self.deliver(&delivery),
             Event::Answer { sender, bytes } => self.answer(sender, &bytes),
             Event::Reply {
@@ -195,11 +211,9 @@ impl<'a> World<'a> {
             Event::Written { process, number } => self.written(process, number),
             Event::Stop => self.stop(),
             Event::Start => self.start(),
+            Event::Prune => self.prune(),
             Event::ClockStep(by) => {
                 self.clock_off += by;
-                if by < 0 {
-                    self.invariants.clock_stepped_back();
-                }
                 self.note(&format!("clock {by}"));
                 Ok(())
             }
@@ -215,7 +229,7 @@ impl<'a> World<'a> {
     fn begin(&mut self, sender: usize) -> anyhow::Result<()> {
         let request = RequestId::from_bytes(self.rng.bytes());
         self.report.calls += 1;
-        self.first(sender, request, None)?;
+        self.first(sender, request)?;
         let every = self.scenario.load.every_ms;
         let after = self
             .rng
@@ -227,22 +241,40 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Sends the envelope that begins a call, or a copy of it.
-    fn first(
+    /// Sends the envelope that begins a call.
+    fn first(&mut self, sender: usize, request: RequestId) -> anyhow::Result<()> {
+        let (first, issued) = self.send_first(sender, request, None)?;
+        let left = self.scenario.load.messages;
+        if left > 0 {
+            self.plan_continue(sender, request, left);
+        }
+        self.plan_retry(Attempt {
+            sender,
+            request,
+            first,
+            issued,
+            left: self.scenario.load.retries,
+        });
+        Ok(())
+    }
+
+    /// Sends the envelope that begins a call, or a copy of the one that `copies` describes.
+    fn send_first(
         &mut self,
         sender: usize,
         request: RequestId,
-        copies: Option<EnvelopeId>,
-    ) -> anyhow::Result<()> {
+        copies: Option<Attempt>,
+    ) -> anyhow::Result<(EnvelopeId, UnixSeconds)> {
         let message = Message {
             kind: Kind::Request,
             direction: Direction::ToServer,
             request,
             sequence: 0,
-            parent: copies,
+            parent: copies.map(|c| c.first),
+            first_issued: copies.map(|c| c.issued),
             end: None,
         };
-        let sealed = self.sign(sender, &message)?;
+        let (sealed, iat) = self.sign(sender, &message)?;
         let first = sealed.id;
         if let Some(from) = self.senders.get_mut(sender) {
             from.begin(&CallIdentity {
@@ -253,21 +285,15 @@ impl<'a> World<'a> {
             });
         }
         self.send(sender, sealed);
-        let left = self.scenario.load.messages;
-        if left > 0 && copies.is_none() {
-            self.plan_continue(sender, request, left);
-        }
+        Ok((first, iat))
+    }
+
+    fn plan_retry(&mut self, attempt: Attempt) {
         if let Some(after) = self.scenario.load.retry_ms
-            && copies.is_none()
+            && attempt.left > 0
         {
-            let retry = Event::Retry {
-                sender,
-                request,
-                first,
-            };
-            self.queue.after(after, retry);
+            self.queue.after(after, Event::Retry(attempt));
         }
-        Ok(())
     }
 
     fn plan_continue(&mut self, sender: usize, request: RequestId, left: u64) {
@@ -285,7 +311,7 @@ impl<'a> World<'a> {
             return Ok(()); // answered already
         };
         let message = Message::next(&call.to_server, Kind::Notification, Direction::ToServer);
-        let sealed = self.sign(sender, &message)?;
+        let (sealed, _) = self.sign(sender, &message)?;
         let call = self.senders.get_mut(sender);
         if let Some(call) = call.and_then(|s| s.calls.get_mut(&request)) {
             call.to_server
@@ -298,25 +324,31 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn retry(
-        &mut self,
-        sender: usize,
-        request: RequestId,
-        first: EnvelopeId,
-    ) -> anyhow::Result<()> {
+    fn retry(&mut self, attempt: Attempt) -> anyhow::Result<()> {
+        let Attempt {
+            sender, request, ..
+        } = attempt;
         let call = self.senders.get(sender).and_then(|s| s.calls.get(&request));
-        match call {
-            Some(call) if call.taken.is_empty() => self.first(sender, request, Some(first)),
-            _ => Ok(()),
+        if call.is_some_and(|call| call.taken.is_empty()) {
+            self.send_first(sender, request, Some(attempt))?;
+            let left = attempt.left - 1;
+            self.plan_retry(Attempt { left, ..attempt });
         }
+        Ok(())
     }
 
-    fn sign(&mut self, sender: usize, message: &Message) -> anyhow::Result<SealedEnvelope> {
+    /// Seals a message at the sender's time, and says which second that was.
+    fn sign(
+        &mut self,
+        sender: usize,
+        message: &Message,
+    ) -> anyhow::Result<(SealedEnvelope, UnixSeconds)> {
         let time = self.time();
         let from = self.senders.get(sender);
         let from = from.ok_or_else(|| anyhow::anyhow!("no sender {sender}"))?;
         let (to, iat) = (self.receiver.node.id, from.second(time));
-        envelope(&mut self.rng, &self.common, &from.node, to, iat, message)
+        let sealed = envelope(&mut self.rng, &self.common, &from.node, to, iat, message)?;
+        Ok((sealed, iat))
     }
 
     fn send(&mut self, sender: usize, sealed: SealedEnvelope) {
@@ -368,17 +400,14 @@ impl<'a> World<'a> {
                 }
                 self.refuse(reason);
             }
-            Outcome::Queued => self.note("queued"),
+            Outcome::Behind => self.note("behind"),
             Outcome::Writing(number) => {
-                self.accepted(id, &header, clock);
+                self.accepted(id, &header);
                 self.plan_write(number);
             }
-            Outcome::Act(act, write) => {
-                self.accepted(id, &header, clock);
+            Outcome::Act(act) => {
+                self.accepted(id, &header);
                 self.act(&act);
-                if let Some(number) = write {
-                    self.plan_write(number);
-                }
             }
         }
         Ok(())
@@ -389,16 +418,17 @@ impl<'a> World<'a> {
         self.note(reason);
     }
 
-    fn accepted(&mut self, id: EnvelopeId, header: &Header, clock: UnixMillis) {
-        self.invariants.passed(id, header, clock);
+    fn accepted(&mut self, id: EnvelopeId, header: &Header) {
+        self.invariants.passed(id, header);
         let remembered = self.receiver.window_len();
         self.report.peak_remembered = self.report.peak_remembered.max(remembered);
-        self.invariants.memory(self.queue.now, remembered, clock);
+        self.invariants.memory(self.queue.now, remembered);
     }
 
     fn plan_write(&mut self, number: u64) {
         let process = self.process;
-        let after = self.scenario.store.write_ms;
+        let average = self.scenario.store.write_ms;
+        let after = self.rng.between(average / 2, average + average / 2);
         self.queue.after(after, Event::Written { process, number });
     }
 
@@ -406,15 +436,18 @@ impl<'a> World<'a> {
         if process != self.process || !self.receiver.is_up() {
             return Ok(());
         }
-        let succeeded = !self.rng.chance(self.scenario.store.fail);
-        if !succeeded {
+        let freed = if self.rng.chance(self.scenario.store.fail) {
             self.refuse("store_unavailable");
-        }
-        if let Some(act) = self.receiver.written(number, succeeded) {
+            let reached = self.rng.chance(500);
+            self.receiver.failed(number, reached)
+        } else {
+            self.receiver.written(number)
+        };
+        if let Some(act) = freed.act {
             self.act(&act);
         }
-        while let Some(delivery) = self.receiver.next_queued() {
-            self.deliver(&delivery)?;
+        for delivery in &freed.behind {
+            self.deliver(delivery)?;
         }
         Ok(())
     }
@@ -529,12 +562,21 @@ impl<'a> World<'a> {
         self.process += 1;
         self.report.restarts += 1;
         self.receiver.start(self.clock().seconds());
-        self.invariants.restarted();
+        self.invariants.restarted(self.clock().seconds());
         self.note("start");
         for captured in self.network.after_restart() {
             self.play(captured, 0);
         }
         self.plan_stop();
+        Ok(())
+    }
+
+    fn prune(&mut self) -> anyhow::Result<()> {
+        if self.receiver.is_up() {
+            self.receiver.prune(self.clock().seconds());
+            self.note("prune");
+        }
+        self.plan_prune();
         Ok(())
     }
 
