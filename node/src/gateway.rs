@@ -12,10 +12,6 @@
 //!
 //! A client that disconnects has not cancelled: its calls run on for [`Limits::detached`] and
 //! can be resumed with `Last-Event-ID`, then they are dropped, which cancels them upstream.
-#![expect(
-    clippy::result_large_err,
-    reason = "a `SessionError` carries its place and hint, and failures are rare here"
-)]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

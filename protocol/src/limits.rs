@@ -10,6 +10,13 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// signatures and their headers.
 pub const MAX_ENVELOPE_BYTES: usize = MAX_MESSAGE_BYTES + MAX_HEADER_BYTES + 8 * 1024;
 
+/// Largest payload of an envelope frame: the envelope, the hop records beside it, and their heads.
+pub const MAX_ENVELOPE_FRAME_BYTES: usize =
+    MAX_ENVELOPE_BYTES + MAX_ROUTE_HOPS * (MAX_HOP_RECORD_BYTES + 8) + 16;
+
+/// Largest encoded hop record: two signatures (3.4 kB), headers, and under 1 kB of payload.
+pub const MAX_HOP_RECORD_BYTES: usize = 8 * 1024;
+
 /// Largest protected header of an envelope. The largest honest one (four hops, a 2 kB URI) is
 /// under 4 kB.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;

@@ -140,6 +140,7 @@ impl Mesh {
                 stream_hash: None,
                 human: None,
                 bridged: None,
+                first_issued: None,
             },
         };
         let salt = Salt::from_bytes(random());

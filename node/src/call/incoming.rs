@@ -366,10 +366,11 @@ impl Acceptor {
                 while let Some(heard) = listener.hear().await? {
                     // A server that takes no more is about to end the call itself.
                     if outbound.send(heard.body.into()).await.is_err() {
-                        break;
+                        return std::future::pending().await;
                     }
                 }
-                std::future::pending::<Result<Option<SessionError>, Broken>>().await
+                // Callers end their direction after the response: before it, they have gone.
+                Err::<Option<SessionError>, _>(Broken::Transport("the caller left".to_owned()))
             };
             tokio::select! { biased; ended = speaking => ended, ended = listening => ended }
         };

@@ -6,15 +6,10 @@
 
 use minicbor::bytes::ByteVec;
 use protocol::codec::{self, CodecError};
-use protocol::envelope::hop::MAX_HOP_RECORD_BYTES;
-use protocol::limits::{MAX_ENVELOPE_BYTES, MAX_ROUTE_HOPS};
+use protocol::limits::{MAX_ENVELOPE_FRAME_BYTES, MAX_ROUTE_HOPS};
 use protocol::policy::{Denial, Verdict};
 
 use crate::enforcement::Stopped;
-
-/// Largest payload of an envelope frame: the envelope, its records, and their heads.
-pub const MAX_ENVELOPE_FRAME: usize =
-    MAX_ENVELOPE_BYTES + MAX_ROUTE_HOPS * (MAX_HOP_RECORD_BYTES + 8) + 16;
 
 /// Largest payload of a refusal frame.
 pub const MAX_REFUSAL_FRAME: usize = 2048;
@@ -54,7 +49,7 @@ impl EnvelopeFrame {
     /// # Errors
     /// Anything but its one encoding, or more records than any route has relays.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let frame: Self = codec::decode(bytes, MAX_ENVELOPE_FRAME)?;
+        let frame: Self = codec::decode(bytes, MAX_ENVELOPE_FRAME_BYTES)?;
         if frame.records.len() > MAX_ROUTE_HOPS {
             return Err(CodecError::Malformed("more records than hops".to_owned()));
         }

@@ -6,7 +6,7 @@
 //! callers' matter.
 
 use bytes::{Buf, Bytes, BytesMut};
-use protocol::limits::MAX_ENVELOPE_BYTES;
+use protocol::limits::MAX_ENVELOPE_FRAME_BYTES;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::limits::FRAME_CHUNK;
@@ -46,7 +46,7 @@ impl FrameType {
     #[must_use]
     pub const fn max_len(self) -> usize {
         match self {
-            Self::Envelope | Self::BatchedEnvelope => MAX_ENVELOPE_BYTES,
+            Self::Envelope | Self::BatchedEnvelope => MAX_ENVELOPE_FRAME_BYTES,
             Self::BatchHead => 16 * 1024,
             Self::Refusal => 4 * 1024,
         }
@@ -331,7 +331,7 @@ mod tests {
             (header(3, 1), "reserved_frame_type"),
             (header(1, u32::MAX), "frame_too_large"),
             (
-                header(1, u32::try_from(MAX_ENVELOPE_BYTES + 1).unwrap()),
+                header(1, u32::try_from(MAX_ENVELOPE_FRAME_BYTES + 1).unwrap()),
                 "frame_too_large",
             ),
             (header(4, 4097), "frame_too_large"),
@@ -371,7 +371,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_declared_length_is_not_allocated() {
-        let declared = u32::try_from(MAX_ENVELOPE_BYTES).unwrap();
+        let declared = u32::try_from(MAX_ENVELOPE_FRAME_BYTES).unwrap();
         let (mut ours, theirs) = duplex(64);
         let mut reader = FrameReader::new(theirs);
         ours.write_all(&header(1, declared)).await.unwrap();

@@ -9,11 +9,8 @@ use crate::codec;
 use crate::cose::{self, CoseError, CoseSign};
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain, domain::content_type};
 use crate::id::{Digest, EnvelopeId, MeshId, NodeId};
-use crate::limits::MAX_WORD_BYTES;
+use crate::limits::{MAX_HOP_RECORD_BYTES, MAX_WORD_BYTES};
 use crate::time::UnixMillis;
-
-/// Largest encoded hop record: two signatures (3.4 kB), headers, and under 1 kB of payload.
-pub const MAX_HOP_RECORD_BYTES: usize = 8 * 1024;
 
 /// What a relay decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
