@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hedgerow_crypto::TlsIdentity;
 use protocol::crypto::Crypto;
 use protocol::id::NodeId;
+use quinn::congestion::CubicConfig;
 use quinn::{
     Connecting, Connection, ConnectionId, EndpointConfig, Incoming, NoneTokenStore, Runtime,
     TokenMemoryCache, TokenStore, TokioRuntime, TransportConfig, VarInt,
@@ -242,8 +243,11 @@ fn token_name(node: &NodeId) -> String {
 /// QUIC's own bounds. `streams` is what the peer may open before it is admitted.
 fn transport(config: &Config, streams: u32) -> TransportConfig {
     let idle = u32::try_from(config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(limits::INITIAL_WINDOW);
     let mut transport = TransportConfig::default();
     transport
+        .congestion_controller_factory(Arc::new(congestion))
         .initial_mtu(limits::INITIAL_MTU)
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))

@@ -15,6 +15,11 @@ pub const ALPN: &[u8] = b"hedgerow/1";
 /// holes of VPNs, and quinn only comes back from those after losses.
 pub const INITIAL_MTU: u16 = 1200;
 
+/// What may be under way before the first acknowledgement, in bytes: 32 datagrams. The dialer's
+/// last flight (8 kB of key and signature) and a hello with a membership (8 kB) follow one
+/// another at once; with RFC 9002's ten datagrams the hello would take a second round trip.
+pub const INITIAL_WINDOW: u64 = 32 * INITIAL_MTU as u64;
+
 /// Longest TLS handshake. Reordering costs up to four round trips, and a satellite path has
 /// 0.6 s each; below 10 s honest peers are lost.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
