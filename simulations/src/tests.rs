@@ -32,6 +32,8 @@ fn violates(report: &Report, invariant: &str) -> bool {
 
 const REPLAYS: &str = include_str!("../scenarios/replays.toml");
 const RESTARTS: &str = include_str!("../scenarios/restarts.toml");
+const SLOW_WRITES: &str = include_str!("../scenarios/slow-writes.toml");
+const LATE_COPIES: &str = include_str!("../scenarios/late-copies.toml");
 const REORDERING: &str = include_str!("../scenarios/reordering.toml");
 
 #[test]
@@ -48,7 +50,7 @@ fn every_scenario_holds_briefly() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 7);
+    assert_eq!(ran, 10);
 }
 
 #[test]
@@ -79,6 +81,36 @@ fn a_window_that_refuses_fresh_envelopes_is_seen() {
 fn reservations_that_are_lost_are_seen() {
     let report = sabotaged(RESTARTS, Sabotage::LoseReservations, 40);
     assert!(violates(&report, "accepted_once"), "{}", report.human());
+}
+
+/// Many seeds of the settings in which an earlier replay window, whose reservations counted before
+/// they were durable and whose requests started again after a restart, was found wrong.
+#[test]
+fn crashes_with_writes_under_way_hold() {
+    for (name, text) in [("slow-writes", SLOW_WRITES), ("late-copies", LATE_COPIES)] {
+        let mut scenario = brief(text);
+        scenario.seconds = 12;
+        for seed in 1..=20 {
+            let report = run(name, &scenario, seed).unwrap();
+            assert!(report.ok, "{}", report.human());
+            assert!(report.restarts > 0, "{}", report.human());
+        }
+    }
+}
+
+/// What they found: an envelope is acted on under a reservation that an earlier one is still
+/// writing, and the crash loses the write.
+#[test]
+fn reservations_that_count_at_once_are_seen() {
+    let report = sabotaged(SLOW_WRITES, Sabotage::ReserveAtOnce, 40);
+    assert!(violates(&report, "accepted_once"), "{}", report.human());
+}
+
+/// And: a copy issued after a restart starts a request that was started before it.
+#[test]
+fn copies_judged_by_their_own_time_are_seen() {
+    let report = sabotaged(LATE_COPIES, Sabotage::IgnoreFirstIssued, 40);
+    assert!(violates(&report, "started_once"), "{}", report.human());
 }
 
 #[test]
