@@ -226,6 +226,36 @@ impl Node {
         Ok(node)
     }
 
+    /// Its links with other nodes.
+    #[must_use]
+    pub const fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Every MCP server it can name, its own included.
+    #[must_use]
+    pub const fn fabric(&self) -> &Arc<MeshFabric> {
+        &self.fabric
+    }
+
+    /// What decides on every message.
+    #[must_use]
+    pub const fn enforcer(&self) -> &Arc<Enforcer> {
+        &self.enforcer
+    }
+
+    /// Its store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The TCP address its gateway really got.
+    #[must_use]
+    pub const fn gateway_address(&self) -> SocketAddr {
+        self.gateway_address
+    }
+
     /// Takes the node down after its tasks have ended.
     pub async fn close(&self) {
         self.upstreams.shutdown().await;
