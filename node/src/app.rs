@@ -7,11 +7,13 @@
 //! the replay floors, close the store.
 
 mod dialer;
+mod issuing;
 mod ledger;
 mod node;
 mod operations;
 mod probe;
 mod serve;
+mod views;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use crate::gateway::{AgentEntry, AgentTokens, Gateway, TokenTable};
 use crate::identity::Identity;
 use crate::members::Members;
 use crate::overlay::{Dialing, MeshAdmission, Records, Seed};
-use crate::session::{OpenSession, SessionError};
+use crate::session::{OpenSession, Principal, SessionError};
 use crate::setup;
 use crate::state_dir::{StateDir, StateLock};
 use crate::store::{self, Store, Write};
@@ -59,7 +59,7 @@ pub struct Node {
     pub(super) store_path: std::path::PathBuf,
     /// Serialises changes of the issuer's sequence.
     pub(super) issuing: tokio::sync::Mutex<()>,
-    pub(super) last_used: Mutex<HashMap<Name, UnixMillis>>,
+    pub(super) seen: Arc<SeenTokens>,
     _lock: StateLock,
 }
 
@@ -85,14 +85,31 @@ impl Servers for Attached {
     }
 }
 
-/// Tokens, and when each agent was last seen.
+/// Tokens, and when each was last used. Not persisted: it answers who is active, not who ever was.
 pub(super) struct SeenTokens {
-    pub(super) table: Arc<TokenTable>,
+    table: Arc<TokenTable>,
+    clock: Arc<dyn Clock>,
+    last: Mutex<HashMap<Name, UnixMillis>>,
+}
+
+impl SeenTokens {
+    /// When this process last saw the agent's token.
+    pub(super) fn last_used(&self, agent: &Name) -> Option<UnixMillis> {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(agent)
+            .copied()
+    }
 }
 
 impl AgentTokens for SeenTokens {
-    fn agent(&self, token: &str) -> Option<crate::session::Principal> {
-        self.table.agent(token)
+    fn agent(&self, token: &str) -> Option<Principal> {
+        let principal = self.table.agent(token)?;
+        // Bounded by the agents there are: only known ones get here.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(principal.agent.clone(), self.clock.now());
+        Some(principal)
     }
 }
 
@@ -180,11 +197,14 @@ impl Node {
         dialer.serve_self(Arc::clone(&acceptor));
         let fabric = Arc::new(MeshFabric::new(Arc::clone(&enforcer), dialer, tracker));
         let agents = restore_agents(&store, &identity)?;
+        let seen = Arc::new(SeenTokens {
+            table: Arc::clone(&agents),
+            clock: Arc::clone(&clock),
+            last: Mutex::default(),
+        });
         let gateway = Gateway::new(
             Arc::clone(&fabric) as Arc<dyn crate::session::Fabric>,
-            Arc::new(SeenTokens {
-                table: Arc::clone(&agents),
-            }),
+            Arc::clone(&seen) as Arc<dyn AgentTokens>,
             Arc::clone(&identity.crypto),
             gateway_limits(config),
         );
@@ -219,7 +239,7 @@ impl Node {
             started,
             store_path: dir.store(),
             issuing: tokio::sync::Mutex::new(()),
-            last_used: Mutex::default(),
+            seen,
             _lock: lock,
         });
         serve::spawn(&node, listeners, tasks)?;

@@ -4,37 +4,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use hedgerow_crypto::verify_composite;
 use protocol::control::{
     AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Decision,
-    DecisionQuery, Dial, EnvelopeSignature, EnvelopeSigner, Failure, FailureKind, FileBytes,
-    IssueMembership, LinkPath, MAX_DECISIONS, MembershipRequestInfo, Peer, PeerState, Secret,
-    Server, ServerFilter, ServerInfo, ServerState, Status, Tool,
+    DecisionQuery, Dial, Failure, FailureKind, FileBytes, IssueMembership, MAX_DECISIONS,
+    MembershipRequestInfo, Peer, Secret, Server, ServerFilter, Status, Tool,
 };
 use protocol::control::{Condition, Counters, MeshInfo, NodeInfo, StoreInfo, TimeHealth};
-use protocol::crypto::{Algorithm, Suite, TLS_PUBLIC_LEN};
-use protocol::evidence::Evidence;
+
 use protocol::id::NodeId;
-use protocol::mcp;
 use protocol::name::Name;
 use protocol::record::DecisionRecord;
-use protocol::time::UnixSeconds;
-use protocol::trust::membership::sorted_names;
-use protocol::trust::{self, Membership, MembershipRequest, PeerAddress};
+
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::node::Node;
 use super::probe::{Probe, read};
-use crate::call::{Trace, TracedEnvelope};
+use super::views::upstream_spec;
+use crate::call::Trace;
 use crate::control::{Caller, Operations};
-use crate::members::{Member, Resolved};
-use crate::session::{ErrorKind, Fabric as _, KnownServer, Principal, SessionError};
-use crate::store::{Agent as StoredAgent, StoreError, Write};
-use crate::transport::LinkInfo;
-use crate::upstream::{self, ServerSpec, ServerStatus};
-
-const DAY_S: u64 = 24 * 3600;
+use crate::members::Resolved;
+use crate::session::Fabric as _;
+use crate::session::{ErrorKind, KnownServer, Principal, SessionError};
+use crate::store::Agent as StoredAgent;
+use crate::store::{StoreError, Write};
+use crate::upstream::UpstreamError;
 
 impl Node {
     fn failure(error: SessionError) -> Failure {
@@ -95,130 +89,6 @@ impl Node {
                 .with_hint("see `hedgerow tools`"));
         }
         Ok(found)
-    }
-
-    fn peer(&self, member: Option<&Member>, link: Option<&LinkInfo>) -> Option<Peer> {
-        let id = member
-            .map(|m| m.membership.node())
-            .or_else(|| link.map(|l| l.peer))?;
-        let attempt = self.dialing.attempt(&id);
-        let state = match (link, &attempt) {
-            (Some(_), _) => PeerState::Connected,
-            (None, Some(attempt)) if attempt.failures == 0 => PeerState::Connecting,
-            (None, _) => PeerState::Disconnected,
-        };
-        let content = member.map(|m| m.membership.content());
-        let record = member.and_then(|m| m.record.as_ref());
-        Some(Peer {
-            id,
-            name: content.map(|c| c.name.clone()),
-            state,
-            address: link
-                .map(|l| l.remote.to_string())
-                .or_else(|| record.and_then(|r| r.content.addresses.first().cloned())),
-            group: link.map(|l| l.group.clone()),
-            signature_scheme: link.map(|l| l.signature_scheme.clone()),
-            path: link.map(|_| LinkPath::Direct),
-            handshake_ms: link.map(|l| l.handshake_ms),
-            hello_ms: link.map(|l| l.hello_ms),
-            rtts: link.and_then(|l| l.rtts).map(u32::from),
-            rtt_ms: link.map(|l| l.rtt_ms),
-            dialed: link.map(|l| l.dialed),
-            since: link.map(|l| l.since.seconds()),
-            last_seen: match link {
-                Some(_) => Some(self.clock.now().seconds()),
-                None => record.map(|r| r.content.issued),
-            },
-            membership_expires: content.map(|c| c.not_after),
-            servers: record
-                .map(|r| r.content.servers.iter().map(|s| s.name.clone()).collect())
-                .unwrap_or_default(),
-            last_error: attempt
-                .filter(|_| link.is_none())
-                .and_then(|a| a.last_error),
-        })
-    }
-
-    fn server(&self, status: ServerStatus, spec: Option<ServerInfo>) -> Server {
-        let (state, last_error) = match status.state {
-            upstream::ServerState::Starting => (ServerState::Starting, None),
-            // A server is of use once its tools are known.
-            upstream::ServerState::Ready if status.tools.is_none() => (ServerState::Starting, None),
-            upstream::ServerState::Ready => (ServerState::Ready, None),
-            upstream::ServerState::BackingOff { last_error, .. }
-            | upstream::ServerState::Down { last_error } => {
-                (ServerState::BackingOff, Some(last_error))
-            }
-        };
-        let unknown = ServerInfo::Stdio {
-            command: vec![status.summary],
-            env: Vec::new(),
-            cwd: None,
-        };
-        Server {
-            name: status.name,
-            spec: spec.unwrap_or(unknown),
-            state,
-            tools: status.tools.unwrap_or_default() as u64,
-            restarts: status.restarts,
-            last_error,
-        }
-    }
-
-    /// The stored specs, without their secrets.
-    fn spec_infos(&self) -> Result<Vec<(Name, ServerInfo)>, Failure> {
-        let servers = self
-            .store
-            .snapshot()
-            .and_then(|s| s.servers())
-            .map_err(stored)?;
-        Ok(servers
-            .into_iter()
-            .filter_map(|(name, json)| {
-                let spec: ServerSpec = serde_json::from_slice(&json).ok()?;
-                Some((name, control_spec(&spec).info()))
-            })
-            .collect())
-    }
-
-    fn signer(&self, envelope: &TracedEnvelope) -> Option<EnvelopeSigner> {
-        let member = self.members.member(&envelope.issuer)?;
-        let content = member.membership.content();
-        let signature = |&algorithm: &Algorithm| EnvelopeSignature {
-            algorithm: match algorithm {
-                Algorithm::MlDsa65 => "ML-DSA-65".to_owned(),
-                Algorithm::Ed25519 => "Ed25519".to_owned(),
-            },
-            kid: content.signing.kid(&*self.identity.crypto, algorithm),
-        };
-        Some(EnvelopeSigner {
-            envelope: envelope.id,
-            node: content.name.clone(),
-            node_id: envelope.issuer,
-            signatures: Suite::Hybrid.algorithms().iter().map(signature).collect(),
-        })
-    }
-
-    fn evidence(&self, envelope: &TracedEnvelope) -> Option<FileBytes> {
-        let member = self.members.member(&envelope.issuer)?;
-        let evidence = Evidence {
-            root: self.identity.root.bytes().to_vec(),
-            membership: member.membership.bytes().to_vec(),
-            envelope: envelope.bytes.clone()?,
-        };
-        Some(FileBytes(evidence.encode()))
-    }
-
-    fn verify_request(&self, bytes: &[u8]) -> Result<trust::VerifiedRequest, Failure> {
-        MembershipRequest::verify(&*self.identity.crypto, bytes, |key, message, signature| {
-            let key = key.first_chunk::<TLS_PUBLIC_LEN>();
-            key.is_some_and(|key| verify_composite(key, message, &[], signature).is_ok())
-        })
-        .map_err(|e| {
-            let text = format!("not a membership request: {e}");
-            Failure::new(FailureKind::Invalid, e.reason(), text)
-                .with_hint("make one on the other host with `hedgerow id --request FILE`")
-        })
     }
 
     fn principal(&self, agent: Option<Name>) -> Principal {
@@ -364,7 +234,7 @@ impl Operations for Node {
             .map_err(|e| Failure::new(FailureKind::Invalid, "unusable_spec", e.to_string()))?;
         self.upstreams.add(server.name.clone(), spec).map_err(|e| {
             let kind = match e {
-                upstream::UpstreamError::NameTaken(_) => FailureKind::Conflict,
+                UpstreamError::NameTaken(_) => FailureKind::Conflict,
                 _ => FailureKind::Invalid,
             };
             Failure::new(kind, "server_refused", e.to_string())
@@ -542,78 +412,7 @@ impl Operations for Node {
         _: Caller,
         issue: IssueMembership,
     ) -> Result<Admission, Failure> {
-        let Some(issuer) = &self.issuer else {
-            let text = "this node is no issuer of memberships";
-            return Err(Failure::new(FailureKind::Denied, "not_an_issuer", text)
-                .with_hint("run the command on the host that founded the mesh"));
-        };
-        let request = self.verify_request(&issue.request.0)?;
-        let _one_at_a_time = self.issuing.lock().await;
-        let now = self.clock.now().seconds();
-        let issued = self
-            .store
-            .snapshot()
-            .and_then(|s| s.memberships())
-            .map_err(stored)?;
-        let verified: Vec<trust::VerifiedMembership> = issued
-            .iter()
-            .filter_map(|(_, bytes)| self.verify_membership(bytes))
-            .collect();
-        let taken = |m: &trust::VerifiedMembership| {
-            m.content().name == issue.name && m.node() != request.node && m.valid_at(now).is_ok()
-        };
-        let own_name = *self.identity.name() == issue.name && self.identity.node() != request.node;
-        if own_name || verified.iter().any(taken) {
-            let text = format!("another node is named `{}`", issue.name);
-            return Err(Failure::new(FailureKind::Conflict, "name_taken", text)
-                .with_hint("names are unique in a mesh; choose another with --name"));
-        }
-        let last = verified
-            .iter()
-            .map(|m| m.content().issuer_sequence)
-            .max()
-            .unwrap_or(1);
-        let membership = Membership {
-            mesh: self.identity.mesh(),
-            tls_key: request.content.tls_key,
-            signing: request.content.signing,
-            name: issue.name.clone(),
-            groups: sorted_names(issue.groups),
-            site: issue.site,
-            not_before: now,
-            not_after: now.plus(u64::from(issue.days) * DAY_S),
-            issuer_sequence: last + 1,
-        };
-        let expires = membership.not_after;
-        let signed = membership
-            .sign(&*self.identity.crypto, issuer)
-            .map_err(|e| Failure::new(FailureKind::Internal, "signing_failed", e.to_string()))?;
-        // What our own verification would refuse is not handed out.
-        if self.verify_membership(&signed).is_none() {
-            let text = "the membership would exceed what the root allows this issuer";
-            return Err(Failure::new(
-                FailureKind::Denied,
-                "beyond_issuer_limits",
-                text,
-            ));
-        }
-        let write = Write::PutMembership(request.node, signed.clone());
-        self.store.durable(vec![write]).await.map_err(stored)?;
-        let file = trust::Admission {
-            root: self.identity.root.bytes().to_vec(),
-            membership: signed,
-            peers: vec![PeerAddress {
-                node: self.identity.node(),
-                addresses: self.admission.addresses(),
-            }],
-        };
-        Ok(Admission {
-            node: request.node,
-            name: issue.name,
-            mesh: self.identity.mesh(),
-            expires,
-            file: FileBytes(file.encode()),
-        })
+        self.issue(issue).await
     }
 
     async fn decisions(&self, query: DecisionQuery) -> Result<Vec<Decision>, Failure> {
@@ -641,81 +440,6 @@ impl Operations for Node {
     }
 }
 
-impl Node {
-    fn gateway_url(&self) -> String {
-        format!("http://{}/mcp", self.gateway_address)
-    }
-
-    fn last_used(&self, agent: &Name) -> Option<UnixSeconds> {
-        let used = self
-            .last_used
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        used.get(agent).map(|at| at.seconds())
-    }
-
-    fn verify_membership(&self, bytes: &[u8]) -> Option<trust::VerifiedMembership> {
-        let crypto = &*self.identity.crypto;
-        trust::VerifiedMembership::verify(crypto, &self.identity.root, bytes).ok()
-    }
-
-    fn tool(&self, server: &crate::session::ServerRef, raw: &str) -> Option<Tool> {
-        #[derive(serde::Deserialize)]
-        struct Definition {
-            name: String,
-            #[serde(default)]
-            title: Option<String>,
-            #[serde(default)]
-            description: Option<String>,
-            #[serde(default)]
-            annotations: Option<Box<RawValue>>,
-            #[serde(default, rename = "inputSchema")]
-            input_schema: Option<Box<RawValue>>,
-        }
-        let definition: Definition = serde_json::from_str(raw).ok()?;
-        let digest = mcp::tool_digest(&*self.identity.crypto, raw).ok()?;
-        Some(Tool {
-            node: server.node.clone(),
-            server: server.server.clone(),
-            name: definition.name,
-            title: definition.title,
-            description: definition.description,
-            digest: digest.to_string(),
-            annotations: definition.annotations,
-            input_schema: definition.input_schema,
-        })
-    }
-
-    fn decision(&self, record: DecisionRecord, hash: String) -> Decision {
-        let name_of = |id: &NodeId| {
-            let member = self.members.member(id);
-            member.map_or_else(
-                || id.to_string(),
-                |m| m.membership.content().name.to_string(),
-            )
-        };
-        let role = match record.point {
-            protocol::record::Point::Ingress => "ingress",
-            protocol::record::Point::Relay => "relay",
-            protocol::record::Point::Egress => "egress",
-        };
-        Decision {
-            seq: record.sequence,
-            time_ms: record.time.0,
-            verdict: record.verdict,
-            reason: record.reason,
-            role: role.to_owned(),
-            envelope: record.envelope,
-            issuer: Some(name_of(&record.issuer)),
-            agent: record.agent.map(|a| a.to_string()),
-            server: record.server.map(|s| s.to_string()),
-            method: record.method,
-            name: record.target,
-            hash: Some(hash),
-        }
-    }
-}
-
 fn is_error_result(result: Option<&RawValue>) -> bool {
     #[derive(serde::Deserialize)]
     struct ToolResult {
@@ -730,49 +454,8 @@ fn is_error_result(result: Option<&RawValue>) -> bool {
     clippy::needless_pass_by_value,
     reason = "used as a function in map_err"
 )]
-fn stored(error: StoreError) -> Failure {
+pub(super) fn stored(error: StoreError) -> Failure {
     let mut failure = Failure::new(FailureKind::Internal, "store_failed", error.to_string());
     failure.hint = error.hint().map(str::to_owned);
     failure
-}
-
-fn upstream_spec(spec: protocol::control::ServerSpec) -> ServerSpec {
-    use protocol::control::ServerSpec as Asked;
-    let secrets = |map: std::collections::BTreeMap<String, Secret>| {
-        map.into_iter()
-            .map(|(k, v)| (k, upstream::Secret::from(v.expose())))
-            .collect()
-    };
-    match spec {
-        Asked::Stdio { command, env, cwd } => ServerSpec::Command {
-            argv: command,
-            env: secrets(env),
-            cwd: cwd.map(Into::into),
-        },
-        Asked::Http { url, headers } => ServerSpec::Url {
-            url,
-            headers: secrets(headers),
-            allow_plaintext: false,
-        },
-    }
-}
-
-fn control_spec(spec: &ServerSpec) -> protocol::control::ServerSpec {
-    use protocol::control::ServerSpec as Asked;
-    let secrets = |map: &std::collections::BTreeMap<String, upstream::Secret>| {
-        map.iter()
-            .map(|(k, v)| (k.clone(), Secret::new(v.expose().to_owned())))
-            .collect()
-    };
-    match spec {
-        ServerSpec::Command { argv, env, cwd } => Asked::Stdio {
-            command: argv.clone(),
-            env: secrets(env),
-            cwd: cwd.as_ref().map(|p| p.display().to_string()),
-        },
-        ServerSpec::Url { url, headers, .. } => Asked::Http {
-            url: url.clone(),
-            headers: secrets(headers),
-        },
-    }
 }

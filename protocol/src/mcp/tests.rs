@@ -180,7 +180,7 @@ fn what_json_allows_is_accepted() {
         " \t\r\n{ \"jsonrpc\" : \"2.0\" , \"method\" : \"a\" } \n",
         r#"{"jsonrpc":"\u0032.0","\u0069d":-0,"method":"pi\u006eg","params":null}"#,
         &call(r#"{"a":"\u0000\ud83d\ude00\/\b","b":[1E+9,-0.5e-3,1e999,{}],"":{"a":{"a":1}}}"#),
-        &call(&format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126))),
+        &call(&format!("{{\"a\":{}{}}}", "[".repeat(125), "]".repeat(125))),
         r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"x"}}"#,
         r#"{"jsonrpc":"2.0","id":"","result":null}"#,
         &call(r#"{"_meta":{"progressToken":null},"requestId":[],"progressToken":1.5,"name":7}"#),

@@ -1,0 +1,242 @@
+//! The node's state as operators see it: peers, servers, tools, decisions, evidence.
+//!
+//! Reads only. Nothing here holds a secret: specs are shown without their values.
+
+use protocol::control::{
+    Decision, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, LinkPath, Peer, PeerState,
+    Secret, Server, ServerInfo, ServerState, Tool,
+};
+use protocol::crypto::{Algorithm, Suite};
+use protocol::evidence::Evidence;
+use protocol::id::NodeId;
+use protocol::mcp;
+use protocol::name::Name;
+use protocol::record::DecisionRecord;
+use protocol::time::UnixSeconds;
+use serde_json::value::RawValue;
+
+use super::node::Node;
+use super::operations::stored;
+use crate::call::TracedEnvelope;
+use crate::members::Member;
+use crate::transport::LinkInfo;
+use crate::upstream::{self, ServerSpec, ServerStatus};
+
+impl Node {
+    pub(super) fn peer(&self, member: Option<&Member>, link: Option<&LinkInfo>) -> Option<Peer> {
+        let id = member
+            .map(|m| m.membership.node())
+            .or_else(|| link.map(|l| l.peer))?;
+        let attempt = self.dialing.attempt(&id);
+        let state = match (link, &attempt) {
+            (Some(_), _) => PeerState::Connected,
+            (None, Some(attempt)) if attempt.failures == 0 => PeerState::Connecting,
+            (None, _) => PeerState::Disconnected,
+        };
+        let content = member.map(|m| m.membership.content());
+        let record = member.and_then(|m| m.record.as_ref());
+        Some(Peer {
+            id,
+            name: content.map(|c| c.name.clone()),
+            state,
+            address: link
+                .map(|l| l.remote.to_string())
+                .or_else(|| record.and_then(|r| r.content.addresses.first().cloned())),
+            group: link.map(|l| l.group.clone()),
+            signature_scheme: link.map(|l| l.signature_scheme.clone()),
+            path: link.map(|_| LinkPath::Direct),
+            handshake_ms: link.map(|l| l.handshake_ms),
+            hello_ms: link.map(|l| l.hello_ms),
+            rtts: link.and_then(|l| l.rtts).map(u32::from),
+            rtt_ms: link.map(|l| l.rtt_ms),
+            dialed: link.map(|l| l.dialed),
+            since: link.map(|l| l.since.seconds()),
+            last_seen: match link {
+                Some(_) => Some(self.clock.now().seconds()),
+                None => record.map(|r| r.content.issued),
+            },
+            membership_expires: content.map(|c| c.not_after),
+            servers: record
+                .map(|r| r.content.servers.iter().map(|s| s.name.clone()).collect())
+                .unwrap_or_default(),
+            last_error: attempt
+                .filter(|_| link.is_none())
+                .and_then(|a| a.last_error),
+        })
+    }
+
+    pub(super) fn server(&self, status: ServerStatus, spec: Option<ServerInfo>) -> Server {
+        let (state, last_error) = match status.state {
+            upstream::ServerState::Starting => (ServerState::Starting, None),
+            // A server is of use once its tools are known.
+            upstream::ServerState::Ready if status.tools.is_none() => (ServerState::Starting, None),
+            upstream::ServerState::Ready => (ServerState::Ready, None),
+            upstream::ServerState::BackingOff { last_error, .. }
+            | upstream::ServerState::Down { last_error } => {
+                (ServerState::BackingOff, Some(last_error))
+            }
+        };
+        let unknown = ServerInfo::Stdio {
+            command: vec![status.summary],
+            env: Vec::new(),
+            cwd: None,
+        };
+        Server {
+            name: status.name,
+            spec: spec.unwrap_or(unknown),
+            state,
+            tools: status.tools.unwrap_or_default() as u64,
+            restarts: status.restarts,
+            last_error,
+        }
+    }
+
+    /// The stored specs, without their secrets.
+    pub(super) fn spec_infos(&self) -> Result<Vec<(Name, ServerInfo)>, Failure> {
+        let servers = self
+            .store
+            .snapshot()
+            .and_then(|s| s.servers())
+            .map_err(stored)?;
+        Ok(servers
+            .into_iter()
+            .filter_map(|(name, json)| {
+                let spec: ServerSpec = serde_json::from_slice(&json).ok()?;
+                Some((name, control_spec(&spec).info()))
+            })
+            .collect())
+    }
+
+    pub(super) fn signer(&self, envelope: &TracedEnvelope) -> Option<EnvelopeSigner> {
+        let member = self.members.member(&envelope.issuer)?;
+        let content = member.membership.content();
+        let signature = |&algorithm: &Algorithm| EnvelopeSignature {
+            algorithm: match algorithm {
+                Algorithm::MlDsa65 => "ML-DSA-65".to_owned(),
+                Algorithm::Ed25519 => "Ed25519".to_owned(),
+            },
+            kid: content.signing.kid(&*self.identity.crypto, algorithm),
+        };
+        Some(EnvelopeSigner {
+            envelope: envelope.id,
+            node: content.name.clone(),
+            node_id: envelope.issuer,
+            signatures: Suite::Hybrid.algorithms().iter().map(signature).collect(),
+        })
+    }
+
+    pub(super) fn evidence(&self, envelope: &TracedEnvelope) -> Option<FileBytes> {
+        let member = self.members.member(&envelope.issuer)?;
+        let evidence = Evidence {
+            root: self.identity.root.bytes().to_vec(),
+            membership: member.membership.bytes().to_vec(),
+            envelope: envelope.bytes.clone()?,
+        };
+        Some(FileBytes(evidence.encode()))
+    }
+
+    pub(super) fn gateway_url(&self) -> String {
+        format!("http://{}/mcp", self.gateway_address)
+    }
+
+    pub(super) fn last_used(&self, agent: &Name) -> Option<UnixSeconds> {
+        self.seen.last_used(agent).map(|at| at.seconds())
+    }
+
+    pub(super) fn tool(&self, server: &crate::session::ServerRef, raw: &str) -> Option<Tool> {
+        #[derive(serde::Deserialize)]
+        struct Definition {
+            name: String,
+            #[serde(default)]
+            title: Option<String>,
+            #[serde(default)]
+            description: Option<String>,
+            #[serde(default)]
+            annotations: Option<Box<RawValue>>,
+            #[serde(default, rename = "inputSchema")]
+            input_schema: Option<Box<RawValue>>,
+        }
+        let definition: Definition = serde_json::from_str(raw).ok()?;
+        let digest = mcp::tool_digest(&*self.identity.crypto, raw).ok()?;
+        Some(Tool {
+            node: server.node.clone(),
+            server: server.server.clone(),
+            name: definition.name,
+            title: definition.title,
+            description: definition.description,
+            digest: digest.to_string(),
+            annotations: definition.annotations,
+            input_schema: definition.input_schema,
+        })
+    }
+
+    pub(super) fn decision(&self, record: DecisionRecord, hash: String) -> Decision {
+        let name_of = |id: &NodeId| {
+            let member = self.members.member(id);
+            member.map_or_else(
+                || id.to_string(),
+                |m| m.membership.content().name.to_string(),
+            )
+        };
+        let role = match record.point {
+            protocol::record::Point::Ingress => "ingress",
+            protocol::record::Point::Relay => "relay",
+            protocol::record::Point::Egress => "egress",
+        };
+        Decision {
+            seq: record.sequence,
+            time_ms: record.time.0,
+            verdict: record.verdict,
+            reason: record.reason,
+            role: role.to_owned(),
+            envelope: record.envelope,
+            issuer: Some(name_of(&record.issuer)),
+            agent: record.agent.map(|a| a.to_string()),
+            server: record.server.map(|s| s.to_string()),
+            method: record.method,
+            name: record.target,
+            hash: Some(hash),
+        }
+    }
+}
+
+pub(super) fn upstream_spec(spec: protocol::control::ServerSpec) -> ServerSpec {
+    use protocol::control::ServerSpec as Asked;
+    let secrets = |map: std::collections::BTreeMap<String, Secret>| {
+        map.into_iter()
+            .map(|(k, v)| (k, upstream::Secret::from(v.expose())))
+            .collect()
+    };
+    match spec {
+        Asked::Stdio { command, env, cwd } => ServerSpec::Command {
+            argv: command,
+            env: secrets(env),
+            cwd: cwd.map(Into::into),
+        },
+        Asked::Http { url, headers } => ServerSpec::Url {
+            url,
+            headers: secrets(headers),
+            allow_plaintext: false,
+        },
+    }
+}
+
+pub(super) fn control_spec(spec: &ServerSpec) -> protocol::control::ServerSpec {
+    use protocol::control::ServerSpec as Asked;
+    let secrets = |map: &std::collections::BTreeMap<String, upstream::Secret>| {
+        map.iter()
+            .map(|(k, v)| (k.clone(), Secret::new(v.expose().to_owned())))
+            .collect()
+    };
+    match spec {
+        ServerSpec::Command { argv, env, cwd } => Asked::Stdio {
+            command: argv.clone(),
+            env: secrets(env),
+            cwd: cwd.as_ref().map(|p| p.display().to_string()),
+        },
+        ServerSpec::Url { url, headers, .. } => Asked::Http {
+            url: url.clone(),
+            headers: secrets(headers),
+        },
+    }
+}
