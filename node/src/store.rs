@@ -44,7 +44,7 @@ pub use open::{CHAIN_CHECK, CHECK_ON_OPEN_BYTES, Link, Options, ReadLink};
 pub use snapshot::{Decision, READ_AT_ONCE, Snapshot};
 pub use tables::{
     Agent, FORMAT, MAX_AGENTS, MAX_DECISION_BYTES, MAX_NODES, MAX_SERVER_BYTES, MAX_SERVERS,
-    MAX_STARTED, MakeDecision, Outcome, Write,
+    MakeDecision, Outcome, Write,
 };
 
 use writer::{Job, Request};
@@ -63,9 +63,6 @@ pub const MAX_WRITES_AT_ONCE: usize = 1024;
 
 /// Most writes in one commit. More make the next one; bounds how long the first waits.
 pub const MAX_GROUP_WRITES: usize = 4096;
-
-/// Most started requests forgotten by one [`Write::PruneStarted`]: bounds the commit it is in.
-pub const PRUNE_AT_ONCE: usize = 4096;
 
 /// Cache of redb unless configured. The hot pages of an idle node are well under 1 MiB; an idle
 /// node must stay under 40 MiB in total.

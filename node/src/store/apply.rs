@@ -5,14 +5,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use protocol::id::{Digest, NodeId, RequestId};
+use protocol::id::{Digest, NodeId};
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use redb::{Key, ReadableTable, ReadableTableMetadata, Table, Value, WriteTransaction};
 
 use super::error::panic_text;
 use super::tables::{self, MakeDecision, Outcome, Write, meta};
-use super::{MAX_WRITES_AT_ONCE, PRUNE_AT_ONCE, StorageFault, StoreError};
+use super::{MAX_WRITES_AT_ONCE, StorageFault, StoreError};
 
 /// What a write without a value of its own is counted as in the queue.
 const SMALL_COST: usize = 256;
@@ -57,8 +57,6 @@ pub(super) struct Batch<'t> {
     head: Head,
     meta: Table<'t, &'static str, u64>,
     floors: Table<'t, &'static [u8; 32], u64>,
-    started: Table<'t, &'static [u8; 48], u64>,
-    expiry: Table<'t, &'static [u8; 56], ()>,
     decisions: Table<'t, u64, &'static [u8]>,
     agents: Table<'t, &'static str, &'static [u8]>,
     servers: Table<'t, &'static str, &'static [u8]>,
@@ -70,7 +68,6 @@ pub(super) struct Batch<'t> {
 #[derive(Default)]
 struct Growth {
     floors: u64,
-    started: u64,
     agents: u64,
     servers: u64,
     records: u64,
@@ -96,8 +93,6 @@ impl<'t> Batch<'t> {
             head,
             meta: transaction.open_table(tables::META)?,
             floors: transaction.open_table(tables::FLOORS)?,
-            started: transaction.open_table(tables::STARTED)?,
-            expiry: transaction.open_table(tables::EXPIRY)?,
             decisions: transaction.open_table(tables::DECISIONS)?,
             agents: transaction.open_table(tables::AGENTS)?,
             servers: transaction.open_table(tables::SERVERS)?,
@@ -142,12 +137,6 @@ impl<'t> Batch<'t> {
                 Write::ReplayFloor { issuer, .. } => {
                     new.floors += absent(&self.floors, issuer.as_bytes())?;
                 }
-                Write::StartRequest {
-                    issuer, request, ..
-                } => {
-                    let key = tables::started_key(issuer, request);
-                    new.started += absent(&self.started, &key)?;
-                }
                 Write::PutAgent(name, _) => new.agents += absent(&self.agents, name.as_str())?,
                 Write::PutServer(name, _) => new.servers += absent(&self.servers, name.as_str())?,
                 Write::PutNodeRecord(id, _) => {
@@ -165,12 +154,6 @@ impl<'t> Batch<'t> {
                 self.floors.len()?,
                 new.floors,
                 tables::MAX_NODES,
-            ),
-            (
-                "started request",
-                self.started.len()?,
-                new.started,
-                tables::MAX_STARTED,
             ),
             ("agent", self.agents.len()?, new.agents, tables::MAX_AGENTS),
             (
@@ -205,12 +188,6 @@ impl<'t> Batch<'t> {
             Write::ReplayFloor { issuer, until } => {
                 raise(&mut self.floors, issuer.as_bytes(), until.0)?;
             }
-            Write::StartRequest {
-                issuer,
-                request,
-                expires,
-            } => return self.start(&issuer, &request, expires),
-            Write::PruneStarted(before) => return self.prune(before),
             Write::PruneFloors(before) => return self.prune_floors(before),
             Write::PutAgent(name, agent) => {
                 let bytes = minicbor::to_vec(&agent)
@@ -248,21 +225,6 @@ impl<'t> Batch<'t> {
         })
     }
 
-    fn start(
-        &mut self,
-        issuer: &NodeId,
-        request: &RequestId,
-        expires: UnixSeconds,
-    ) -> Result<Outcome, StorageFault> {
-        let key = tables::started_key(issuer, request);
-        if absent(&self.started, &key)? == 0 {
-            return Ok(Outcome::Started(false));
-        }
-        put(&mut self.started, &key, expires.0)?;
-        put(&mut self.expiry, &tables::expiry_key(expires, &key), ())?;
-        Ok(Outcome::Started(true))
-    }
-
     fn prune_floors(&mut self, before: UnixSeconds) -> Result<Outcome, StorageFault> {
         // One pass over at most `MAX_NODES` entries, seldom asked for.
         let held = self.floors.len()?;
@@ -271,24 +233,6 @@ impl<'t> Batch<'t> {
         Ok(Outcome::Pruned(
             usize::try_from(pruned).unwrap_or(usize::MAX),
         ))
-    }
-
-    fn prune(&mut self, before: UnixSeconds) -> Result<Outcome, StorageFault> {
-        let end = tables::expiry_key(before, &[0; 48]);
-        let mut expired = Vec::new();
-        for entry in self.expiry.range::<&[u8; 56]>(..&end)?.take(PRUNE_AT_ONCE) {
-            let (key, _) = entry?;
-            expired.push(*key.value());
-        }
-        for key in &expired {
-            self.expiry.remove(key)?;
-            if let Some((_, started)) = key.split_first_chunk::<8>() {
-                let started = <&[u8; 48]>::try_from(started)
-                    .map_err(|_| StorageFault::Corrupt("an expiry key is short".to_owned()))?;
-                self.started.remove(started)?;
-            }
-        }
-        Ok(Outcome::Pruned(expired.len()))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use core::ops::RangeBounds;
 
-use protocol::id::{Digest, NodeId, RequestId};
+use protocol::id::{Digest, NodeId};
 use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
-use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Value};
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, Value};
 
 use super::tables::{self, Agent, meta};
 use super::{StorageFault, StoreError};
@@ -71,24 +71,6 @@ impl Snapshot {
         self.all("replay floor", tables::FLOORS, |key, value| {
             Some((NodeId::from_bytes(*key), UnixSeconds(value)))
         })
-    }
-
-    /// Until when a request is remembered as started, if it was.
-    ///
-    /// # Errors
-    /// [`StoreError::Read`].
-    pub fn started(&self, issuer: &NodeId, request: &RequestId) -> Result<Option<UnixSeconds>> {
-        let key = tables::started_key(issuer, request);
-        let found = self.table(tables::STARTED)?.get(&key).map_err(fault)?;
-        Ok(found.map(|v| UnixSeconds(v.value())))
-    }
-
-    /// How many started requests are remembered.
-    ///
-    /// # Errors
-    /// [`StoreError::Read`].
-    pub fn started_count(&self) -> Result<u64> {
-        self.table(tables::STARTED)?.len().map_err(fault)
     }
 
     /// One agent.

@@ -3,7 +3,7 @@
 //! Keys and values are bytes of fixed layout or canonical CBOR; nothing here depends on how Rust
 //! lays a type out. Adding a table is no new format; changing one is.
 
-use protocol::id::{Digest, NodeId, RequestId};
+use protocol::id::{Digest, NodeId};
 use protocol::limits;
 use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
@@ -15,10 +15,6 @@ pub const FORMAT: u64 = 1;
 /// Most issuers with a replay floor, most node records, most memberships: the directory holds up
 /// to about 10,000 nodes, and floors of nodes that left are kept.
 pub const MAX_NODES: u64 = 20_000;
-
-/// Most requests remembered as started. At 56 bytes each in two tables, about 120 MB of file.
-/// More than a thousand calls a second for the ten minutes after which they are pruned.
-pub const MAX_STARTED: u64 = 1_000_000;
 
 /// Most agents of one node.
 pub const MAX_AGENTS: u64 = 1024;
@@ -36,10 +32,6 @@ pub const MAX_DECISION_BYTES: usize = 64 * 1024;
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Issuer → seconds until which an envelope of it may have been accepted.
 pub(super) const FLOORS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("floors");
-/// Issuer ‖ request id → expiry in seconds.
-pub(super) const STARTED: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("started");
-/// Expiry in seconds, big-endian ‖ issuer ‖ request id: the order in which they are pruned.
-pub(super) const EXPIRY: TableDefinition<'_, &[u8; 56], ()> = TableDefinition::new("expiry");
 /// Sequence → hash (32 bytes) ‖ canonical record.
 pub(super) const DECISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("decisions");
 /// Agent name → [`Agent`] in CBOR.
@@ -94,18 +86,6 @@ pub enum Write {
         /// The last second.
         until: UnixSeconds,
     },
-    /// Marks a request as started unless it already is: [`Outcome::Started`] says which.
-    StartRequest {
-        /// The node that asked.
-        issuer: NodeId,
-        /// The request id it drew.
-        request: RequestId,
-        /// When it can be forgotten.
-        expires: UnixSeconds,
-    },
-    /// Forgets started requests that expired before this second, at most
-    /// [`super::PRUNE_AT_ONCE`]; [`Outcome::Pruned`] says how many.
-    PruneStarted(UnixSeconds),
     /// Forgets the floors that end before this second; [`Outcome::Pruned`] says how many. Safe once
     /// every envelope as old has expired.
     PruneFloors(UnixSeconds),
@@ -135,8 +115,6 @@ impl core::fmt::Debug for Write {
             Self::GreatestTime(_) => "GreatestTime",
             Self::ProcessStart(_) => "ProcessStart",
             Self::ReplayFloor { .. } => "ReplayFloor",
-            Self::StartRequest { .. } => "StartRequest",
-            Self::PruneStarted(_) => "PruneStarted",
             Self::PruneFloors(_) => "PruneFloors",
             Self::Decision(_) => "Decision",
             Self::PutAgent(..) => "PutAgent",
@@ -158,8 +136,6 @@ pub enum Outcome {
     Stored,
     /// The entry was there and is removed, or was not there (`false`).
     Removed(bool),
-    /// `true`: the request is now marked as started. `false`: it already was.
-    Started(bool),
     /// So many were forgotten.
     Pruned(usize),
     /// The record has this sequence and hash.
@@ -183,22 +159,4 @@ pub(super) fn value_bound(write: &Write) -> Option<(&'static str, usize, usize)>
         }
         _ => None,
     }
-}
-
-/// The key of a started request.
-pub(super) fn started_key(issuer: &NodeId, request: &RequestId) -> [u8; 48] {
-    let mut key = [0; 48];
-    let (left, right) = key.split_at_mut(NodeId::LEN);
-    left.copy_from_slice(issuer.as_bytes());
-    right.copy_from_slice(request.as_bytes());
-    key
-}
-
-/// The key by which a started request is pruned.
-pub(super) fn expiry_key(expires: UnixSeconds, started: &[u8; 48]) -> [u8; 56] {
-    let mut key = [0; 56];
-    let (left, right) = key.split_at_mut(8);
-    left.copy_from_slice(&expires.0.to_be_bytes());
-    right.copy_from_slice(started);
-    key
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc as blocking;
 
 use futures::FutureExt;
-use protocol::id::{Digest, NodeId, RequestId};
+use protocol::id::{Digest, NodeId};
 use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
 
@@ -70,10 +70,6 @@ fn gate() -> (blocking::Sender<()>, Write) {
 
 fn node(byte: u8) -> NodeId {
     NodeId::from_bytes([byte; 32])
-}
-
-fn request(number: u64) -> RequestId {
-    RequestId::from_bytes(u128::from(number).to_be_bytes())
 }
 
 fn name(text: &str) -> Name {
@@ -193,43 +189,6 @@ async fn removals_say_whether_there_was_something() {
     let removed = [true, false, true, false, false].map(Outcome::Removed);
     assert_eq!(outcomes, removed);
     assert!(store.snapshot().unwrap().servers().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_request_starts_once_and_is_forgotten_when_it_expired() {
-    let place = place();
-    let start = |number, expires| Write::StartRequest {
-        issuer: node(1),
-        request: request(number),
-        expires: UnixSeconds(expires),
-    };
-    let store = open(&place.path);
-    let outcomes = store
-        .durable(vec![start(1, 50), start(1, 90), start(2, 60)])
-        .await
-        .unwrap();
-    let started = [true, false, true].map(Outcome::Started);
-    assert_eq!(outcomes, started);
-    store.close().await.unwrap();
-
-    let store = open(&place.path);
-    let again = store.durable(vec![start(1, 50)]).await.unwrap();
-    assert_eq!(again, [Outcome::Started(false)], "also after a restart");
-    let prune = |before| Write::PruneStarted(UnixSeconds(before));
-    let outcomes = store
-        .durable(vec![prune(50), prune(51), start(1, 70), prune(1000)])
-        .await
-        .unwrap();
-    assert_eq!(
-        outcomes,
-        [
-            Outcome::Pruned(0),
-            Outcome::Pruned(1),
-            Outcome::Started(true),
-            Outcome::Pruned(2)
-        ]
-    );
-    assert_eq!(store.snapshot().unwrap().started_count().unwrap(), 0);
 }
 
 #[tokio::test]

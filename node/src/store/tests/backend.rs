@@ -121,7 +121,7 @@ impl StorageBackend for Stopping {
 struct Promised {
     opened: bool,
     decisions: u64,
-    started: Vec<u64>,
+    floors: Vec<u8>,
     finished: bool,
 }
 
@@ -132,18 +132,17 @@ async fn workload(backend: Stopping) -> Promised {
         return promised;
     };
     promised.opened = true;
-    for round in 0..6_u64 {
-        let start = Write::StartRequest {
-            issuer: node(1),
-            request: request(round),
-            expires: UnixSeconds(1000),
+    for round in 0..6_u8 {
+        let floor = Write::ReplayFloor {
+            issuer: node(round),
+            until: UnixSeconds(1000),
         };
-        let large = Write::PutMembership(node(2), vec![7; 6000 * usize::try_from(round).unwrap()]);
-        let writes = vec![decision("x"), start, decision("y"), large];
+        let large = Write::PutMembership(node(2), vec![7; 6000 * usize::from(round)]);
+        let writes = vec![decision("x"), floor, decision("y"), large];
         match store.durable(writes).await {
             Ok(_) => {
                 promised.decisions += 2;
-                promised.started.push(round);
+                promised.floors.push(round);
             }
             Err(error) => {
                 assert!(matches!(error, StoreError::Failed(_)), "{error}");
@@ -175,9 +174,10 @@ async fn verify(image: Vec<u8>, promised: &Promised, what: &str) {
     let records = snapshot.decisions(..).unwrap();
     assert!(records.len() as u64 >= promised.decisions, "{what}");
     assert_eq!(records.len() % 2, 0, "{what}: a request is whole");
-    for number in &promised.started {
-        let found = snapshot.started(&node(1), &request(*number)).unwrap();
-        assert_eq!(found, Some(UnixSeconds(1000)), "{what}");
+    let floors = snapshot.replay_floors().unwrap();
+    for issuer in &promised.floors {
+        let floor = (node(*issuer), UnixSeconds(1000));
+        assert!(floors.contains(&floor), "{what}: {issuer}");
     }
     drop(snapshot);
     store.durable(vec![decision("on")]).await.unwrap();

@@ -25,25 +25,31 @@ async fn child_that_is_killed() {
 
 /// Writes for ever, and says what is on disk.
 async fn acknowledge(store: Store, issuer: u8) {
-    let mut number = store.snapshot().unwrap().started_count().unwrap() * 10;
+    let mut number = floor(&store.snapshot().unwrap(), issuer);
     loop {
         number += 1;
         store.lazy(decision("lazy")).await.unwrap();
-        let start = Write::StartRequest {
+        let floor = Write::ReplayFloor {
             issuer: node(issuer),
-            request: request(number),
-            expires: UnixSeconds(1000),
+            until: UnixSeconds(number),
         };
         let outcomes = store
-            .durable(vec![start, decision("durable")])
+            .durable(vec![floor, decision("durable")])
             .await
             .unwrap();
-        let [Outcome::Started(true), Outcome::Decided { sequence, hash }] = outcomes[..] else {
+        let [Outcome::Stored, Outcome::Decided { sequence, hash }] = outcomes[..] else {
             panic!("{outcomes:?}");
         };
         let line = format!("ack {issuer} {number} {sequence} {hash}\n");
         std::io::stdout().write_all(line.as_bytes()).unwrap();
     }
+}
+
+/// The replay floor of an issuer; 0 if it has none yet.
+fn floor(snapshot: &Snapshot, issuer: u8) -> u64 {
+    let floors = snapshot.replay_floors().unwrap();
+    let found = floors.iter().find(|(id, _)| *id == node(issuer));
+    found.map_or(0, |(_, until)| until.0)
 }
 
 struct Ack {
@@ -117,8 +123,10 @@ async fn what_was_acknowledged_survives_every_kill() {
         for ack in &acks {
             let record = &records[usize::try_from(ack.sequence).unwrap()];
             assert_eq!(record.hash, ack.hash, "after kill {kill}");
-            let started = snapshot.started(&node(ack.issuer), &request(ack.number));
-            assert!(started.unwrap().is_some(), "after kill {kill}");
+            assert!(
+                floor(&snapshot, ack.issuer) >= ack.number,
+                "after kill {kill}"
+            );
         }
         drop(snapshot);
         store.close().await.unwrap();
