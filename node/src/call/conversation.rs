@@ -4,6 +4,7 @@
 //! [`StreamState`]. They share the [`Exchange`]: the requests each side still waits on, which is
 //! what a response's header and body are checked against.
 
+use core::fmt::Display;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +20,7 @@ use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
     Answered, Draft, Enforcer, Incoming, Origin, Passed, Stopped, Subject, describe,
 };
-use crate::transport::frame::{FrameReader, FrameType, FrameWriter};
+use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter};
 
 /// Requests of one side that may wait for their responses on one stream at once. A server that
 /// samples asks one or two at a time.
@@ -109,6 +110,19 @@ pub(super) enum Broken {
     Transport(String),
 }
 
+impl Broken {
+    /// A refusal made here, outside `enforce`: counted by its name.
+    pub(super) fn counted(enforcer: &Enforcer, stopped: Stopped) -> Self {
+        Self::Stopped(enforcer.counted(stopped))
+    }
+
+    /// The refusal of a body that is no message.
+    pub(super) fn unusable(enforcer: &Enforcer, reason: &str, error: &dyn Display) -> Self {
+        let message = format!("not a usable message: {error}");
+        Self::counted(enforcer, Stopped::refuse(reason, message))
+    }
+}
+
 /// The sending direction.
 pub(super) struct Speaker {
     enforcer: Arc<Enforcer>,
@@ -137,12 +151,8 @@ impl Speaker {
 
     /// Signs and sends one message. Returns whether it was the final response.
     pub(super) async fn say(&mut self, body: &[u8], trace: Option<&Trace>) -> Result<bool, Broken> {
-        let described = describe(body).map_err(|e| {
-            Broken::Stopped(Stopped::refuse(
-                e.reason(),
-                format!("not a usable message: {e}"),
-            ))
-        })?;
+        let described =
+            describe(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
         let id = described.id.as_deref().unwrap_or("null");
         let answers = match described.kind {
             Kind::Response => {
@@ -163,7 +173,7 @@ impl Speaker {
                 };
                 self.exchange
                     .await_ours(id, request)
-                    .map_err(Broken::Stopped)?;
+                    .map_err(|s| Broken::counted(&self.enforcer, s))?;
                 None
             }
             Kind::Notification => None,
@@ -278,10 +288,22 @@ impl Listener {
         self.state.keep_open();
     }
 
+    /// The failure of a direction that ended before its final response.
+    pub(super) fn ended_early(&self) -> Broken {
+        let error = StreamError::EndedEarly;
+        self.enforcer.count(error.reason());
+        Broken::Stream(error)
+    }
+
+    /// The refusal of what was heard, made outside `enforce`.
+    pub(super) fn refused(&self, reason: &str, message: &str) -> Broken {
+        Broken::counted(&self.enforcer, Stopped::refuse(reason, message))
+    }
+
     /// The next message, or `None` when the other side ended the direction in good order. Not
     /// cancel safe.
     pub(super) async fn hear(&mut self) -> Result<Option<Heard>, Broken> {
-        let Some(frame) = next_frame(&mut self.reader).await? else {
+        let Some(frame) = next_frame(&self.enforcer, &mut self.reader).await? else {
             return Ok(None);
         };
         let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
@@ -328,8 +350,8 @@ impl Listener {
 
     /// Notes a request of the other side, forgets one of ours that was answered.
     fn settle(&self, kind: Kind, body: &[u8]) -> Result<(), Broken> {
-        let described = describe(body)
-            .map_err(|e| Broken::Stopped(Stopped::refuse(e.reason(), e.to_string())))?;
+        let described =
+            describe(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
         let id = described.id.as_deref().unwrap_or("null");
         match kind {
             Kind::Request => {
@@ -341,7 +363,7 @@ impl Listener {
                 };
                 self.exchange
                     .await_theirs(id, request)
-                    .map_err(Broken::Stopped)
+                    .map_err(|s| Broken::counted(&self.enforcer, s))
             }
             Kind::Response => {
                 self.exchange
@@ -358,30 +380,32 @@ impl Listener {
 
 /// The next envelope frame; a refusal frame or a failure below ends the stream.
 pub(super) async fn next_frame(
+    enforcer: &Enforcer,
     reader: &mut FrameReader<BoxRead>,
 ) -> Result<Option<EnvelopeFrame>, Broken> {
+    let refused = |reason: &str, error: &dyn Display| {
+        let message = format!("the frame was refused: {error}");
+        Broken::counted(enforcer, Stopped::refuse(reason, message))
+    };
     let frame = match reader.next().await {
         Ok(Some(frame)) => frame,
         Ok(None) => return Ok(None),
-        Err(e) => return Err(Broken::Transport(e.to_string())),
-    };
-    let malformed = |e: &protocol::codec::CodecError| {
-        Broken::Stopped(Stopped::refuse(
-            e.reason(),
-            format!("the frame was refused: {e}"),
-        ))
+        // Not the peer's fault as far as this end can tell, and nobody is left to be told.
+        Err(e @ FrameError::Io(_)) => return Err(Broken::Transport(e.to_string())),
+        Err(e) => return Err(refused(e.name(), &e)),
     };
     match frame.kind {
         FrameType::Envelope => EnvelopeFrame::decode(&frame.payload)
             .map(Some)
-            .map_err(|e| malformed(&e)),
+            .map_err(|e| refused(e.reason(), &e)),
         FrameType::Refusal => {
-            let refusal = RefusalFrame::decode(&frame.payload).map_err(|e| malformed(&e))?;
+            let refusal =
+                RefusalFrame::decode(&frame.payload).map_err(|e| refused(e.reason(), &e))?;
             Err(Broken::Stopped(refusal.into_stopped()))
         }
         FrameType::BatchedEnvelope | FrameType::BatchHead => {
             let message = "batched envelopes are not spoken in this version";
-            Err(Broken::Stopped(Stopped::refuse("unknown_frame", message)))
+            Err(refused("unknown_frame", &message))
         }
     }
 }

@@ -52,6 +52,9 @@ struct Hosted {
     session: Arc<dyn McpSession>,
 }
 
+/// Every session by peer and id; empty while its server is still being opened.
+type Sessions = HashMap<(NodeId, SessionId), Option<Arc<Hosted>>>;
+
 /// The address of a linked peer as this node sees it.
 pub type Observed = dyn Fn(NodeId) -> Option<String> + Send + Sync;
 
@@ -60,7 +63,7 @@ pub struct Acceptor {
     enforcer: Arc<Enforcer>,
     servers: Arc<dyn Servers>,
     observed: Box<Observed>,
-    sessions: Mutex<HashMap<(NodeId, SessionId), Arc<Hosted>>>,
+    sessions: Mutex<Sessions>,
 }
 
 /// Takes its session out of the table when the stream that carries it ends, however it ends.
@@ -167,12 +170,12 @@ impl Acceptor {
         ),
         Broken,
     > {
-        let first = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, next_frame(&mut reader)).await;
-        let frame = match first {
+        let first = next_frame(&self.enforcer, &mut reader);
+        let frame = match tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, first).await {
             Ok(Ok(Some(frame))) => frame,
-            Ok(Ok(None)) => return Err(Broken::Transport("no message came".to_owned())),
+            Ok(Ok(None)) => return Err(self.stop("no_message", "the stream ended without one")),
             Ok(Err(broken)) => return Err(broken),
-            Err(_) => return Err(stop("first_message_timeout", "no message came in time")),
+            Err(_) => return Err(self.stop("first_message_timeout", "no message came in time")),
         };
         let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
         let incoming = Incoming {
@@ -194,7 +197,7 @@ impl Acceptor {
         };
         let claims = &first.header().claims;
         if (claims.method == "initialize") != (kind == StreamKind::Session) {
-            return Err(stop(
+            return Err(self.stop(
                 "wrong_stream_kind",
                 "`initialize`, and only it, opens a session stream",
             ));
@@ -208,8 +211,8 @@ impl Acceptor {
             point: Point::Egress,
         };
         let exchange = Arc::new(Exchange::default());
-        let described = describe(first.body())
-            .map_err(|e| stop(e.reason(), &format!("not a usable message: {e}")))?;
+        let described =
+            describe(first.body()).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
         let answered = Answered {
             method: claims.method.clone(),
             target: claims.name.clone(),
@@ -217,7 +220,7 @@ impl Acceptor {
         };
         exchange
             .await_theirs(described.id.as_deref().unwrap_or("null"), answered)
-            .map_err(Broken::Stopped)?;
+            .map_err(|s| Broken::counted(&self.enforcer, s))?;
         let call = CallIdentity {
             request_id: topic.request_id,
             session: topic.session,
@@ -252,9 +255,11 @@ impl Acceptor {
             mut speaker,
             mut listener,
         } = begun;
-        if let Err(stopped) = self.room_for(topic.peer.peer) {
-            return speaker.refuse(&stopped).await;
-        }
+        // Before a process is started for it: neither copies nor a crowd cost more than a look.
+        let registered = match self.register((topic.peer.peer, topic.session)) {
+            Ok(registered) => registered,
+            Err(stopped) => return speaker.refuse(&stopped).await,
+        };
         let body = first.into_body();
         let id = describe(&body).ok().and_then(|d| d.id);
         let opened = match self.servers.open(&topic.server, body.into()).await {
@@ -270,23 +275,16 @@ impl Acceptor {
             session,
             mut events,
         } = opened;
-        let key = (topic.peer.peer, topic.session);
         let hosted = Arc::new(Hosted {
             agent: topic.agent.clone(),
             server: topic.server.clone(),
             session: Arc::clone(&session),
         });
-        if self.table().contains_key(&key) {
-            session.close().await;
-            let stopped = Stopped::refuse("duplicate_session", "a session of this id is open");
-            return speaker.refuse(&stopped).await;
-        }
-        self.table().insert(key, hosted);
-        let registered = Registered {
-            acceptor: self,
-            key,
-        };
+        self.table().insert(registered.key, Some(hosted));
         let said = speaker.say(&response, None).await;
+        if let Err(Broken::Stopped(stopped)) = &said {
+            speaker.refuse(stopped).await;
+        }
         if said.is_ok() {
             speaker.keep_open();
             let ended = {
@@ -301,7 +299,7 @@ impl Acceptor {
                         session
                             .send(heard.body.into())
                             .await
-                            .map_err(|e| stop(&e.reason, &e.message))?;
+                            .map_err(|e| self.stop(&e.reason, &e.message))?;
                     }
                     Ok::<(), Broken>(())
                 };
@@ -324,13 +322,13 @@ impl Acceptor {
             mut speaker,
             mut listener,
         } = begun;
-        let hosted = self.table().get(&(topic.peer.peer, topic.session)).cloned();
+        let key = (topic.peer.peer, topic.session);
+        let hosted = self.table().get(&key).cloned().flatten();
         let belongs = |h: &Arc<Hosted>| h.agent == topic.agent && h.server == topic.server;
         let Some(hosted) = hosted.filter(belongs) else {
             let message = "no such session of this agent with this server is open here";
-            return speaker
-                .refuse(&Stopped::refuse("unknown_session", message))
-                .await;
+            let stopped = Stopped::refuse("unknown_session", message);
+            return speaker.refuse(&self.enforcer.counted(stopped)).await;
         };
         let body = first.into_body();
         let id = describe(&body).ok().and_then(|d| d.id);
@@ -357,7 +355,9 @@ impl Acceptor {
                         }
                         Some(Err(error)) => return Ok(Some(error)),
                         None => {
-                            return Err(stop("upstream_silent", "the server's answer was lost"));
+                            return Err(
+                                self.stop("upstream_silent", "the server's answer was lost")
+                            );
                         }
                     }
                 }
@@ -402,21 +402,32 @@ impl Acceptor {
         }
     }
 
-    fn room_for(&self, peer: NodeId) -> Result<(), Stopped> {
-        let table = self.table();
-        let of_peer = table.keys().filter(|(node, _)| *node == peer).count();
-        if of_peer >= MAX_SESSIONS_PER_PEER || table.len() >= MAX_SESSIONS {
-            let message = "too many sessions are open here; close some or try later";
-            return Err(Stopped::refuse("too_many_sessions", message));
-        }
-        Ok(())
+    /// A refusal made here, outside `enforce`: counted by its name.
+    fn stop(&self, reason: &str, message: &str) -> Broken {
+        Broken::counted(&self.enforcer, Stopped::refuse(reason, message))
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<(NodeId, SessionId), Arc<Hosted>>> {
+    /// Takes a place for a session that is being opened.
+    fn register(&self, key: (NodeId, SessionId)) -> Result<Registered<'_>, Stopped> {
+        let mut table = self.table();
+        let of_peer = table.keys().filter(|(node, _)| *node == key.0).count();
+        let (reason, message) = if table.contains_key(&key) {
+            ("duplicate_session", "a session of this id is open")
+        } else if of_peer >= MAX_SESSIONS_PER_PEER || table.len() >= MAX_SESSIONS {
+            let message = "too many sessions are open here; close some or try later";
+            ("too_many_sessions", message)
+        } else {
+            table.insert(key, None);
+            return Ok(Registered {
+                acceptor: self,
+                key,
+            });
+        };
+        drop(table);
+        Err(self.enforcer.counted(Stopped::refuse(reason, message)))
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn stop(reason: &str, message: &str) -> Broken {
-    Broken::Stopped(Stopped::refuse(reason, message))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::envelope::Direction;
-use protocol::envelope::stream::{CallIdentity, StreamError, StreamState};
+use protocol::envelope::stream::{CallIdentity, StreamState};
 use protocol::id::{Digest, NodeId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
@@ -18,7 +18,7 @@ use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::trace::Trace;
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
-use crate::enforcement::{Answered, Draft, Enforcer, Origin, Passed, Stopped, Subject, describe};
+use crate::enforcement::{Answered, Draft, Enforcer, Origin, Passed, Subject, describe};
 use crate::session::{
     ErrorKind, Fabric, KnownServer, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, Principal,
     ServerRef, SessionError,
@@ -131,7 +131,12 @@ impl MeshFabric {
             match expect_response(&mut started.listener).await {
                 Ok(heard) => break (started, heard),
                 Err(b) if again(&b, &mut attempt) => tokio::time::sleep(RESTART_PAUSE).await,
-                Err(b) => return Err(placed(broken(b))),
+                Err(b) => {
+                    if let Broken::Stopped(stopped) = &b {
+                        started.speaker.refuse(stopped).await;
+                    }
+                    return Err(placed(broken(b)));
+                }
             }
         };
         let Started {
@@ -320,12 +325,8 @@ impl Core {
         trace: Option<&Trace>,
     ) -> Result<Started, Broken> {
         let request_id = self.enforcer.new_request_id().map_err(Broken::Stopped)?;
-        let described = describe(body).map_err(|e| {
-            Broken::Stopped(Stopped::refuse(
-                e.reason(),
-                format!("not a usable message: {e}"),
-            ))
-        })?;
+        let described =
+            describe(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
         let answered = Answered {
             method: described.method.clone().unwrap_or_default(),
             target: described.target.clone(),
@@ -371,7 +372,7 @@ impl Core {
         let exchange = Arc::new(Exchange::default());
         exchange
             .await_ours(described.id.as_deref().unwrap_or("null"), answered)
-            .map_err(Broken::Stopped)?;
+            .map_err(|s| Broken::counted(&self.enforcer, s))?;
         let topic = Topic {
             agent: agent.clone(),
             peer: origin,
@@ -422,12 +423,9 @@ async fn expect_response(listener: &mut Listener) -> Result<Heard, Broken> {
         Some(heard) if heard.ends => Ok(heard),
         Some(_) => {
             let message = "a message came before the response to `initialize`";
-            Err(Broken::Stopped(Stopped::refuse(
-                "message_before_response",
-                message,
-            )))
+            Err(listener.refused("message_before_response", message))
         }
-        None => Err(Broken::Stream(StreamError::EndedEarly)),
+        None => Err(listener.ended_early()),
     }
 }
 
@@ -526,7 +524,7 @@ async fn listen(
 ) -> Result<(), Broken> {
     loop {
         let Some(heard) = listener.hear().await? else {
-            return Err(Broken::Stream(StreamError::EndedEarly));
+            return Err(listener.ended_early());
         };
         *heard_any = true;
         if heard.ends

@@ -208,6 +208,19 @@ impl Enforcer {
         &self.calls
     }
 
+    /// Counts a refusal that was made around `enforce` and hands it on: of a frame no envelope
+    /// was read from, of a session, of a bound of the stream itself.
+    #[must_use]
+    pub fn counted(&self, stopped: Stopped) -> Stopped {
+        self.count(stopped.reason());
+        stopped
+    }
+
+    /// Counts a failure of a stream by its stable name.
+    pub fn count(&self, reason: &str) {
+        self.counters.count(reason.to_owned());
+    }
+
     /// This node.
     #[must_use]
     pub const fn identity(&self) -> &Arc<Identity> {
