@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The harness of the integration tests: whole nodes in this process over real QUIC on loopback,
+//! and members that misbehave.
+//!
+//! - [`mesh`]: founds a mesh in a temporary directory, admits hosts, runs their nodes here.
+//! - [`process`]: the same nodes as child processes, for what only `kill -9` and an exit code show.
+//! - [`hostile`]: a member with valid keys that writes whatever it likes; [`forge`] makes its
+//!   envelopes, [`stranger`] is a peer that is not even a member.
+//! - [`stage`]: two honest nodes, one hostile member, and a call in flight that must not notice.
+//! - [`client`]: an MCP client of a gateway; [`fixture`]: the MCP server the tests script.
+//!
+//! Nothing waits for time to pass: [`wait::until`] looks at a condition until it holds, within a
+//! bound generous enough that only a defect reaches it. Every port is 0.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on should say where"
+)]
+
+pub mod client;
+pub mod fixture;
+pub mod forge;
+pub mod hostile;
+pub mod mesh;
+pub mod process;
+pub mod stage;
+pub mod stranger;
+pub mod wait;

@@ -1,0 +1,330 @@
+//! Meshes of nodes in this process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use node::app::{Node, Options};
+use node::config::Config;
+use node::control::{Caller, Operations as _};
+use node::session::{Fabric as _, McpCall, McpSession, Principal, ServerRef, SessionError};
+use node::setup::{self, Founding};
+use node::state_dir::StateDir;
+use node::supervisor::{Signals, Stopped, Supervisor, Tasks};
+use protocol::control::{AddAgent, AddServer, FileBytes, IssueMembership, ServerSpec, Status};
+use protocol::id::NodeId;
+use protocol::name::Name;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::fixture;
+use crate::wait::{soon, until};
+
+/// The request that opens a session.
+pub const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+
+/// How long a node of a test may take to end what is in flight.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The local user, as the control API would name it.
+pub const LOCAL: Caller = Caller { uid: 0, pid: None };
+
+/// A name that is known to be one.
+#[must_use]
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// A mesh whose state lives in a temporary directory.
+pub struct TestMesh {
+    home: TempDir,
+}
+
+/// A node that runs in this process.
+pub struct TestNode {
+    /// The node itself.
+    pub node: Arc<Node>,
+    /// Its state directory.
+    pub state: PathBuf,
+    tasks: Tasks,
+    running: JoinHandle<Stopped>,
+}
+
+/// A session with a server, as the gateway would hold it.
+pub struct Session {
+    session: Arc<dyn McpSession>,
+    /// What belongs to no call.
+    pub events: mpsc::Receiver<Bytes>,
+    /// The response to `initialize`.
+    pub response: Bytes,
+}
+
+impl TestMesh {
+    /// Founds a mesh and runs its first node.
+    pub async fn found(first: &str) -> (Self, TestNode) {
+        let mesh = Self::empty();
+        let state = mesh.state(first);
+        mesh.found_at(first);
+        let node = TestNode::start(&state).await;
+        (mesh, node)
+    }
+
+    /// A home for states, without any.
+    #[must_use]
+    pub fn empty() -> Self {
+        let home = TempDir::new().unwrap();
+        Self { home }
+    }
+
+    /// Founds a mesh without running its node.
+    pub fn found_at(&self, first: &str) {
+        let founding = Founding {
+            mesh: name("test"),
+            node: name(first),
+            groups: Vec::new(),
+            site: None,
+        };
+        setup::found(&self.state(first), &founding).unwrap();
+    }
+
+    /// Where a host of this mesh keeps its state.
+    #[must_use]
+    pub fn state(&self, host: &str) -> PathBuf {
+        self.home.path().join(host)
+    }
+
+    /// A file of this mesh's temporary directory.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Makes a host a member, with the files an operator would carry. Its node does not run yet.
+    pub async fn admit(&self, founder: &TestNode, host: &str) -> PathBuf {
+        let state = self.state(host);
+        let identity = setup::identity(&state, Some(name(host))).unwrap();
+        let issue = IssueMembership {
+            request: FileBytes(identity.request),
+            name: name(host),
+            groups: Vec::new(),
+            site: None,
+            days: 30,
+        };
+        let admission = founder.node.issue_membership(LOCAL, issue).await.unwrap();
+        setup::join(&state, &admission.file.0).unwrap();
+        state
+    }
+
+    /// Admits a host and runs its node until it has a link with the founder.
+    pub async fn join(&self, founder: &TestNode, host: &str) -> TestNode {
+        let state = self.admit(founder, host).await;
+        let node = TestNode::start(&state).await;
+        node.linked(founder.id()).await;
+        founder.linked(node.id()).await;
+        node
+    }
+}
+
+impl TestNode {
+    /// Runs the node of a state directory on free ports.
+    pub async fn start(state: &Path) -> Self {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let dir = StateDir::open(state).unwrap();
+        let config = Config::load(&dir.config(), &|_| None).unwrap();
+        let options = Options {
+            state: state.to_owned(),
+            listen: Some(any),
+            gateway: Some(any),
+            dial: Vec::new(),
+        };
+        let supervisor = Supervisor::new();
+        let (tasks, readiness) = (supervisor.tasks(), supervisor.readiness());
+        let built = Node::build(&dir, &config, &options, &tasks, &readiness).await;
+        let node = built.unwrap_or_else(|error| panic!("the node does not start: {error}"));
+        let closing = Arc::clone(&node);
+        let running = tokio::spawn(async move {
+            let (_none, signals) = Signals::by_hand();
+            let stopped = supervisor.run(signals, DRAIN).await;
+            closing.close().await;
+            stopped
+        });
+        let state = state.to_owned();
+        Self {
+            node,
+            state,
+            tasks,
+            running,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.node.links().node()
+    }
+
+    /// Stops it in good order and returns its state directory.
+    pub async fn stop(self) -> PathBuf {
+        self.tasks.stop("the test says so");
+        let stopped = soon(self.running).await.unwrap();
+        assert!(stopped.reason.is_orderly(), "{stopped:?}");
+        self.state
+    }
+
+    /// What `hedgerow status` says.
+    pub async fn status(&self) -> Status {
+        self.node.status().await.unwrap()
+    }
+
+    /// How often each refusal was counted.
+    pub async fn refusals(&self) -> BTreeMap<String, u64> {
+        self.status().await.counters.refusals
+    }
+
+    /// Waits until status counts the refusal exactly `times`.
+    pub async fn counted(&self, reason: &str, times: u64) {
+        let what = format!("`{reason}` is counted {times} times");
+        let mut last = BTreeMap::new();
+        let looked = tokio::time::timeout(crate::wait::PATIENCE, async {
+            loop {
+                last = self.refusals().await;
+                if last.get(reason).copied().unwrap_or_default() == times {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(looked.await.is_ok(), "{what}, but counted are {last:?}");
+    }
+
+    /// Waits for a link.
+    pub async fn linked(&self, peer: NodeId) {
+        let has = || async { self.node.links().get(peer).is_some() };
+        until("the nodes are linked", has).await;
+    }
+
+    /// Attaches the fixture and waits until its tools are known here.
+    pub async fn attach_fixture(&self, server: &str, arguments: &[&str]) {
+        self.attach(server, fixture::command(arguments)).await;
+    }
+
+    /// Attaches a command and waits until its tools are known here.
+    pub async fn attach(&self, server: &str, command: Vec<String>) {
+        let spec = ServerSpec::Stdio {
+            command,
+            env: BTreeMap::new(),
+            cwd: None,
+        };
+        let add = AddServer {
+            name: name(server),
+            spec,
+        };
+        self.node.add_server(LOCAL, add).await.unwrap();
+        let me = self.status().await.node.name;
+        self.sees(me.as_str(), server).await;
+    }
+
+    /// Waits until a server with tools is known here and reachable, and returns where it is.
+    pub async fn sees(&self, node: &str, server: &str) -> ServerRef {
+        let known = || async { self.find(node, server).is_some() };
+        until(&format!("`{node}/{server}` is known"), known).await;
+        self.find(node, server).unwrap()
+    }
+
+    fn find(&self, node: &str, server: &str) -> Option<ServerRef> {
+        let servers = self.node.fabric().servers();
+        let found = servers.into_iter().find(|known| {
+            let place = &known.server;
+            let named = place.node.as_str() == node && place.server.as_str() == server;
+            named && known.reachable && known.tools > 0
+        });
+        found.map(|known| known.server)
+    }
+
+    /// Opens a session on behalf of an agent.
+    pub async fn open(
+        &self,
+        agent: &str,
+        node: &str,
+        server: &str,
+    ) -> Result<Session, SessionError> {
+        let server = self.sees(node, server).await;
+        let principal = Principal { agent: name(agent) };
+        let fabric = self.node.fabric();
+        let open = fabric.open(
+            &principal,
+            &server,
+            Bytes::from_static(INITIALIZE.as_bytes()),
+        );
+        let opened = soon(open).await?;
+        Ok(Session {
+            session: opened.session,
+            events: opened.events,
+            response: opened.response,
+        })
+    }
+
+    /// Adds an agent and returns its token.
+    pub async fn token(&self, agent: &str) -> String {
+        let add = AddAgent { name: name(agent) };
+        let added = self.node.add_agent(LOCAL, add).await.unwrap();
+        added.token.expose().to_owned()
+    }
+}
+
+impl Session {
+    /// Starts a call of a tool.
+    pub async fn begin(
+        &self,
+        id: u64,
+        tool: &str,
+        arguments: &str,
+    ) -> Result<McpCall, SessionError> {
+        let message = tool_call(id, tool, arguments);
+        soon(self.session.request(message.into())).await
+    }
+
+    /// Sends a message that belongs to no call.
+    pub async fn send(&self, message: &str) -> Result<(), SessionError> {
+        soon(self.session.send(message.to_owned().into())).await
+    }
+
+    /// Calls a tool and returns its answer.
+    pub async fn call(&self, id: u64, tool: &str, arguments: &str) -> Result<Value, SessionError> {
+        last(&mut self.begin(id, tool, arguments).await?).await
+    }
+
+    /// Ends it.
+    pub async fn close(&self) {
+        self.session.close().await;
+    }
+}
+
+/// A `tools/call` request whose progress token is its id.
+#[must_use]
+pub fn tool_call(id: u64, tool: &str, arguments: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments},"_meta":{{"progressToken":{id}}}}}}}"#
+    )
+}
+
+/// The next message of a call.
+pub async fn next(call: &mut McpCall) -> Result<Value, SessionError> {
+    let message = soon(call.inbound.recv()).await;
+    let message = message.expect("a call ends with a response or an error")?;
+    Ok(serde_json::from_slice(&message).unwrap())
+}
+
+/// The last message of a call.
+pub async fn last(call: &mut McpCall) -> Result<Value, SessionError> {
+    loop {
+        let message = next(call).await?;
+        if message.get("method").is_none() {
+            return Ok(message);
+        }
+    }
+}
