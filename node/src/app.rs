@@ -26,6 +26,7 @@ use crate::config::{Config, ConfigError};
 use crate::setup::SetupError;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::supervisor::{Signals, Supervisor};
+use crate::telemetry::{self, TelemetryError};
 
 /// How a node is run.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +53,9 @@ pub enum AppError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The log.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The store.
     #[error(transparent)]
     Open(#[from] crate::store::OpenError),
@@ -101,6 +105,7 @@ impl AppError {
             Self::StateDir(e) => e.hint(),
             Self::Setup(e) => e.hint(),
             Self::Config(e) => e.hint(),
+            Self::Telemetry(e) => e.hint().map(str::to_owned),
             Self::Open(e) => e.hint(),
             Self::Store(e) => e.hint().map(str::to_owned),
             Self::Listen { source, what, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
@@ -131,6 +136,11 @@ pub async fn run(
     let dir = StateDir::open(&options.state)?;
     let variable = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     let config = Config::load(&dir.config(), &variable)?;
+    match telemetry::init(config.log(), &variable) {
+        // A node inside another process logs as that process does.
+        Ok(()) | Err(TelemetryError::AlreadySet) => {}
+        Err(error) => return Err(error.into()),
+    }
     let supervisor = Supervisor::new();
     let tasks = supervisor.tasks();
     let drain = Duration::from_secs(config.limits().drain_s.into());

@@ -80,6 +80,11 @@ pub(super) mod seam {
     use super::Overrides;
     use crate::exit::{Exit, Failed};
 
+    use node::app::AppError;
+    use node::setup::SetupError;
+    use protocol::cose::CoseError;
+    use protocol::trust::TrustError;
+
     pub(crate) use node::setup::{Founding, PublicIdentity as Identity};
 
     /// The identity of the state directory, its directory and keys made where there are none.
@@ -115,8 +120,14 @@ pub(super) mod seam {
             dial: overrides.dial.clone(),
         };
         node::app::run(&options, stop).await.map_err(|error| {
+            let exit = match &error {
+                AppError::Config(_) | AppError::Telemetry(_) => Exit::InvalidInput,
+                AppError::Setup(error) => exit_of(error),
+                AppError::Membership(_) => Exit::Denied,
+                _ => Exit::Failure,
+            };
             let hint = error.hint();
-            hinted(Failed::new(Exit::Failure, error.to_string()), hint)
+            hinted(Failed::new(exit, error.to_string()), hint)
         })
     }
 
@@ -124,9 +135,20 @@ pub(super) mod seam {
         clippy::needless_pass_by_value,
         reason = "used as a function in map_err"
     )]
-    fn set_up(error: node::setup::SetupError) -> Failed {
+    fn set_up(error: SetupError) -> Failed {
         let hint = error.hint();
-        hinted(Failed::new(Exit::Failure, error.to_string()), hint)
+        hinted(Failed::new(exit_of(&error), error.to_string()), hint)
+    }
+
+    /// What is no document is invalid input; a document that does not hold is a denial.
+    fn exit_of(error: &SetupError) -> Exit {
+        match error {
+            SetupError::Trust(TrustError::Codec(_) | TrustError::Cose(CoseError::Codec(_))) => {
+                Exit::InvalidInput
+            }
+            SetupError::Trust(_) | SetupError::Identity(_) => Exit::Denied,
+            _ => Exit::Failure,
+        }
     }
 
     fn hinted(failed: Failed, hint: Option<String>) -> Failed {

@@ -17,8 +17,6 @@ use crate::exit::{Exit, Failed, say};
 use crate::output::{Output, Text};
 use crate::state::{Standing, State};
 
-/// The environment variable with the log filter (`info`, `debug`, `node=trace,warn`).
-const LOG: &str = "HEDGEROW_LOG";
 /// Pause between looks at a node that is starting.
 const STARTING_PAUSE: Duration = Duration::from_millis(25);
 /// How long a node whose starter is gone may take to stop before it is ended.
@@ -148,7 +146,6 @@ pub(super) fn serve(
     overrides: &Overrides,
     origin: Origin,
 ) -> Result<(), Failed> {
-    start_log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -163,19 +160,6 @@ pub(super) fn serve(
     // Blocking reads (of stdin) are not waited for.
     runtime.shutdown_background();
     outcome
-}
-
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env(LOG)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // A second initialisation can only happen in tests and keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color)
-        .try_init();
 }
 
 /// What can tell the node to stop.
