@@ -17,7 +17,6 @@ pub use root::{Issuer, Root, VerifiedRoot};
 use crate::codec::{self, CodecError};
 use crate::cose::{self, CoseError, CoseSign};
 use crate::crypto::{Crypto, CryptoError, Signer};
-use crate::id::NodeId;
 use crate::limits::MAX_DOCUMENT_BYTES;
 use crate::time::UnixSeconds;
 
@@ -57,9 +56,13 @@ pub enum TrustError {
     /// Not valid any more.
     #[error("expired at {at}", at = .0.0)]
     Expired(UnixSeconds),
-    /// A node record's membership is of another node.
-    #[error("the record and its membership are of different nodes: {0}")]
-    OtherNode(NodeId),
+    /// A node record that is not valid any more.
+    #[error("the record expired at {at}", at = .0.0)]
+    RecordExpired(UnixSeconds),
+    /// A node record issued later than any honest clock says: it could outlive every bound on its
+    /// life.
+    #[error("the record was issued at {at}, ahead of the local clock", at = .0.0)]
+    RecordFuture(UnixSeconds),
 }
 
 impl TrustError {
@@ -78,7 +81,8 @@ impl TrustError {
             Self::BeyondIssuer(_) => "beyond_issuer_limits",
             Self::NotYetValid(_) => "membership_not_yet_valid",
             Self::Expired(_) => "membership_expired",
-            Self::OtherNode(_) => "other_node",
+            Self::RecordExpired(_) => "record_expired",
+            Self::RecordFuture(_) => "record_issued_in_future",
         }
     }
 }

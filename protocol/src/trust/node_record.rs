@@ -4,7 +4,7 @@ use super::admission::bounded_addresses;
 use super::{TrustError, VerifiedMembership, VerifiedRoot, parse_document, sign_document, unique};
 use crate::crypto::{Crypto, CryptoError, Signer, domain::content_type};
 use crate::id::{Digest, MeshId, NodeId};
-use crate::limits::{MAX_SERVERS, MAX_TARGET_BYTES, MAX_TOOLS};
+use crate::limits::{MAX_CLOCK_AHEAD_S, MAX_SERVERS, MAX_TARGET_BYTES, MAX_TOOLS};
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -107,8 +107,11 @@ impl NodeRecord {
         if content.mesh != root.mesh() {
             return Err(TrustError::ForeignMesh);
         }
+        if content.issued > now.plus(MAX_CLOCK_AHEAD_S) {
+            return Err(TrustError::RecordFuture(content.issued));
+        }
         if now >= content.expires {
-            return Err(TrustError::Expired(content.expires));
+            return Err(TrustError::RecordExpired(content.expires));
         }
         let membership = VerifiedMembership::verify(crypto, root, &content.membership)?;
         membership.valid_at(now)?;
