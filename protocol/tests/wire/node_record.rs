@@ -1,0 +1,181 @@
+//! Node records and admission files.
+
+use protocol::id::Digest;
+use protocol::limits::{MAX_ADDRESSES, MAX_CLOCK_AHEAD_S, MAX_SERVERS, MAX_TOOLS};
+use protocol::trust::admission::MAX_ADDRESS_BYTES;
+use protocol::trust::node_record::MAX_RECORD_LIFE_S;
+use protocol::trust::{Admission, NodeRecord, PeerAddress, ServerRecord, ToolRecord};
+
+use crate::case::{ACCEPTED, Case, case, run};
+use crate::raw::{altered, flipped};
+use crate::world::{CRYPTO, NOW, foreign, name, world};
+
+/// The outcome at [`NOW`].
+pub(crate) fn judge(bytes: &[u8]) -> &'static str {
+    NodeRecord::verify(&CRYPTO, &world().root, bytes, NOW).map_or_else(|e| e.reason(), |_| ACCEPTED)
+}
+
+fn tool(name: &str) -> ToolRecord {
+    ToolRecord {
+        name: name.to_owned(),
+        digest: Digest::from_bytes([0x33; 32]),
+    }
+}
+
+fn server(text: &str, tools: Vec<ToolRecord>) -> ServerRecord {
+    ServerRecord {
+        name: name(text),
+        tools,
+    }
+}
+
+/// The content of a record that holds.
+pub(crate) fn content() -> NodeRecord {
+    let w = world();
+    NodeRecord {
+        mesh: w.mesh(),
+        membership: w.host.membership.bytes().to_vec(),
+        addresses: vec!["192.0.2.7:7400".to_owned(), "host.example:7400".to_owned()],
+        relays: vec![w.relays[0].id],
+        sealing_key: None,
+        servers: vec![
+            server("files", Vec::new()),
+            server("shop", vec![tool("get_product_info")]),
+        ],
+        posture: None,
+        sequence: NOW.0 * 1000,
+        issued: NOW.minus(60),
+        expires: NOW.plus(3600),
+    }
+}
+
+fn otherwise(alter: impl FnOnce(&mut NodeRecord)) -> Vec<u8> {
+    let mut record = content();
+    alter(&mut record);
+    record.sign(&CRYPTO, &world().host.signing).unwrap()
+}
+
+/// Those that are kept as vectors.
+pub(crate) fn cases() -> Vec<Case> {
+    let w = world();
+    let valid = otherwise(|_| ());
+    let by_caller = content().sign(&CRYPTO, &w.caller.signing).unwrap();
+    let other = w.caller.membership.bytes().to_vec();
+    vec![
+        case("valid", valid.clone(), ACCEPTED),
+        case("signed-by-another-member", by_caller, "unknown_key"),
+        case(
+            "membership-of-another",
+            otherwise(|r| r.membership = other),
+            "unknown_key",
+        ),
+        case("expired", otherwise(|r| r.expires = NOW), "record_expired"),
+        case(
+            "future",
+            otherwise(|r| r.issued = NOW.plus(MAX_CLOCK_AHEAD_S + 1)),
+            "record_issued_in_future",
+        ),
+        case(
+            "half-signed",
+            altered(&valid, |r| r.signatures.truncate(1)),
+            "half_signed",
+        ),
+        case(
+            "changed-address",
+            altered(&valid, |r| {
+                r.payload = crate::raw::replaced(&r.payload, b"192.0.2.7", b"192.0.2.8");
+            }),
+            "bad_signature",
+        ),
+        case("truncated", &valid[..valid.len() - 1], "truncated"),
+    ]
+}
+
+#[test]
+fn records_are_judged_by_name() {
+    run(&cases(), judge);
+}
+
+#[test]
+fn fields_are_checked_even_when_signed() {
+    const FIELD: &str = "bad_document_field";
+    let cases: &[(&str, &'static str, fn(&mut NodeRecord))] = &[
+        ("another mesh", "foreign_mesh", |r| {
+            r.mesh = foreign().mesh()
+        }),
+        ("a membership of another mesh", "foreign_mesh", |r| {
+            r.membership = foreign().host.membership.bytes().to_vec();
+        }),
+        ("no membership", "truncated", |r| r.membership.clear()),
+        ("an empty address", FIELD, |r| {
+            r.addresses = vec![String::new()]
+        }),
+        ("a long address", FIELD, |r| {
+            r.addresses = vec!["a".repeat(MAX_ADDRESS_BYTES + 1)]
+        }),
+        ("too many addresses", FIELD, |r| {
+            r.addresses = vec!["a:1".to_owned(); MAX_ADDRESSES + 1]
+        }),
+        ("a relay twice", FIELD, |r| r.relays.push(r.relays[0])),
+        ("servers out of order", FIELD, |r| r.servers.reverse()),
+        ("a server twice", FIELD, |r| {
+            r.servers[1].name = r.servers[0].name.clone()
+        }),
+        ("too many servers", FIELD, |r| {
+            r.servers = (0..=MAX_SERVERS)
+                .map(|i| server(&format!("s{i:03}"), Vec::new()))
+                .collect();
+        }),
+        ("too many tools", FIELD, |r| {
+            r.servers[0].tools = (0..=MAX_TOOLS).map(|i| tool(&i.to_string())).collect();
+        }),
+        ("a tool without name", FIELD, |r| {
+            r.servers[0].tools = vec![tool("")]
+        }),
+        ("no life", FIELD, |r| r.expires = r.issued),
+        ("too long a life", FIELD, |r| {
+            r.expires = r.issued.plus(MAX_RECORD_LIFE_S + 1)
+        }),
+        ("issued within the clock difference", ACCEPTED, |r| {
+            r.issued = NOW.plus(MAX_CLOCK_AHEAD_S)
+        }),
+    ];
+    let cases: Vec<Case> = cases
+        .iter()
+        .map(|&(name, expected, alter)| case(name, otherwise(alter), expected))
+        .collect();
+    run(&cases, judge);
+}
+
+#[test]
+fn changed_bytes_are_refused() {
+    let valid = otherwise(|_| ());
+    for at in (0..valid.len()).step_by(31) {
+        assert_ne!(judge(&flipped(&valid, at)), ACCEPTED, "byte {at}");
+    }
+}
+
+#[test]
+fn admission_files_are_bounded() {
+    let w = world();
+    let with = |peers: Vec<PeerAddress>| {
+        let bytes = Admission {
+            root: w.root.bytes().to_vec(),
+            membership: w.caller.membership.bytes().to_vec(),
+            peers,
+        }
+        .encode();
+        Admission::decode(&bytes).map_or_else(|e| e.reason(), |_| ACCEPTED)
+    };
+    let peer = |address: &str| PeerAddress {
+        node: w.host.id,
+        addresses: vec![address.to_owned()],
+    };
+    assert_eq!(with(vec![peer("192.0.2.7:7400")]), ACCEPTED);
+    assert_eq!(with(vec![peer("")]), "bad_document_field");
+    assert_eq!(with(vec![peer("a:1"); 17]), "bad_document_field");
+    assert_eq!(
+        Admission::decode(&[0xa0]).unwrap_err().reason(),
+        "malformed"
+    );
+}

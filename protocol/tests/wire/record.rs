@@ -1,0 +1,144 @@
+//! Decision records and their chain, and hello.
+
+use protocol::codec;
+use protocol::envelope::{Direction, Kind};
+use protocol::hello::{Heads, Hello};
+use protocol::id::{Digest, NodeId};
+use protocol::record::{DecisionRecord, GENESIS, Point, chain_hash};
+use protocol::time::UnixMillis;
+
+use crate::case::{ACCEPTED, Case, case, run};
+use crate::world::{CRYPTO, NOW, foreign, name, world};
+
+/// A record with every field.
+pub(crate) fn record(sequence: u64, previous: Digest) -> DecisionRecord {
+    let w = world();
+    let header = w.request_header();
+    DecisionRecord {
+        sequence,
+        previous,
+        time: UnixMillis(NOW.0 * 1000),
+        node: w.host.id,
+        point: Point::Egress,
+        envelope: Some(w.request().id),
+        request: Some(header.claims.request_id),
+        issuer: w.caller.id,
+        agent: Some(header.cwt.sub),
+        audience: Some(w.host.id),
+        server: Some(name("shop")),
+        kind: Some(Kind::Request),
+        direction: Some(Direction::ToServer),
+        method: Some("tools/call".to_owned()),
+        target: Some("get_product_info".to_owned()),
+        verdict: "deny".to_owned(),
+        reason: Some("replayed".to_owned()),
+        policy: Some("p".to_owned()),
+        bundle_version: 0,
+        body_digest: Some(Digest::from_bytes([1; 32])),
+    }
+}
+
+#[test]
+fn records_chain_by_the_hash_of_their_encoding() {
+    let first = record(0, GENESIS);
+    let hash = chain_hash(&CRYPTO, &first.encode());
+    let second = record(1, hash);
+    assert_eq!(DecisionRecord::decode(&second.encode()), Ok(second));
+    let mut changed = first;
+    changed.verdict = "allow".to_owned();
+    assert_ne!(chain_hash(&CRYPTO, &changed.encode()), hash);
+}
+
+/// A hello with every field.
+pub(crate) fn hello() -> Hello {
+    let w = world();
+    Hello {
+        lowest: 1,
+        highest: 1,
+        suite: 1,
+        mesh: w.mesh(),
+        membership: w.caller.membership.bytes().to_vec(),
+        addresses: vec!["192.0.2.7:7400".to_owned()],
+        heads: Heads {
+            root: 1,
+            bundle: 0,
+            revocations: 0,
+        },
+    }
+}
+
+fn judge_from(peer: NodeId, bytes: &[u8]) -> &'static str {
+    Hello::verify(&CRYPTO, &world().root, peer, bytes).map_or_else(|e| e.reason(), |_| ACCEPTED)
+}
+
+/// The outcome of a hello over a link whose peer TLS proved to be the caller.
+pub(crate) fn judge(bytes: &[u8]) -> &'static str {
+    judge_from(world().caller.id, bytes)
+}
+
+/// All of them.
+pub(crate) fn cases() -> Vec<Case> {
+    let with = |name: &str, expected, alter: &dyn Fn(&mut Hello)| {
+        let mut hello = hello();
+        alter(&mut hello);
+        case(name, hello.encode(), expected)
+    };
+    let valid = hello().encode();
+    let host = world().host.membership.bytes().to_vec();
+    let foreigner = foreign().caller.membership.bytes().to_vec();
+    vec![
+        case("valid", valid.clone(), ACCEPTED),
+        with("speaks-more", ACCEPTED, &|h| h.highest = 7),
+        with("only-newer-versions", "no_common_version", &|h| {
+            (h.lowest, h.highest) = (2, 3)
+        }),
+        with("only-older-versions", "no_common_version", &|h| {
+            (h.lowest, h.highest) = (0, 0)
+        }),
+        with("versions-backwards", "no_common_version", &|h| {
+            (h.lowest, h.highest) = (1, 0)
+        }),
+        with("another-suite", "other_suite", &|h| h.suite = 2),
+        with("foreign-mesh", "foreign_mesh", &|h| {
+            h.mesh = foreign().mesh()
+        }),
+        with("membership-of-foreign-mesh", "foreign_mesh", &|h| {
+            h.membership.clone_from(&foreigner)
+        }),
+        with("membership-of-another", "not_its_membership", &|h| {
+            h.membership.clone_from(&host)
+        }),
+        with("membership-changed", "bad_signature", &|h| {
+            *h.membership.last_mut().unwrap() ^= 1
+        }),
+        with("membership-empty", "truncated", &|h| h.membership.clear()),
+        with("address-empty", "malformed_hello", &|h| {
+            h.addresses = vec![String::new()]
+        }),
+        with("too-many-addresses", "malformed_hello", &|h| {
+            h.addresses = vec!["a:1".to_owned(); 17]
+        }),
+        case("truncated", &valid[..valid.len() - 1], "malformed_hello"),
+        case(
+            "trailing-byte",
+            [&valid[..], &[0]].concat(),
+            "malformed_hello",
+        ),
+        case("not-cbor", *b"\xffhello", "malformed_hello"),
+    ]
+}
+
+#[test]
+fn hellos_are_judged_by_name() {
+    run(&cases(), judge);
+    assert_eq!(
+        judge_from(world().host.id, &hello().encode()),
+        "not_its_membership"
+    );
+}
+
+#[test]
+fn heads_have_one_encoding() {
+    let bytes = codec::encode(&hello().heads);
+    assert_eq!(bytes, [0xa3, 1, 1, 2, 0, 3, 0]);
+}
