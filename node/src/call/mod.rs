@@ -3,7 +3,7 @@
 //! One stream carries one call (kind *call*) or one session (kind *session*: `initialize`, its
 //! response, and then what belongs to no call). [`outgoing`] is the caller's side and implements
 //! [`crate::session::Fabric`]; [`incoming`] is the server's side and speaks to the node's own
-//! upstreams through the same traits. [`conversation`] is what both have in common: the two
+//! upstreams through the same traits. `conversation` is what both have in common: the two
 //! numbered directions of a stream, each message through `enforce`. Servers of this node take the
 //! same path over an in-memory stream, so nothing is exempt.
 
