@@ -38,3 +38,6 @@ pub(crate) fn run(cases: &[Case], judge: impl Fn(&[u8]) -> &'static str) {
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Named changes to a `T`, each with the outcome of what is made of it then.
+pub(crate) type Alterations<T> = [(&'static str, &'static str, fn(&mut T))];

@@ -150,9 +150,10 @@ fn what_is_not_for_here_or_now_is_refused_by_name() {
 
 #[test]
 fn the_order_of_the_checks_is_that_of_the_specification() {
+    type Wrong = (&'static str, fn(&mut Header));
     // Each envelope is wrong in this way and in every later one.
     let w = world();
-    let wrongs: [(&str, fn(&mut Header)); 6] = [
+    let wrongs: [Wrong; 6] = [
         ("foreign_mesh", |h| h.claims.mesh = foreign().mesh()),
         ("wrong_audience", |h| h.cwt.aud = world().relays[0].id),
         ("wrong_issuer", |h| h.cwt.iss = world().relays[1].id),

@@ -8,7 +8,7 @@ use protocol::limits::{MAX_CLOCK_AHEAD_S, MAX_GROUPS};
 use protocol::time::UnixSeconds;
 use protocol::trust::{Membership, MembershipRequest, VerifiedMembership};
 
-use crate::case::{ACCEPTED, Case, case, run};
+use crate::case::{ACCEPTED, Alterations, Case, case, run};
 use crate::raw::{altered, flipped};
 use crate::world::{CRYPTO, NOW, foreign, name, names, public, world};
 
@@ -112,7 +112,7 @@ fn memberships_are_judged_by_name() {
 fn fields_and_limits_are_checked_even_when_signed() {
     const FIELD: &str = "bad_document_field";
     const BEYOND: &str = "beyond_issuer_limits";
-    let cases: &[(&str, &'static str, fn(&mut Membership))] = &[
+    let cases: &Alterations<Membership> = &[
         (
             "another mesh under the issuer's own key",
             "foreign_mesh",

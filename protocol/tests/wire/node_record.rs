@@ -6,7 +6,7 @@ use protocol::trust::admission::MAX_ADDRESS_BYTES;
 use protocol::trust::node_record::MAX_RECORD_LIFE_S;
 use protocol::trust::{Admission, NodeRecord, PeerAddress, ServerRecord, ToolRecord};
 
-use crate::case::{ACCEPTED, Case, case, run};
+use crate::case::{ACCEPTED, Alterations, Case, case, run};
 use crate::raw::{altered, flipped};
 use crate::world::{CRYPTO, NOW, foreign, name, world};
 
@@ -99,7 +99,7 @@ fn records_are_judged_by_name() {
 #[test]
 fn fields_are_checked_even_when_signed() {
     const FIELD: &str = "bad_document_field";
-    let cases: &[(&str, &'static str, fn(&mut NodeRecord))] = &[
+    let cases: &Alterations<NodeRecord> = &[
         ("another mesh", "foreign_mesh", |r| {
             r.mesh = foreign().mesh()
         }),

@@ -7,7 +7,7 @@ use protocol::limits::MAX_ROLE_KEYS;
 use protocol::trust::root::MAX_MEMBERSHIP_LIFE_S;
 use protocol::trust::{Root, VerifiedRoot};
 
-use crate::case::{ACCEPTED, Case, case, run};
+use crate::case::{ACCEPTED, Alterations, Case, case, run};
 use crate::raw::{Raw, altered, flipped};
 use crate::world::{CRYPTO, foreign, name, names, public, root_content, world};
 
@@ -119,7 +119,7 @@ fn roots_are_judged_by_name() {
 #[test]
 fn fields_out_of_bounds_are_refused_even_when_signed() {
     const FIELD: &str = "bad_document_field";
-    let cases: &[(&str, &'static str, fn(&mut Root))] = &[
+    let cases: &Alterations<Root> = &[
         ("version 2", FIELD, |r| r.version = 2),
         ("version 0", FIELD, |r| r.version = 0),
         ("epoch 2", FIELD, |r| r.epoch = 2),

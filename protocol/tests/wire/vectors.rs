@@ -22,9 +22,11 @@ const MAX_TOTAL: u64 = 300 * 1024;
 /// A stretch shorter than this is written out rather than referred to.
 const MIN_REFERENCE: usize = 24;
 
-/// The files, each with what judges its vectors. A file may refer to those before it.
-type Judge = fn(&[u8]) -> &'static str;
-const FILES: &[(&str, Judge, fn() -> Vec<Case>)] = &[
+/// A file: its name, what judges its vectors, and the cases they are made of.
+type File = (&'static str, fn(&[u8]) -> &'static str, fn() -> Vec<Case>);
+
+/// The files. One may refer to those before it.
+const FILES: &[File] = &[
     ("root", crate::root::judge, crate::root::cases),
     (
         "membership",
