@@ -283,6 +283,7 @@ fn header(kind: Kind, direction: Direction) -> Header {
         stream_hash: ends.then(|| digest(8)),
         human: None,
         bridged: None,
+        first_issued: None,
     };
     let cwt = CwtClaims {
         iss: node(0),
