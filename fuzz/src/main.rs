@@ -16,6 +16,7 @@ mod mcp;
 mod seeds;
 mod signed;
 mod text;
+mod vectors;
 
 use std::sync::OnceLock;
 
@@ -126,6 +127,7 @@ fn initialise() {
 }
 
 fn write_seeds(dir: &std::path::Path) {
+    let vectors = vectors::read();
     for target in TARGETS {
         let dir = dir.join(target.name);
         std::fs::create_dir_all(&dir).expect("the corpus directory can be made");
@@ -137,6 +139,15 @@ fn write_seeds(dir: &std::path::Path) {
                 seed.len()
             );
             std::fs::write(dir.join(format!("seed-{i:02}")), seed).expect("a seed can be written");
+        }
+        // Chains have another length prefix here.
+        let vectors = vectors
+            .get(target.name)
+            .filter(|_| target.name != "hop_chain");
+        let short = |v: &&Vec<u8>| v.len() <= target.max_len;
+        for (i, vector) in vectors.into_iter().flatten().filter(short).enumerate() {
+            std::fs::write(dir.join(format!("vector-{i:03}")), vector)
+                .expect("a seed can be written");
         }
     }
 }
