@@ -79,7 +79,7 @@ fn a_window_that_refuses_fresh_envelopes_is_seen() {
 /// process: only the reservation stands between it and a second acceptance.
 #[test]
 fn reservations_that_are_lost_are_seen() {
-    let report = sabotaged(RESTARTS, Sabotage::LoseReservations, 40);
+    let report = sabotaged(RESTARTS, Sabotage::LoseReservations, 10);
     assert!(violates(&report, "accepted_once"), "{}", report.human());
 }
 
@@ -89,7 +89,7 @@ fn reservations_that_are_lost_are_seen() {
 fn crashes_with_writes_under_way_hold() {
     for (name, text) in [("slow-writes", SLOW_WRITES), ("late-copies", LATE_COPIES)] {
         let mut scenario = brief(text);
-        scenario.seconds = 12;
+        scenario.seconds = 8;
         for seed in 1..=20 {
             let report = run(name, &scenario, seed).unwrap();
             assert!(report.ok, "{}", report.human());
@@ -102,14 +102,14 @@ fn crashes_with_writes_under_way_hold() {
 /// writing, and the crash loses the write.
 #[test]
 fn reservations_that_count_at_once_are_seen() {
-    let report = sabotaged(SLOW_WRITES, Sabotage::ReserveAtOnce, 40);
+    let report = sabotaged(SLOW_WRITES, Sabotage::ReserveAtOnce, 20);
     assert!(violates(&report, "accepted_once"), "{}", report.human());
 }
 
 /// And: a copy issued after a restart starts a request that was started before it.
 #[test]
 fn copies_judged_by_their_own_time_are_seen() {
-    let report = sabotaged(LATE_COPIES, Sabotage::IgnoreFirstIssued, 40);
+    let report = sabotaged(LATE_COPIES, Sabotage::IgnoreFirstIssued, 10);
     assert!(violates(&report, "started_once"), "{}", report.human());
 }
 
