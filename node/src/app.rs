@@ -4,7 +4,7 @@
 //! Up: state directory and lock → keys, root, membership → store → directory and replay window →
 //! enforcement → upstreams → links → overlay → gateway → control API → ready. Down: stop
 //! accepting everywhere, let calls in flight end until the drain deadline, end upstreams, persist
-//! the replay floors, close the store.
+//! the greatest time accepted, close the store.
 
 mod dialer;
 mod issuing;

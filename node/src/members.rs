@@ -40,6 +40,17 @@ pub enum DirectoryError {
     Full,
 }
 
+impl DirectoryError {
+    /// Whether the document holds but is of no use any more; its sender did nothing wrong.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        matches!(
+            self,
+            Self::Stale | Self::Trust(TrustError::RecordExpired(_) | TrustError::Expired(_))
+        )
+    }
+}
+
 /// How a name resolves.
 #[derive(Debug, Clone)]
 pub enum Resolved {

@@ -194,8 +194,8 @@ async fn hear_gossip(
                 node.keep_record(heard.data.to_vec()).await;
                 Verdict::Accept
             }
-            Err(DirectoryError::Stale | DirectoryError::Full) => Verdict::Ignore,
-            Err(DirectoryError::Trust(error)) => {
+            Err(e) if e.is_stale() || e == DirectoryError::Full => Verdict::Ignore,
+            Err(error) => {
                 node.counters.count("gossip_rejected");
                 tracing::debug!(peer = %heard.from.short(), %error, "rejected a gossiped record");
                 Verdict::Reject
@@ -304,7 +304,10 @@ async fn prune(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
         }
         // What was issued at or before this is refused as expired or as too old a copy anyway.
         let over = MAX_ENVELOPE_LIFE_S + COPY_WINDOW_S + MAX_CLOCK_AHEAD_S;
-        let before = node.clock.now().seconds().minus(over);
+        // By verified time too: a clock that jumps ahead for a moment must not forget a floor that
+        // an envelope of the present can still reach.
+        let verified = node.enforcer.greatest_time().plus(MAX_CLOCK_AHEAD_S);
+        let before = node.clock.now().seconds().min(verified).minus(over);
         if let Err(error) = node.store.lazy(Write::PruneFloors(before)).await {
             tracing::warn!(%error, "replay floors were not pruned");
         }

@@ -148,12 +148,13 @@ impl Records {
     /// If the stream fails.
     pub async fn send_all(&self, stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
         let own = self.own();
-        let me = self.identity.node();
+        let (me, now) = (self.identity.node(), self.clock.now().seconds());
         let others = self.members.all();
         let others = others
             .iter()
             .filter(|m| m.membership.node() != me)
             .filter_map(|m| m.record.as_ref())
+            .filter(|r| now < r.content.expires)
             .map(|r| r.bytes.as_slice());
         let records = core::iter::once(own.as_slice()).chain(others);
         send(stream, records.take(MAX_RECORDS_PER_SYNC)).await
@@ -203,7 +204,8 @@ impl Records {
                 .map_err(|e| RecordError::Sign(e.to_string()))?;
             match self.learn(&record) {
                 Ok(()) => news.push(record),
-                Err(DirectoryError::Stale) => {}
+                // Old news is nobody's fault, and what has run out on the way is no forgery.
+                Err(e) if e.is_stale() => {}
                 Err(e) => return Err(e.into()),
             }
         }

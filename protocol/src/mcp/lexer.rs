@@ -407,7 +407,7 @@ fn code_point(escape: &str) -> (char, usize) {
     }
 }
 
-/// Appends `value` as a JSON string in the one form [`super::canonical`] uses: the two-character
+/// Appends `value` as a JSON string in the one form `canonical` uses: the two-character
 /// escapes where JSON has them, `\u00xx` in lowercase for other control characters, everything
 /// else as it is.
 pub(super) fn push_quoted(out: &mut String, value: &str) {

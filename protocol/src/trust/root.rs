@@ -111,6 +111,7 @@ impl Root {
         roles("timestampers", &self.timestampers)?;
         let issuer_keys: Vec<SigningSet> = self.issuers.iter().map(|i| i.keys.clone()).collect();
         roles("issuers", &issuer_keys)?;
+        self.refuse_shared_keys(&issuer_keys)?;
         if self.threshold == 0 || self.threshold > self.admins.len() as u64 {
             return Err(TrustError::Field("threshold"));
         }
@@ -121,6 +122,21 @@ impl Root {
             return Err(TrustError::Field("nonce"));
         }
         self.issuers.iter().try_for_each(Issuer::validate)
+    }
+}
+
+impl Root {
+    /// Signing sets are independent: no half of one stands in another, in whichever role.
+    fn refuse_shared_keys(&self, issuers: &[SigningSet]) -> Result<(), TrustError> {
+        let sets = self.admins.iter().chain(issuers).chain(&self.timestampers);
+        let mut halves: Vec<&[u8]> = sets
+            .flat_map(|set| Suite::Hybrid.algorithms().iter().map(|&a| set.key(a)))
+            .collect();
+        halves.sort_unstable();
+        if halves.windows(2).any(|w| matches!(w, [a, b] if a == b)) {
+            return Err(TrustError::Field("signing sets"));
+        }
+        Ok(())
     }
 }
 
