@@ -37,6 +37,9 @@ class Direct:
     def compare_initialize(self, checks, where, right, found):
         checks.equal(f"{where}: initialize", right, found)
 
+    def compare_served(self, checks, where, right, found):
+        checks.equal(f"{where}: what the server asked", right, found)
+
 
 class Transparent(Direct):
     """`/mcp/NODE/SERVER`, or stdio for one server: nothing may differ."""
@@ -46,6 +49,8 @@ class Transparent(Direct):
     def __init__(self, name, endpoint):
         self.name = name
         self.endpoint = endpoint
+        # Whether every client uses every server here.
+        self.everyone = "url" in endpoint
 
 
 class Aggregate(Transparent):
@@ -53,6 +58,7 @@ class Aggregate(Transparent):
 
     def __init__(self, name, endpoint, node, server):
         super().__init__(name, endpoint)
+        self.everyone = False
         self.prefix = f"{node}__{server}__"
         self.scheme = f"hedgerow://{node}/{server}/"
 
@@ -85,6 +91,10 @@ class Aggregate(Transparent):
         # The node answers for all servers: at least what this one has, nothing of its own name.
         missing = set(right["capabilities"]) - set(found["capabilities"]) - {"tasks"}
         checks.equal(f"{where}: capabilities missing", [], sorted(missing))
+
+    def compare_served(self, checks, where, right, found):
+        # The other servers of the session ask too.
+        checks.equal(f"{where}: not asked", [], sorted(set(right) - set(found)))
 
 
 def through(mesh, server):
