@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 mod apply;
 mod error;
@@ -97,6 +97,9 @@ struct Shared {
     database: RwLock<Option<Database>>,
     /// Set when `close` was asked for, so that later requests are refused by that name.
     closed: AtomicBool,
+    /// Calls the writer before its group is due. Lazy writes do not, while there is room: they
+    /// are on the path of every call, and a thread woken for each would cost more than they do.
+    call: Notify,
 }
 
 impl core::fmt::Debug for Store {
@@ -148,8 +151,8 @@ impl Store {
             return Err(StoreError::Closed);
         }
         let (reply, answer) = oneshot::channel();
-        let sent = self.requests.send(Request::Close(reply)).await;
-        sent.map_err(|_| self.why_ended())?;
+        let sent = self.send(Request::Close(reply), true).await;
+        sent?;
         answer.await.unwrap_or_else(|_| Err(self.why_ended()))
     }
 
@@ -209,12 +212,24 @@ impl Store {
             .acquire_many_owned(permits)
             .await
             .map_err(|_| self.why_ended())?;
+        let urgent = reply.is_some();
         let job = Job {
             writes,
             reply,
             permit,
         };
-        let sent = self.requests.send(Request::Write(job)).await;
+        self.send(Request::Write(job), urgent).await
+    }
+
+    async fn send(&self, request: Request, urgent: bool) -> Result<(), StoreError> {
+        // Before it waits for room, which only the writer makes.
+        if self.requests.capacity() < QUEUE_REQUESTS / 2 {
+            self.shared.call.notify_one();
+        }
+        let sent = self.requests.send(request).await;
+        if urgent {
+            self.shared.call.notify_one();
+        }
         sent.map_err(|_| self.why_ended())
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, RwLock};
 use protocol::id::Digest;
 use redb::backends::FileBackend;
 use redb::{Database, ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::apply::{Batch, Head};
 use super::error::{OpenError, StorageFault, panic_text};
@@ -105,6 +105,7 @@ impl Store {
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
             closed: AtomicBool::new(false),
+            call: Notify::new(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

@@ -103,8 +103,10 @@ impl Writer {
     }
 
     /// Collects until somebody waits and nothing more is queued, the group is full or due, or the
-    /// end is asked for.
+    /// end is asked for. Once a group has begun, the queue is looked at when called or due, not
+    /// for every write.
     async fn collect(&mut self, group: &mut Group) -> Next {
+        let mut due_now = false;
         loop {
             while !group.is_full() {
                 match self.requests.try_recv() {
@@ -113,21 +115,18 @@ impl Writer {
                     Err(_) => break,
                 }
             }
-            if group.urgent || group.is_full() {
+            if group.urgent || group.is_full() || due_now {
                 return Next::Commit;
             }
-            let received = match group.due {
-                None => self.requests.recv().await,
-                Some(due) => match timeout_at(due, self.requests.recv()).await {
-                    Ok(received) => received,
-                    Err(_) => return Next::Commit,
-                },
+            let Some(due) = group.due else {
+                match self.requests.recv().await {
+                    Some(Request::Write(job)) => group.push(job),
+                    Some(Request::Close(reply)) => return Next::Close(Some(reply)),
+                    None => return Next::Close(None),
+                }
+                continue;
             };
-            match received {
-                Some(Request::Write(job)) => group.push(job),
-                Some(Request::Close(reply)) => return Next::Close(Some(reply)),
-                None => return Next::Close(None),
-            }
+            due_now = timeout_at(due, self.shared.call.notified()).await.is_err();
         }
     }
 
