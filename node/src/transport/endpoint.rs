@@ -13,8 +13,8 @@ use protocol::crypto::Crypto;
 use protocol::id::NodeId;
 use quinn::congestion::CubicConfig;
 use quinn::{
-    Connecting, Connection, ConnectionId, EndpointConfig, Incoming, NoneTokenStore, Runtime,
-    TokenMemoryCache, TokenStore, TokioRuntime, TransportConfig, VarInt,
+    AckFrequencyConfig, Connecting, Connection, ConnectionId, EndpointConfig, Incoming,
+    NoneTokenStore, Runtime, TokenMemoryCache, TokenStore, TokioRuntime, TransportConfig, VarInt,
 };
 use rustls::NamedGroup;
 use rustls::pki_types::CertificateDer;
@@ -245,8 +245,11 @@ fn transport(config: &Config, streams: u32) -> TransportConfig {
     let idle = u32::try_from(config.idle_timeout.as_millis()).unwrap_or(u32::MAX);
     let mut congestion = CubicConfig::default();
     congestion.initial_window(limits::INITIAL_WINDOW);
+    let mut acknowledging = AckFrequencyConfig::default();
+    acknowledging.ack_eliciting_threshold(VarInt::from_u32(limits::UNACKNOWLEDGED));
     let mut transport = TransportConfig::default();
     transport
+        .ack_frequency_config(Some(acknowledging))
         .congestion_controller_factory(Arc::new(congestion))
         .initial_mtu(limits::INITIAL_MTU)
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))

@@ -20,6 +20,11 @@ pub const INITIAL_MTU: u16 = 1200;
 /// another at once; with RFC 9002's ten datagrams the hello would take a second round trip.
 pub const INITIAL_WINDOW: u64 = 32 * INITIAL_MTU as u64;
 
+/// Datagrams a peer is asked to take without acknowledging them at once
+/// (draft-ietf-quic-ack-frequency). A small signed message is four or five: its acknowledgement
+/// then travels with the answer instead of waking both ends for a packet of its own.
+pub const UNACKNOWLEDGED: u32 = 5;
+
 /// Longest TLS handshake. Reordering costs up to four round trips, and a satellite path has
 /// 0.6 s each; below 10 s honest peers are lost.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
