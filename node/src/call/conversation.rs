@@ -18,7 +18,7 @@ use super::trace::Trace;
 use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Draft, Enforcer, Incoming, Origin, Passed, Stopped, Subject, describe,
+    Answered, Described, Draft, Enforcer, Incoming, Message, Origin, Passed, Stopped, Subject,
 };
 use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter};
 
@@ -151,8 +151,9 @@ impl Speaker {
 
     /// Signs and sends one message. Returns whether it was the final response.
     pub(super) async fn say(&mut self, body: &[u8], trace: Option<&Trace>) -> Result<bool, Broken> {
-        let described =
-            describe(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
+        let message =
+            Message::read(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
+        let described = message.described();
         let id = described.id.as_deref().unwrap_or("null");
         let answers = match described.kind {
             Kind::Response => {
@@ -191,7 +192,7 @@ impl Speaker {
             server: &self.topic.server,
             answers: answers.as_ref(),
             tool_digest: None,
-            body,
+            message: &message,
         };
         let passed = self
             .enforcer
@@ -328,7 +329,7 @@ impl Listener {
             .enforcer
             .enforce(self.topic.point, Subject::Incoming(incoming))
             .await;
-        let Passed::Verified(verified) = passed.map_err(Broken::Stopped)? else {
+        let Passed::Verified(verified, described) = passed.map_err(Broken::Stopped)? else {
             return Err(Broken::Transport(
                 "an incoming message was not verified".to_owned(),
             ));
@@ -337,8 +338,8 @@ impl Listener {
         let issuer = verified.header().cwt.iss;
         self.state.push(&*self.enforcer.identity().crypto, id, kind);
         let ends = self.state.ended();
+        self.settle(kind, described)?;
         let body = verified.into_body();
-        self.settle(kind, &body)?;
         Ok(Some(Heard {
             id,
             issuer,
@@ -349,9 +350,7 @@ impl Listener {
     }
 
     /// Notes a request of the other side, forgets one of ours that was answered.
-    fn settle(&self, kind: Kind, body: &[u8]) -> Result<(), Broken> {
-        let described =
-            describe(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
+    fn settle(&self, kind: Kind, described: Described) -> Result<(), Broken> {
         let id = described.id.as_deref().unwrap_or("null");
         match kind {
             Kind::Request => {

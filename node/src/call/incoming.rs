@@ -18,9 +18,7 @@ use protocol::record::Point;
 
 use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
 use super::{BoxRead, BoxWrite};
-use crate::enforcement::{
-    Answered, Enforcer, Incoming, Origin, Passed, Stopped, Subject, describe,
-};
+use crate::enforcement::{Answered, Enforcer, Incoming, Origin, Passed, Stopped, Subject};
 use crate::session::{McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter};
 use crate::transport::{IncomingStream, StreamHandler, StreamKind};
@@ -78,10 +76,17 @@ impl Drop for Registered<'_> {
     }
 }
 
+/// The message that began a stream.
+struct First {
+    envelope: Box<VerifiedEnvelope>,
+    /// The raw JSON of its id.
+    id: Option<String>,
+}
+
 /// A stream whose first message was accepted.
 struct Begun {
     topic: Topic,
-    first: Box<VerifiedEnvelope>,
+    first: First,
     speaker: Speaker,
     listener: Listener,
 }
@@ -165,7 +170,7 @@ impl Acceptor {
     ) -> Result<
         (
             Topic,
-            Box<VerifiedEnvelope>,
+            First,
             impl FnOnce(FrameWriter<BoxWrite>) -> (Speaker, Listener),
         ),
         Broken,
@@ -190,7 +195,7 @@ impl Acceptor {
             .enforcer
             .enforce(Point::Egress, Subject::Incoming(incoming))
             .await;
-        let Passed::Verified(first) = passed.map_err(Broken::Stopped)? else {
+        let Passed::Verified(first, described) = passed.map_err(Broken::Stopped)? else {
             return Err(Broken::Transport(
                 "an incoming message was not verified".to_owned(),
             ));
@@ -211,8 +216,6 @@ impl Acceptor {
             point: Point::Egress,
         };
         let exchange = Arc::new(Exchange::default());
-        let described =
-            describe(first.body()).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
         let answered = Answered {
             method: claims.method.clone(),
             target: claims.name.clone(),
@@ -245,6 +248,10 @@ impl Acceptor {
                 Listener::new(enforcer, shared, exchange, back, reader),
             )
         };
+        let first = First {
+            envelope: first,
+            id: described.id,
+        };
         Ok((topic, first, make))
     }
 
@@ -260,8 +267,8 @@ impl Acceptor {
             Ok(registered) => registered,
             Err(stopped) => return speaker.refuse(&stopped).await,
         };
-        let body = first.into_body();
-        let id = describe(&body).ok().and_then(|d| d.id);
+        let First { envelope, id } = first;
+        let body = envelope.into_body();
         let opened = match self.servers.open(&topic.server, body.into()).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -330,8 +337,8 @@ impl Acceptor {
             let stopped = Stopped::refuse("unknown_session", message);
             return speaker.refuse(&self.enforcer.counted(stopped)).await;
         };
-        let body = first.into_body();
-        let id = describe(&body).ok().and_then(|d| d.id);
+        let First { envelope, id } = first;
+        let body = envelope.into_body();
         let call = match hosted.session.request(body.into()).await {
             Ok(call) => call,
             Err(error) => {

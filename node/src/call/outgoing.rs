@@ -18,7 +18,7 @@ use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::trace::Trace;
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
-use crate::enforcement::{Answered, Draft, Enforcer, Origin, Passed, Subject, describe};
+use crate::enforcement::{Answered, Draft, Enforcer, Message, Origin, Passed, Subject};
 use crate::session::{
     ErrorKind, Fabric, KnownServer, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, Principal,
     ServerRef, SessionError,
@@ -325,12 +325,13 @@ impl Core {
         trace: Option<&Trace>,
     ) -> Result<Started, Broken> {
         let request_id = self.enforcer.new_request_id().map_err(Broken::Stopped)?;
-        let described =
-            describe(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
+        let message =
+            Message::read(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
+        let described = message.described();
         let answered = Answered {
             method: described.method.clone().unwrap_or_default(),
             target: described.target.clone(),
-            tool_digest: self.known_digest(server, &described),
+            tool_digest: self.known_digest(server, described),
         };
         let draft = Draft {
             agent,
@@ -344,7 +345,7 @@ impl Core {
             server: &server.server,
             answers: None,
             tool_digest: answered.tool_digest,
-            body,
+            message: &message,
         };
         let passed = self
             .enforcer

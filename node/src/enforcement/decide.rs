@@ -9,7 +9,6 @@ use protocol::envelope::{
     UnverifiedEnvelope, VerifiedEnvelope, hop, seal,
 };
 use protocol::id::{Cti, Digest, EnvelopeId, RequestId, Salt};
-use protocol::limits::MAX_MESSAGE_BYTES;
 use protocol::policy::{Denial, Facts, Party, Verdict};
 use protocol::record::{DecisionRecord, GENESIS, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
@@ -44,8 +43,14 @@ impl Enforcer {
         let salt = self.random(Salt::from_bytes);
         let sealed = salt.and_then(|salt| {
             let crypto = &*self.identity.crypto;
-            seal(crypto, &*self.identity.signing, header, salt, draft.body)
-                .map_err(|e| Stopped::refuse("signing_failed", e.to_string()))
+            seal(
+                crypto,
+                &*self.identity.signing,
+                header,
+                salt,
+                draft.message.body(),
+            )
+            .map_err(|e| Stopped::refuse("signing_failed", e.to_string()))
         });
         match sealed {
             Ok(sealed) => {
@@ -64,17 +69,9 @@ impl Enforcer {
         draft: &Draft<'_>,
         record: &mut DecisionRecord,
     ) -> Result<Header, Stopped> {
-        if draft.body.len() > MAX_MESSAGE_BYTES {
-            let message = format!(
-                "the message has {} bytes, allowed are {MAX_MESSAGE_BYTES}",
-                draft.body.len()
-            );
-            return Err(Stopped::refuse("oversized", message));
-        }
-        let described = describe(draft.body)
-            .map_err(|e| Stopped::refuse(e.reason(), format!("not a usable message: {e}")))?;
+        let described = draft.message.described();
         record.kind = Some(described.kind);
-        let header = self.header(now, draft, &described)?;
+        let header = self.header(now, draft, described)?;
         record.method = Some(header.claims.method.clone());
         record.target.clone_from(&header.claims.name);
         header
@@ -104,7 +101,7 @@ impl Enforcer {
             own,
             &audience.membership,
             None,
-            draft.body,
+            draft.message.body(),
             record,
         )?;
         Ok(header)
@@ -190,9 +187,9 @@ impl Enforcer {
         let mut record = self.blank_record(point, now);
         record.issuer = incoming.origin.peer;
         match self.verify(point, now, incoming, &mut record).await {
-            Ok(verified) => {
+            Ok((verified, described)) => {
                 self.write(record, false).await?;
-                Ok(Passed::Verified(Box::new(verified)))
+                Ok(Passed::Verified(Box::new(verified), described))
             }
             Err(stopped) => Err(self.stop(record, stopped).await),
         }
@@ -204,7 +201,7 @@ impl Enforcer {
         now: UnixMillis,
         incoming: &Incoming<'_>,
         record: &mut DecisionRecord,
-    ) -> Result<VerifiedEnvelope, Stopped> {
+    ) -> Result<(VerifiedEnvelope, Described), Stopped> {
         let origin = incoming.origin;
         if !self.limits.admit(origin.peer, now) {
             let message = "this peer sends more envelopes than one peer may";
@@ -237,7 +234,7 @@ impl Enforcer {
             .map_err(refused)?;
         self.check_records(&verified, incoming)?;
         self.accept(&entry, now.seconds()).await?;
-        self.check_body(point, &verified, incoming)?;
+        let described = self.check_body(point, &verified, incoming)?;
         self.evaluate(
             point,
             now,
@@ -248,7 +245,7 @@ impl Enforcer {
             verified.body(),
             record,
         )?;
-        Ok(verified)
+        Ok((verified, described))
     }
 
     /// The hop records must be exactly those the signed route plans; a direct route plans none.
@@ -259,16 +256,20 @@ impl Enforcer {
     ) -> Result<(), Stopped> {
         let route = &verified.header().claims.route;
         let last = route.len().saturating_sub(1);
-        let members = self.members.all();
+        if last <= 1 && incoming.records.is_empty() {
+            return Ok(());
+        }
+        // Of the route only: a directory may have thousands.
+        let members: Vec<_> = route
+            .iter()
+            .filter_map(|n| self.members.member(n))
+            .collect();
         let signer = |node: &protocol::id::NodeId| {
             members
                 .iter()
                 .find(|m| m.membership.node() == *node)
                 .map(|m| &m.membership.content().signing)
         };
-        if last <= 1 && incoming.records.is_empty() {
-            return Ok(());
-        }
         let mesh = self.identity.mesh();
         hop::verify_chain(
             &*self.identity.crypto,
@@ -302,13 +303,14 @@ impl Enforcer {
     }
 
     /// Header against body: kind, method, target and tool digest must be what this node derives
-    /// itself from the opened payload, its own inventory, and the requests it waits on.
+    /// itself from the opened payload, its own inventory, and the requests it waits on. Returns
+    /// what the body says of itself.
     fn check_body(
         &self,
         point: Point,
         verified: &VerifiedEnvelope,
         incoming: &Incoming<'_>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<Described, Stopped> {
         let claims = &verified.header().claims;
         let described = describe(verified.body())
             .map_err(|e| Stopped::refuse(e.reason(), format!("not a usable message: {e}")))?;
@@ -325,7 +327,7 @@ impl Enforcer {
                 () if awaited.method != claims.method => Err(mismatch("method")),
                 () if awaited.target != claims.name => Err(mismatch("name")),
                 () if awaited.tool_digest != claims.tool_digest => Err(mismatch("tool digest")),
-                () => Ok(()),
+                () => Ok(described),
             };
         }
         if described.method.as_deref() != Some(claims.method.as_str()) {
@@ -344,7 +346,7 @@ impl Enforcer {
                 return Err(mismatch("tool digest"));
             }
         }
-        Ok(())
+        Ok(described)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the facts of one decision")]

@@ -27,7 +27,7 @@ use protocol::time::UnixSeconds;
 
 pub use ledger::{Ledger, LedgerError};
 pub use limit::PEER_ENVELOPES_PER_S;
-pub use subject::{Answered, Described, Draft, Incoming, Origin, Subject, describe};
+pub use subject::{Answered, Described, Draft, Incoming, Message, Origin, Subject, describe};
 
 use crate::clock::Clock;
 use crate::identity::Identity;
@@ -50,8 +50,8 @@ pub trait Inventory: Send + Sync {
 pub enum Passed {
     /// One of this node's, now signed.
     Sealed(SealedEnvelope),
-    /// One of another's, now verified.
-    Verified(Box<VerifiedEnvelope>),
+    /// One of another's, now verified, with what its body says of itself.
+    Verified(Box<VerifiedEnvelope>, Described),
 }
 
 /// A message that may not pass, and what to tell whom.

@@ -39,7 +39,36 @@ pub struct Draft<'a> {
     /// The digest of the tool called, as this node knows it.
     pub tool_digest: Option<Digest>,
     /// The exact message.
-    pub body: &'a [u8],
+    pub message: &'a Message<'a>,
+}
+
+/// A message with what it says of itself, read once. The two cannot come apart.
+pub struct Message<'a> {
+    body: &'a [u8],
+    described: Described,
+}
+
+impl<'a> Message<'a> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`describe`].
+    pub fn read(body: &'a [u8]) -> Result<Self, McpError> {
+        let described = describe(body)?;
+        Ok(Self { body, described })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub const fn described(&self) -> &Described {
+        &self.described
+    }
 }
 
 /// Bytes that came over a link.
