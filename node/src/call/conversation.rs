@@ -213,6 +213,19 @@ impl Speaker {
         Ok(ended)
     }
 
+    /// As [`Speaker::say`], for what nobody waits on: a message that may not be sent, such as an
+    /// answer that comes too late, costs itself and not the session. It was counted.
+    pub(super) async fn pass_on(&mut self, body: &[u8]) -> Result<(), Broken> {
+        match self.say(body, None).await {
+            Ok(_) => Ok(()),
+            Err(Broken::Stopped(stopped)) => {
+                tracing::debug!(reason = stopped.reason(), "a message was not sent");
+                Ok(())
+            }
+            Err(broken) => Err(broken),
+        }
+    }
+
     async fn send(&mut self, envelope: Vec<u8>) -> Result<(), Broken> {
         let frame = EnvelopeFrame::direct(envelope).encode();
         self.writer

@@ -19,7 +19,7 @@ use protocol::record::Point;
 use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{Answered, Enforcer, Incoming, Origin, Passed, Stopped, Subject};
-use crate::session::{McpCall, McpSession, OpenSession, SessionError};
+use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter};
 use crate::transport::{IncomingStream, StreamHandler, StreamKind};
 
@@ -297,16 +297,21 @@ impl Acceptor {
             let ended = {
                 let speaking = async {
                     while let Some(event) = events.recv().await {
-                        speaker.say(&event, None).await?;
+                        speaker.pass_on(&event).await?;
                     }
                     Ok::<(), Broken>(())
                 };
                 let listening = async {
                     while let Some(heard) = listener.hear().await? {
-                        session
-                            .send(heard.body.into())
-                            .await
-                            .map_err(|e| self.stop(&e.reason, &e.message))?;
+                        match session.send(heard.body.into()).await {
+                            Ok(()) => {}
+                            // Out of place, such as an answer that comes too late: it costs
+                            // itself, not the session.
+                            Err(e) if e.kind == ErrorKind::InvalidMessage => {
+                                self.enforcer.count(&e.reason);
+                            }
+                            Err(e) => return Err(self.stop(&e.reason, &e.message)),
+                        }
                     }
                     Ok::<(), Broken>(())
                 };

@@ -440,7 +440,7 @@ async fn pump_session(
     let ended = {
         let speaking = async {
             while let Some(message) = to_send.recv().await {
-                speaker.say(&message, None).await?;
+                speaker.pass_on(&message).await?;
             }
             Ok::<(), Broken>(())
         };
