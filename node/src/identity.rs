@@ -25,6 +25,9 @@ pub enum IdentityError {
         /// The node the keys make.
         keys: NodeId,
     },
+    /// The TLS identity is the membership's, the signing set is not.
+    #[error("the signing set here is not the one in the membership of node {0}")]
+    OtherSigningSet(NodeId),
 }
 
 /// What a node is: immutable for the life of the process.
@@ -59,11 +62,14 @@ impl Identity {
         let membership = VerifiedMembership::verify(&*crypto, &root, membership)
             .map_err(IdentityError::Membership)?;
         let keys = NodeId::of_tls_key(&*crypto, tls.public_key());
-        if membership.node() != keys || membership.content().signing != *signing.public() {
+        if membership.node() != keys {
             return Err(IdentityError::OtherKeys {
                 membership: membership.node(),
                 keys,
             });
+        }
+        if membership.content().signing != *signing.public() {
+            return Err(IdentityError::OtherSigningSet(keys));
         }
         Ok(Self {
             crypto,
