@@ -110,8 +110,8 @@ async fn a_server_asks_within_a_call() {
     while let Some(chunk) = soon(response.chunk()).await.unwrap() {
         seen.push_str(std::str::from_utf8(&chunk).unwrap());
     }
-    let data = seen.lines().filter_map(|line| line.strip_prefix("data: "));
-    let answer: Value = serde_json::from_str(data.last().unwrap()).unwrap();
+    let mut data = seen.lines().filter_map(|line| line.strip_prefix("data: "));
+    let answer: Value = serde_json::from_str(data.next_back().unwrap()).unwrap();
     assert_eq!(answer["id"], 1);
     let heard = &answer["result"]["client_said"];
     assert_eq!(heard["result"], json!({"said": "yes"}));
