@@ -48,11 +48,18 @@ impl McpClient {
     /// A client of a node's gateway at `path`, without a session.
     #[must_use]
     pub fn new(node: &TestNode, path: &str, token: &str) -> Self {
+        let address = node.node.gateway_address();
+        Self::at(&format!("http://{address}{path}"), token)
+    }
+
+    /// A client of an endpoint, without a session.
+    #[must_use]
+    pub fn at(url: &str, token: &str) -> Self {
         // A second installation keeps the first, which is the same.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         Self {
             http: Client::builder().no_proxy().build().unwrap(),
-            url: format!("http://{}{path}", node.node.gateway_address()),
+            url: url.to_owned(),
             token: token.to_owned(),
             session: None,
         }
@@ -60,7 +67,13 @@ impl McpClient {
 
     /// A client with a session of its own.
     pub async fn open(node: &TestNode, path: &str, token: &str) -> Self {
-        let mut client = Self::new(node, path, token);
+        let address = node.node.gateway_address();
+        Self::open_at(&format!("http://{address}{path}"), token).await
+    }
+
+    /// A client of an endpoint with a session of its own.
+    pub async fn open_at(url: &str, token: &str) -> Self {
+        let mut client = Self::at(url, token);
         let response = client.send(INITIALIZE.to_owned()).await;
         let session = response.headers().get(SESSION).cloned();
         let answer = read(response).await;

@@ -226,7 +226,9 @@ pub enum Heard {
 }
 
 impl Wire {
-    fn of(send: SendStream, recv: RecvStream) -> Self {
+    /// Both halves of a stream.
+    #[must_use]
+    pub fn of(send: SendStream, recv: RecvStream) -> Self {
         let reader = FrameReader::new(recv);
         Self { send, reader }
     }

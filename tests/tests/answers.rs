@@ -2,6 +2,7 @@
 //! what is counted. The response is never anything else than the answer to the question.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on should say where"
 )]

@@ -2,17 +2,20 @@
 //! by its own name, told to the sender, counted, recorded, and noticed by nobody else.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on should say where"
 )]
 
+use node::call::wire::EnvelopeFrame;
 use node::control::Operations as _;
 use node::transport::StreamKind;
+use node::transport::frame::FrameType;
 use protocol::codec;
 use protocol::control::DecisionQuery;
 use protocol::envelope::{Direction, Payload};
 use protocol::id::{MeshId, NodeId, Salt};
-use protocol::limits::{MAX_CBOR_DEPTH, MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES};
+use protocol::limits::{MAX_CBOR_DEPTH, MAX_ENVELOPE_FRAME_BYTES, MAX_MESSAGE_BYTES};
 use tests::forge::{Draft, Parts, now, random, strange_keys};
 use tests::mesh::{TestMesh, TestNode};
 use tests::stage::Stage;
@@ -130,7 +133,7 @@ async fn oversized_frame() {
         .stream(stage.target(), StreamKind::Session)
         .await;
     // The length is judged before anything is read or allocated for it.
-    let length = u32::try_from(MAX_ENVELOPE_BYTES + 4096).unwrap();
+    let length = u32::try_from(MAX_ENVELOPE_FRAME_BYTES + 1).unwrap();
     wire.raw(&[&[1], length.to_be_bytes().as_slice()].concat())
         .await;
     assert_eq!(wire.refusal().await, "frame_too_large");
@@ -510,4 +513,56 @@ async fn replayed_after_a_restart() {
     let told = mallory.refused(tools.id(), kind, &envelope).await;
     assert_eq!(told, "issued_before_restart");
     tools.counted("issued_before_restart", 1).await;
+}
+
+/// Hop records beside an envelope that are not those its signed route plans.
+#[tokio::test]
+async fn hop_records_other_than_planned() {
+    let stage = Stage::set().await;
+    let direct = |_: &mut Draft| {};
+    let relayed = |draft: &mut Draft| draft.header.claims.route.insert(1, stage.agent.id());
+    type Route<'a> = &'a dyn Fn(&mut Draft);
+    let cases: [(&str, Route<'_>, usize); 4] = [
+        ("hop_record_extra", &direct, 1),
+        ("hop_record_missing", &relayed, 0),
+        ("hop_record_invalid", &relayed, 1),
+        ("hop_record_extra", &relayed, 2),
+    ];
+    for (reason, route, records) in cases {
+        let mut draft = stage.opening();
+        route(&mut draft);
+        let frame = EnvelopeFrame {
+            envelope: stage.mallory.forge.seal(&draft).bytes.into(),
+            records: vec![vec![0x80].into(); records],
+        };
+        let kind = StreamKind::Session;
+        let mut wire = stage.mallory.stream(stage.target(), kind).await;
+        wire.frame(FrameType::Envelope.byte(), &frame.encode())
+            .await;
+        assert_eq!(wire.refusal().await, reason);
+    }
+    stage.tools.counted("hop_record_extra", 2).await;
+    stage.tools.counted("hop_record_missing", 1).await;
+    stage.tools.counted("hop_record_invalid", 1).await;
+    stage.undisturbed().await;
+}
+
+/// An envelope frame that is not the one encoding of itself.
+#[tokio::test]
+async fn a_frame_with_something_behind() {
+    let stage = Stage::set().await;
+    let envelope = stage.mallory.forge.seal(&stage.opening()).bytes;
+    let frame = EnvelopeFrame::direct(envelope).encode();
+    let kind = StreamKind::Session;
+    for (reason, payload) in [
+        ("non_canonical", [frame.as_slice(), &[0]].concat()),
+        ("truncated", frame[..frame.len() - 1].to_vec()),
+        ("malformed", vec![0x82, 0x40, 0x40]),
+    ] {
+        let mut wire = stage.mallory.stream(stage.target(), kind).await;
+        wire.frame(FrameType::Envelope.byte(), &payload).await;
+        assert_eq!(wire.refusal().await, reason);
+        stage.tools.counted(reason, 1).await;
+    }
+    stage.undisturbed().await;
 }

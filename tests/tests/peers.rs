@@ -2,6 +2,7 @@
 //! and noticed by nobody who is one already.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on should say where"
 )]
@@ -9,13 +10,18 @@
 use std::sync::Arc;
 
 use hedgerow_crypto::{Primitives, TlsIdentity};
-use node::transport::{LinkError, Reason};
-use quinn::{ConnectionError, VarInt};
-use tests::hostile::Hostile;
-use tests::mesh::TestMesh;
+use node::setup;
+use node::state_dir::StateDir;
+use node::transport::{LinkError, Reason, StreamKind};
+use protocol::id::SessionId;
+use protocol::trust::Membership;
+use quinn::{Connection, ConnectionError, VarInt};
+use tests::forge::{now, random};
+use tests::hostile::{Hostile, Wire};
+use tests::mesh::{INITIALIZE, TestMesh};
 use tests::stage::Stage;
 use tests::stranger::{CLASSICAL, HYBRID, admitted, connect, refusal};
-use tests::wait::soon;
+use tests::wait::{soon, until};
 
 fn stranger() -> Arc<TlsIdentity> {
     Arc::new(TlsIdentity::generate(&Primitives).unwrap())
@@ -30,6 +36,13 @@ fn closed_with(error: &ConnectionError, reason: Reason) -> bool {
 async fn only_members(stage: Stage) {
     assert_eq!(stage.tools.status().await.links, 2);
     stage.undisturbed().await;
+}
+
+/// Ends a member's connection and waits until the node has seen it.
+async fn gone(stage: &Stage, member: &Hostile, connection: &Connection) {
+    connection.close(VarInt::from_u32(0), b"");
+    let gone = || async { stage.tools.node.links().get(member.id()).is_none() };
+    until("the member is gone", gone).await;
 }
 
 #[tokio::test]
@@ -71,6 +84,82 @@ async fn a_peer_of_another_mesh() {
     stage.tools.counted("not_admitted", 1).await;
     stage.tools.counted("not_admitted/foreign_mesh", 1).await;
     only_members(stage).await;
+}
+
+/// A member whose membership says otherwise than the founder issued it.
+async fn issued_otherwise(
+    stage: &Stage,
+    host: &str,
+    change: impl FnOnce(&mut Membership),
+) -> Hostile {
+    let state = stage.mesh.admit(&stage.tools, host).await;
+    let dir = StateDir::open(&state).unwrap();
+    let mut membership = setup::load(&dir).unwrap().membership.content().clone();
+    change(&mut membership);
+    let founder = StateDir::open(&stage.tools.state).unwrap();
+    let issuer = setup::issuer(&founder).unwrap().unwrap();
+    let signed = membership.sign(&Primitives, &issuer).unwrap();
+    std::fs::write(dir.membership(), &signed).unwrap();
+    Hostile::enter(&state)
+}
+
+async fn not_admitted(stage: &Stage, peer: &Hostile, reason: &str) {
+    let told = peer.dial(&stage.tools).await.unwrap_err();
+    let LinkError::NotAdmittedByPeer(refusal) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(refusal.reason, reason);
+    let counter = format!("not_admitted/{reason}");
+    stage.tools.counted(&counter, 1).await;
+}
+
+#[tokio::test]
+async fn a_membership_that_is_over() {
+    let stage = Stage::set().await;
+    let over = |m: &mut Membership| {
+        m.not_before = now().minus(3600);
+        m.not_after = now().minus(1);
+    };
+    let eve = issued_otherwise(&stage, "eve", over).await;
+    not_admitted(&stage, &eve, "membership_expired").await;
+    only_members(stage).await;
+}
+
+#[tokio::test]
+async fn a_membership_that_is_yet_to_come() {
+    let stage = Stage::set().await;
+    let early = |m: &mut Membership| {
+        m.not_before = now().plus(3600);
+        m.not_after = now().plus(7200);
+    };
+    let eve = issued_otherwise(&stage, "eve", early).await;
+    not_admitted(&stage, &eve, "membership_not_yet_valid").await;
+    only_members(stage).await;
+}
+
+/// A link outlives the membership it was admitted with; nothing said on it does.
+#[tokio::test]
+async fn a_membership_that_ends_while_the_link_is_up() {
+    let stage = Stage::set().await;
+    let short = |m: &mut Membership| m.not_after = now().plus(3);
+    let eve = issued_otherwise(&stage, "eve", short).await;
+    eve.link(&stage.tools).await;
+    let over = || async {
+        let session = SessionId::from_bytes(random());
+        let draft = eve
+            .forge
+            .first(stage.target(), "bench", session, INITIALIZE);
+        let envelope = eve.forge.seal(&draft).bytes;
+        let Ok((send, recv)) = eve.links.open(stage.target(), StreamKind::Session).await else {
+            // That the link itself is closed is as good.
+            return true;
+        };
+        let mut wire = Wire::of(send, recv);
+        wire.envelope(&envelope).await;
+        wire.refusal().await == "unknown_issuer"
+    };
+    until("the member is one no more", over).await;
+    stage.undisturbed().await;
 }
 
 /// A key of nobody, with the hello of a member.
@@ -187,9 +276,7 @@ async fn silent_streams() {
     let stopped = soon(send.stopped()).await.unwrap();
     assert_eq!(stopped, Some(Reason::SilentStream.code()));
     stage.tools.counted("silent_stream", 1).await;
-    connection.close(VarInt::from_u32(0), b"");
-    let gone = || async { stage.tools.node.links().get(eve.id()).is_none() };
-    tests::wait::until("eve is gone", gone).await;
+    gone(&stage, &eve, &connection).await;
     only_members(stage).await;
 }
 
@@ -202,9 +289,10 @@ async fn hello_again() {
     stage.tools.linked(eve.id()).await;
     let (mut send, _recv) = soon(connection.open_bi()).await.unwrap();
     send.write_all(&[0, 0]).await.unwrap();
-    let told = soon(connection.closed()).await;
-    assert!(closed_with(&told, Reason::SecondHello), "{told:?}");
+    let stopped = soon(send.stopped()).await.unwrap();
+    assert_eq!(stopped, Some(Reason::SecondHello.code()));
     stage.tools.counted("second_hello", 1).await;
+    gone(&stage, &eve, &connection).await;
     only_members(stage).await;
 }
 
@@ -214,7 +302,7 @@ async fn forged_node_records() {
     use tokio::io::AsyncWriteExt as _;
     let stage = Stage::set().await;
     let links = &stage.mallory.links;
-    let kind = node::transport::StreamKind::Sync;
+    let kind = StreamKind::Sync;
     let (mut send, _recv) = soon(links.open(stage.target(), kind)).await.unwrap();
     send.write_all(&[0, 0, 0, 3, 0x83, 1, 2]).await.unwrap();
     stage.tools.counted("sync_refused", 1).await;

@@ -2,6 +2,7 @@
 //! not keep to the order of a stream: as the node of the server meets it.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on should say where"
 )]

@@ -1,0 +1,134 @@
+//! Policy decides at both ends of a call: what it forbids never reaches the server, and the caller
+//! is told by whom and why, never that there is no such tool.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::sync::Arc;
+
+use node::control::Operations as _;
+use protocol::control::DecisionQuery;
+use protocol::policy::{Denial, Facts, Obligation, Policy, Verdict};
+use serde_json::json;
+use tests::client::McpClient;
+use tests::mesh::{TestMesh, TestNode, tool_call};
+
+/// Says this about the tool `echo`, allows the rest.
+struct OfEcho(Verdict);
+
+impl Policy for OfEcho {
+    fn bundle_version(&self) -> u64 {
+        7
+    }
+
+    fn evaluate(&self, facts: &Facts<'_>) -> Verdict {
+        if facts.target == Some("echo") {
+            self.0.clone()
+        } else {
+            Verdict::Allow(Vec::new())
+        }
+    }
+}
+
+fn denial() -> Denial {
+    Denial {
+        reason: "tool_forbidden".to_owned(),
+        message: "`echo` is not for you".to_owned(),
+        policy: Some("no-echo".to_owned()),
+        hint: Some("ask somebody".to_owned()),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    Ingress,
+    Egress,
+}
+
+/// The answer to a call of `echo` while one end's policy says `verdict`, after checking that the
+/// decision is recorded there and that the session goes on.
+async fn answer(verdict: Verdict, at: At, reason: &str) -> serde_json::Value {
+    let (mesh, tools) = TestMesh::found("tools").await;
+    tools.attach_fixture("bench", &[]).await;
+    let agent = mesh.join(&tools, "agent").await;
+    agent.sees("tools", "bench").await;
+    let token = agent.token("someone").await;
+    let client = McpClient::open(&agent, "/mcp/tools/bench", &token).await;
+    let decides = if at == At::Ingress { &agent } else { &tools };
+    let said = verdict.name();
+    decides
+        .node
+        .enforcer()
+        .replace_policy(Arc::new(OfEcho(verdict)));
+    let answer = client.post(tool_call(1, "echo", "{}")).await.response();
+    assert_eq!(answer["id"], 1);
+    decides.counted(reason, 1).await;
+    recorded(
+        decides,
+        if reason == "unmet_obligation" {
+            "deny"
+        } else {
+            said
+        },
+        reason,
+    )
+    .await;
+    let other = client.post(tool_call(2, "state", "{}")).await.response();
+    assert_eq!(other["id"], 2, "{other}");
+    assert!(other["result"].is_object(), "{other}");
+    answer
+}
+
+async fn recorded(node: &TestNode, verdict: &str, reason: &str) {
+    let query = DecisionQuery {
+        limit: None,
+        before: None,
+    };
+    let decisions = node.node.decisions(query).await.unwrap();
+    let found = decisions
+        .iter()
+        .find(|d| d.reason.as_deref() == Some(reason));
+    let found = found.unwrap();
+    assert_eq!(found.verdict, verdict);
+    assert_eq!(found.method.as_deref(), Some("tools/call"));
+    assert_eq!(found.name.as_deref(), Some("echo"));
+    assert_eq!(found.server.as_deref(), Some("bench"));
+}
+
+#[tokio::test]
+async fn denied_at_either_end() {
+    for at in [At::Ingress, At::Egress] {
+        let answer = answer(Verdict::Deny(denial()), at, "tool_forbidden").await;
+        let error = &answer["error"];
+        assert_eq!(error["code"], -32050, "{answer}");
+        assert_eq!(error["message"], "`echo` is not for you");
+        let data = &error["data"];
+        assert_eq!(data["reason"], "tool_forbidden");
+        assert_eq!(data["hint"], "ask somebody");
+        assert_eq!(
+            (&data["node"], &data["server"]),
+            (&json!("tools"), &json!("bench"))
+        );
+    }
+}
+
+/// Nobody can approve yet, so what waits for approval is refused.
+#[tokio::test]
+async fn held_is_not_let_through() {
+    let answer = answer(Verdict::Hold(denial()), At::Egress, "tool_forbidden").await;
+    assert_eq!(answer["error"]["code"], -32050, "{answer}");
+}
+
+/// An obligation nobody carries out must not pass as if it had been.
+#[tokio::test]
+async fn an_unmet_obligation_is_a_refusal() {
+    for at in [At::Ingress, At::Egress] {
+        let verdict = Verdict::Allow(vec![Obligation::Tag("seen".to_owned())]);
+        let answer = answer(verdict, at, "unmet_obligation").await;
+        assert!(answer["error"].is_object(), "{answer}");
+        assert_eq!(answer["error"]["data"]["reason"], "unmet_obligation");
+    }
+}
