@@ -164,9 +164,13 @@ impl Fixture {
             },
             "nag" => {
                 for n in 0..70 {
-                    say(&json!({"jsonrpc": "2.0", "id": n, "method": "roots/list"}));
+                    say(&json!({"jsonrpc": "2.0", "id": n, "method": "sampling/createMessage"}));
                 }
-                say(&json!({"jsonrpc": "2.0", "id": 0, "method": "roots/list"}));
+                say(&json!({"jsonrpc": "2.0", "id": 0, "method": "sampling/createMessage"}));
+                answer(id, &json!({}));
+            }
+            "roots" => {
+                say(&json!({"jsonrpc": "2.0", "id": "r-1", "method": "roots/list"}));
                 answer(id, &json!({}));
             }
             "sample" => {

@@ -24,6 +24,11 @@ use super::limits::{Limits, MAX_SERVER_REQUESTS};
 use super::server::Counters;
 use crate::session::{MESSAGE_QUEUE, SessionError};
 
+/// What a server asks of the client as such, whatever call is under way. Servers ask for roots
+/// when the client says `initialized`, beside its first call; bound to that one, the question
+/// would die with a call that does not wait for the answer.
+const OF_SESSION: [&str; 2] = ["ping", "roots/list"];
+
 /// The id a call has towards the server. Never reused within a session.
 pub(super) type CallId = u64;
 
@@ -426,7 +431,11 @@ impl Router {
                 None => return Err(refuse(raw, "too many requests are waiting for an answer")),
             }
         }
-        let call = table.call_of(stream);
+        let of_session = view.method().is_some_and(|m| OF_SESSION.contains(&m));
+        let call = match stream {
+            Stream::Shared if of_session => None,
+            stream => table.call_of(stream),
+        };
         table.server_requests.push_back(ServerRequest { key, call });
         Ok(table.route(call))
     }

@@ -245,6 +245,24 @@ async fn a_request_of_the_server_goes_to_the_only_call_and_its_answer_back() {
 }
 
 #[tokio::test]
+async fn what_a_server_asks_of_the_client_as_such_outlives_the_call_beside_it() {
+    let upstreams = upstreams(quick(), fixture::spec("serve"));
+    let mut open = open(&upstreams).await;
+    let call = open.session.request(tool(&json!(1), "roots")).await;
+    assert_eq!(finish(call.unwrap()).await.unwrap()["result"], json!({}));
+    let request = within(open.events.recv()).await.unwrap();
+    let request: Value = serde_json::from_slice(&request).unwrap();
+    assert_eq!(request["method"], "roots/list");
+    let answer = json!({"jsonrpc": "2.0", "id": "r-1", "result": {"roots": []}});
+    open.session.send(bytes(&answer)).await.unwrap();
+    assert_eq!(
+        reason(open.session.send(bytes(&answer)).await),
+        "unknown_server_request"
+    );
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_server_that_asks_too_much_or_the_same_again_is_refused() {
     let upstreams = upstreams(quick(), fixture::spec("serve"));
     let open = open(&upstreams).await;
