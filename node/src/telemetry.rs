@@ -64,12 +64,18 @@ pub fn init(
         .map_err(|_| TelemetryError::AlreadySet)
 }
 
+/// What libraries say that means nothing to an operator: that a record which came twice is not
+/// gossiped twice, and the peer id once more. Their errors stay. It stands before the operator's
+/// filter, which wins.
+const QUIET: &str = "libp2p_gossipsub=error,libp2p_swarm=error";
+
 fn subscriber(
     section: &LogSection,
     colour: bool,
     writer: BoxMakeWriter,
 ) -> Result<tracing::Dispatch, TelemetryError> {
-    let filter = EnvFilter::try_new(&section.filter).map_err(|error| TelemetryError::Filter {
+    let filter = format!("{QUIET},{}", section.filter);
+    let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
         filter: printable(&section.filter),
         what: printable(&error.to_string()),
     })?;
