@@ -28,6 +28,10 @@ use crate::state_dir::{StateDir, StateDirError};
 use crate::supervisor::{Signals, Supervisor};
 use crate::telemetry::{self, TelemetryError};
 
+/// How long sessions and connections have to end once no call is in flight; longer than the
+/// gateway waits for its own.
+const CLOSING: Duration = Duration::from_secs(10);
+
 /// How a node is run.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -143,7 +147,7 @@ pub async fn run(
     }
     let supervisor = Supervisor::new();
     let tasks = supervisor.tasks();
-    let drain = Duration::from_secs(config.limits().drain_s.into());
+    let drain = Duration::from_secs(config.limits().drain_s.into()) + CLOSING;
     let node = Node::build(&dir, &config, options, &tasks, &supervisor.readiness()).await?;
     let stopper = tasks.clone();
     let stopping = tasks.stopping();

@@ -34,6 +34,7 @@ def check_all(checks, mesh, evidence):
     entrance(checks, mesh)
     asyncio.run(dead_server(checks, mesh))
     saved_evidence(checks, mesh, evidence)
+    asyncio.run(stopping_node(checks, mesh))
     asyncio.run(dead_node(checks, mesh))
     logs(checks, mesh)
 
@@ -146,6 +147,34 @@ async def answers_again(checks, mesh, where):
             found = repr(error)
             await asyncio.sleep(0.2)
     checks.equal(f"{where}: answers again", "Echo: back", found)
+
+
+async def stopping_node(checks, mesh):
+    """SIGTERM in the middle of a call: the call ends well, the node does, and it is back."""
+    async with client(mesh, f"/mcp/{mesh.there}/everything") as session:
+        under_way = asyncio.Event()
+
+        async def on_progress(*_):
+            under_way.set()
+
+        call = asyncio.create_task(
+            error_of(
+                session.call_tool(
+                    "trigger-long-running-operation",
+                    {"duration": 2, "steps": 4},
+                    progress_callback=on_progress,
+                )
+            )
+        )
+        await asyncio.wait_for(under_way.wait(), DEADLINE_S)
+        mesh.tool_host.process.send_signal(signal.SIGTERM)
+        code, found = await asyncio.wait_for(call, DEADLINE_S)
+        checks.equal("stopping node: code", 0, code)
+        checks.holds("stopping node: result", "completed" in str(found), str(found))
+        exited = await asyncio.to_thread(mesh.tool_host.process.wait, DEADLINE_S)
+        checks.equal("stopping node: exit code", 0, exited)
+    mesh.tool_host.start("run")
+    await answers_again(checks, mesh, "stopping node")
 
 
 async def dead_node(checks, mesh):

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::dialer::MeshDialer;
 use super::ledger::{StoreLedger, read_link};
 use super::{AppError, Options, serve};
-use crate::call::{Acceptor, MeshFabric, incoming::Servers};
+use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::enforcement::{Enforcer, Inventory, Parts};
@@ -140,10 +141,11 @@ impl Node {
         ));
         restore_members(&members, &store, &identity, started)?;
         let counters = Arc::new(Counters::new());
-        let stopping = tasks.stopping();
+        let in_flight = InFlight::new(tasks.stopping());
+        let closing = in_flight.closing();
         let upstreams = Upstreams::new(
             Arc::clone(&identity.crypto),
-            &stopping,
+            &closing,
             upstream::Limits::default(),
         );
         let ledger = Arc::new(StoreLedger::new(
@@ -174,7 +176,7 @@ impl Node {
             Arc::clone(&identity.crypto),
             Arc::clone(&admission) as Arc<dyn transport::Admission>,
             tracker.clone(),
-            stopping.clone(),
+            closing,
         )?;
         admission.advertise(addresses(config, &links));
         let listeners = bind_listeners(dir, config, options).await?;
@@ -193,9 +195,15 @@ impl Node {
             Arc::clone(&enforcer),
             Arc::new(Attached(Arc::clone(&upstreams))),
             Box::new(move |peer| observed.get(peer).map(|link| link.remote.to_string())),
+            in_flight.clone(),
         ));
         dialer.serve_self(Arc::clone(&acceptor));
-        let fabric = Arc::new(MeshFabric::new(Arc::clone(&enforcer), dialer, tracker));
+        let fabric = Arc::new(MeshFabric::new(
+            Arc::clone(&enforcer),
+            dialer,
+            tracker,
+            in_flight.clone(),
+        ));
         let agents = restore_agents(&store, &identity)?;
         let seen = Arc::new(SeenTokens {
             table: Arc::clone(&agents),
@@ -242,7 +250,9 @@ impl Node {
             seen,
             _lock: lock,
         });
-        serve::spawn(&node, listeners, tasks)?;
+        serve::spawn(&node, listeners, tasks, &in_flight.closing())?;
+        let deadline = Duration::from_secs(config.limits().drain_s.into());
+        tasks.service("drain", in_flight.drain(deadline));
         Ok(node)
     }
 

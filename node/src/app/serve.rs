@@ -9,6 +9,7 @@ use protocol::limits::{COPY_WINDOW_S, MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::AppError;
 use super::node::{Listeners, Node};
@@ -72,8 +73,14 @@ impl StreamHandler for Streams {
     }
 }
 
-/// Starts everything and marks the node ready once it serves.
-pub(super) fn spawn(node: &Arc<Node>, listeners: Listeners, tasks: &Tasks) -> Result<(), AppError> {
+/// Starts everything and marks the node ready once it serves. What calls in flight need goes on
+/// until `closing`: their clients must be able to answer and to hear.
+pub(super) fn spawn(
+    node: &Arc<Node>,
+    listeners: Listeners,
+    tasks: &Tasks,
+    closing: &CancellationToken,
+) -> Result<(), AppError> {
     let serving = node.readiness.condition("serving");
     let stopping = tasks.stopping();
     let crypto = Arc::clone(&node.identity.crypto);
@@ -107,7 +114,7 @@ pub(super) fn spawn(node: &Arc<Node>, listeners: Listeners, tasks: &Tasks) -> Re
     tasks.service("pruning", prune(Arc::clone(node), stopping.clone()));
 
     let gateway = Arc::clone(&node.gateway);
-    let (listener, until) = (listeners.gateway, stopping.clone());
+    let (listener, until) = (listeners.gateway, closing.clone());
     tasks.service("gateway", async move {
         if let Err(error) = gateway.serve_http(listener, until).await {
             tracing::error!(%error, "the gateway stopped");
@@ -115,11 +122,11 @@ pub(super) fn spawn(node: &Arc<Node>, listeners: Listeners, tasks: &Tasks) -> Re
     });
     tasks.service(
         "line edge",
-        serve_lines(Arc::clone(node), listeners.mcp, stopping.clone()),
+        serve_lines(Arc::clone(node), listeners.mcp, closing.clone()),
     );
     let operations = Arc::clone(node) as Arc<dyn crate::control::Operations>;
     let admit = Admit::own_user_and_root();
-    let control = crate::control::serve(listeners.control, admit, operations, stopping);
+    let control = crate::control::serve(listeners.control, admit, operations, closing.clone());
     tasks.service("control API", control);
     serving.met();
     Ok(())
@@ -147,7 +154,7 @@ impl Node {
     }
 }
 
-async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: tokio_util::sync::CancellationToken) {
+async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken) {
     let mut changes = node.upstreams.changes();
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
@@ -176,7 +183,7 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: tokio_util::sync::
 async fn hear_gossip(
     node: Arc<Node>,
     mut inbound: tokio::sync::mpsc::Receiver<GossipMessage>,
-    stop: tokio_util::sync::CancellationToken,
+    stop: CancellationToken,
 ) {
     loop {
         let heard = tokio::select! {
@@ -215,11 +222,7 @@ async fn announce(gossip: &Gossip, record: Vec<u8>) {
 }
 
 /// Stops the node when the store takes no more writes: a node that cannot record does not serve.
-async fn watch_store(
-    store: crate::store::Store,
-    tasks: Tasks,
-    stop: tokio_util::sync::CancellationToken,
-) {
+async fn watch_store(store: crate::store::Store, tasks: Tasks, stop: CancellationToken) {
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
@@ -231,7 +234,7 @@ async fn watch_store(
 }
 
 /// Sends all records to every peer whose link comes up.
-async fn greet_links(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+async fn greet_links(node: Arc<Node>, stop: CancellationToken) {
     let mut events = node.links.events();
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
@@ -242,10 +245,7 @@ async fn greet_links(node: Arc<Node>, stop: tokio_util::sync::CancellationToken)
         };
         let peers = match event {
             Ok(LinkEvent::Up { peer, .. }) => vec![peer],
-            Ok(LinkEvent::Down { peer, reason }) => {
-                tracing::info!(peer = %peer.short(), reason = reason.name(), "link down");
-                continue;
-            }
+            Ok(LinkEvent::Down { .. }) => continue,
             // Events were missed: greet everyone again.
             Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
                 node.links.all().into_iter().map(|link| link.peer).collect()
@@ -256,7 +256,6 @@ async fn greet_links(node: Arc<Node>, stop: tokio_util::sync::CancellationToken)
             }
         };
         for peer in peers {
-            tracing::info!(peer = %peer.short(), "link up");
             push(&node, &room, peer, Extent::Everything).await;
         }
     }
@@ -295,7 +294,7 @@ async fn send_records(node: &Node, peer: NodeId, extent: Extent) -> Result<(), S
     sent.map_err(|e| e.to_string())
 }
 
-async fn prune(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
+async fn prune(node: Arc<Node>, stop: CancellationToken) {
     loop {
         tokio::select! {
             biased;
@@ -314,11 +313,7 @@ async fn prune(node: Arc<Node>, stop: tokio_util::sync::CancellationToken) {
     }
 }
 
-async fn serve_lines(
-    node: Arc<Node>,
-    listener: UnixListener,
-    stop: tokio_util::sync::CancellationToken,
-) {
+async fn serve_lines(node: Arc<Node>, listener: UnixListener, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(MAX_LINE_CLIENTS));
     loop {
         let accepted = tokio::select! {

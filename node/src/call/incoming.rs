@@ -15,16 +15,25 @@ use protocol::envelope::{Direction, VerifiedEnvelope};
 use protocol::id::{NodeId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
+use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
+use super::drain::InFlight;
 use super::{BoxRead, BoxWrite};
-use crate::enforcement::{Answered, Enforcer, Incoming, Origin, Passed, Stopped, Subject};
+use crate::enforcement::{Answered, Enforcer, Incoming, Message, Origin, Passed, Stopped, Subject};
 use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter};
 use crate::transport::{IncomingStream, StreamHandler, StreamKind};
 
 /// How long a peer may take to send the first message of a stream it opened.
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client says when it has the response to `initialize`.
+const INITIALIZED: &str = "notifications/initialized";
+
+/// How long the first call of a session waits for [`INITIALIZED`] to be told to the server. Both
+/// left one after the other, so that this is a loss on the way and its repair.
+const INITIALIZED_WAIT: Duration = Duration::from_secs(1);
 
 /// Sessions one peer may have open here. One agent uses a handful; a host of many agents still
 /// fits, and one peer cannot start processes without end.
@@ -48,6 +57,20 @@ struct Hosted {
     agent: Name,
     server: Name,
     session: Arc<dyn McpSession>,
+    /// Cancelled once the server was told that the client is initialized.
+    initialized: CancellationToken,
+}
+
+impl Hosted {
+    /// Waits until the server was told that the client is initialized. The first call has a
+    /// stream of its own and can be here before that notification, which a client sends first;
+    /// servers offer more after it. A client that never says it has waited once.
+    async fn await_initialized(&self) {
+        let told = self.initialized.cancelled();
+        if tokio::time::timeout(INITIALIZED_WAIT, told).await.is_err() {
+            self.initialized.cancel();
+        }
+    }
 }
 
 /// Every session by peer and id; empty while its server is still being opened.
@@ -61,6 +84,7 @@ pub struct Acceptor {
     enforcer: Arc<Enforcer>,
     servers: Arc<dyn Servers>,
     observed: Box<Observed>,
+    in_flight: InFlight,
     sessions: Mutex<Sessions>,
 }
 
@@ -115,11 +139,13 @@ impl Acceptor {
         enforcer: Arc<Enforcer>,
         servers: Arc<dyn Servers>,
         observed: Box<Observed>,
+        in_flight: InFlight,
     ) -> Self {
         Self {
             enforcer,
             servers,
             observed,
+            in_flight,
             sessions: Mutex::default(),
         }
     }
@@ -269,6 +295,10 @@ impl Acceptor {
         };
         let First { envelope, id } = first;
         let body = envelope.into_body();
+        let place = match self.in_flight.enter() {
+            Ok(place) => place,
+            Err(stopped) => return speaker.refuse(&self.enforcer.counted(stopped)).await,
+        };
         let opened = match self.servers.open(&topic.server, body.into()).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -286,12 +316,15 @@ impl Acceptor {
             agent: topic.agent.clone(),
             server: topic.server.clone(),
             session: Arc::clone(&session),
+            initialized: CancellationToken::new(),
         });
-        self.table().insert(registered.key, Some(hosted));
+        self.table()
+            .insert(registered.key, Some(Arc::clone(&hosted)));
         let said = speaker.say(&response, None).await;
         if let Err(Broken::Stopped(stopped)) = &said {
             speaker.refuse(stopped).await;
         }
+        drop(place);
         if said.is_ok() {
             speaker.keep_open();
             let ended = {
@@ -303,6 +336,8 @@ impl Acceptor {
                 };
                 let listening = async {
                     while let Some(heard) = listener.hear().await? {
+                        let initialized = Message::read(&heard.body)
+                            .is_ok_and(|m| m.described().method.as_deref() == Some(INITIALIZED));
                         match session.send(heard.body.into()).await {
                             Ok(()) => {}
                             // Out of place, such as an answer that comes too late: it costs
@@ -311,6 +346,9 @@ impl Acceptor {
                                 self.enforcer.count(&e.reason);
                             }
                             Err(e) => return Err(self.stop(&e.reason, &e.message)),
+                        }
+                        if initialized {
+                            hosted.initialized.cancel();
                         }
                     }
                     Ok::<(), Broken>(())
@@ -342,7 +380,14 @@ impl Acceptor {
             let stopped = Stopped::refuse("unknown_session", message);
             return speaker.refuse(&self.enforcer.counted(stopped)).await;
         };
+        let _place = match self.in_flight.enter() {
+            Ok(place) => place,
+            Err(stopped) => return speaker.refuse(&self.enforcer.counted(stopped)).await,
+        };
         let First { envelope, id } = first;
+        if envelope.header().claims.method != "ping" {
+            hosted.await_initialized().await;
+        }
         let body = envelope.into_body();
         let call = match hosted.session.request(body.into()).await {
             Ok(call) => call,

@@ -8,11 +8,13 @@
 //! same path over an in-memory stream, so nothing is exempt.
 
 mod conversation;
+pub mod drain;
 pub mod incoming;
 pub mod outgoing;
 mod trace;
 pub mod wire;
 
+pub use drain::InFlight;
 pub use incoming::Acceptor;
 pub use outgoing::{Dialer, MeshFabric, RemoteSession};
 pub use trace::{Trace, TracedEnvelope};

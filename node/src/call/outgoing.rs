@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
+use super::drain::InFlight;
 use super::trace::Trace;
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
@@ -35,6 +36,15 @@ const RESTART_PAUSE: Duration = Duration::from_millis(1100);
 
 /// The refusals after which a message may be sent again.
 const RETRIED: [&str; 2] = ["issued_before_restart", "issued_before_start"];
+
+/// The refusal of a call whose tool has, at its own node, another digest than this node signed.
+const OTHER_TOOL: &str = "header_body_mismatch";
+
+/// How long a call refused as [`OTHER_TOOL`] waits for the record that announces the tool as it
+/// now is. Records are pushed over the same link as soon as an inventory changes, so the one
+/// that explains the refusal is under way; it is decided and signed once more, and only if this
+/// node then knows another digest. It was refused before anything acted on it.
+const RECORD_WAIT: Duration = Duration::from_secs(2);
 
 /// Opens streams to nodes, this one included (in memory).
 #[async_trait]
@@ -58,6 +68,7 @@ struct Core {
     enforcer: Arc<Enforcer>,
     dialer: Arc<dyn Dialer>,
     tasks: TaskTracker,
+    in_flight: InFlight,
 }
 
 /// Every server this node can name, over the mesh.
@@ -89,17 +100,25 @@ pub struct RemoteSession {
 struct Started {
     speaker: Speaker,
     listener: Listener,
+    /// The digest of the tool called, as signed.
+    tool_digest: Option<Digest>,
 }
 
 impl MeshFabric {
     /// A fabric that signs through `enforcer` and reaches nodes through `dialer`.
     #[must_use]
-    pub fn new(enforcer: Arc<Enforcer>, dialer: Arc<dyn Dialer>, tasks: TaskTracker) -> Self {
+    pub fn new(
+        enforcer: Arc<Enforcer>,
+        dialer: Arc<dyn Dialer>,
+        tasks: TaskTracker,
+        in_flight: InFlight,
+    ) -> Self {
         Self {
             core: Arc::new(Core {
                 enforcer,
                 dialer,
                 tasks,
+                in_flight,
             }),
         }
     }
@@ -115,6 +134,11 @@ impl MeshFabric {
         initialize: Bytes,
     ) -> Result<RemoteOpen, SessionError> {
         let placed = |e: SessionError| place(e, server);
+        let _place_in_flight = self
+            .core
+            .in_flight
+            .enter()
+            .map_err(|s| placed(self.core.enforcer.counted(s).into_error()))?;
         let id = self
             .core
             .enforcer
@@ -142,6 +166,7 @@ impl MeshFabric {
         let Started {
             mut speaker,
             mut listener,
+            ..
         } = started;
         speaker.keep_open();
         listener.keep_open();
@@ -237,6 +262,11 @@ impl RemoteSession {
             );
             return Err(place(error, &self.server).with_hint("initialize again"));
         }
+        let place_in_flight = self
+            .core
+            .in_flight
+            .enter()
+            .map_err(|s| place(self.core.enforcer.counted(s).into_error(), &self.server))?;
         let begin = Begin {
             core: Arc::clone(&self.core),
             agent: self.agent.clone(),
@@ -254,6 +284,7 @@ impl RemoteSession {
         let closed = self.closed.clone();
         self.core.tasks.spawn(async move {
             pump_call(begin, started, to_caller, from_caller, closed).await;
+            drop(place_in_flight);
         });
         Ok(McpCall { inbound, outbound })
     }
@@ -311,6 +342,25 @@ impl Begin {
             )
             .await
     }
+
+    /// Waits for another digest of the tool called than the one signed, after a refusal that
+    /// says there is one. False if none came in time.
+    async fn tool_changed(&self, signed: Option<Digest>) -> bool {
+        let Ok(message) = Message::read(&self.message) else {
+            return false;
+        };
+        let mut changes = self.core.enforcer.members().changes();
+        let changed = async {
+            while self.core.known_digest(&self.server, message.described()) == signed {
+                if changes.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        let waited = tokio::time::timeout(RECORD_WAIT, changed).await;
+        waited.unwrap_or(false)
+    }
 }
 
 impl Core {
@@ -328,10 +378,11 @@ impl Core {
         let message =
             Message::read(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
         let described = message.described();
+        let tool_digest = self.known_digest(server, described);
         let answered = Answered {
             method: described.method.clone().unwrap_or_default(),
             target: described.target.clone(),
-            tool_digest: self.known_digest(server, described),
+            tool_digest,
         };
         let draft = Draft {
             agent,
@@ -344,7 +395,7 @@ impl Core {
             stream_hash: None,
             server: &server.server,
             answers: None,
-            tool_digest: answered.tool_digest,
+            tool_digest,
             message: &message,
         };
         let passed = self
@@ -395,7 +446,11 @@ impl Core {
         let (ours, theirs) = (Arc::clone(&self.enforcer), Arc::clone(&self.enforcer));
         let speaker = Speaker::new(ours, topic.clone(), Arc::clone(&exchange), out, writer);
         let listener = Listener::new(theirs, topic, exchange, back, FrameReader::new(read));
-        Ok(Started { speaker, listener })
+        Ok(Started {
+            speaker,
+            listener,
+            tool_digest,
+        })
     }
 
     /// The digest of the tool a message calls, as its node last announced it.
@@ -479,11 +534,13 @@ async fn pump_call(
     mut from_caller: mpsc::Receiver<Bytes>,
     closed: CancellationToken,
 ) {
-    let (mut started, mut attempt) = (started, 0);
+    let (mut started, mut attempt, mut renewed) = (started, 0, false);
     let result = loop {
         let mut heard_any = false;
         let ended = {
-            let Started { speaker, listener } = &mut started;
+            let Started {
+                speaker, listener, ..
+            } = &mut started;
             let trace = begin.trace.as_deref();
             tokio::select! {
                 biased;
@@ -493,15 +550,24 @@ async fn pump_call(
                 ended = speak(speaker, &mut from_caller) => ended,
             }
         };
-        match ended {
-            Err(b) if !heard_any && again(&b, &mut attempt) => {
-                tokio::time::sleep(RESTART_PAUSE).await;
-                match begin.start().await {
-                    Ok(fresh) => started = fresh,
-                    Err(b) => break Err(b),
-                }
+        let retried = match &ended {
+            Err(_) if heard_any => false,
+            Err(b) if other_tool(b) && !renewed => {
+                renewed = true;
+                begin.tool_changed(started.tool_digest).await
             }
-            ended => break ended,
+            Err(b) if again(b, &mut attempt) => {
+                tokio::time::sleep(RESTART_PAUSE).await;
+                true
+            }
+            _ => false,
+        };
+        if !retried {
+            break ended;
+        }
+        match begin.start().await {
+            Ok(fresh) => started = fresh,
+            Err(b) => break Err(b),
         }
     };
     match result {
@@ -556,6 +622,11 @@ fn again(broken: &Broken, attempt: &mut u32) -> bool {
     };
     *attempt += 1;
     *attempt <= RESTART_RETRIES && RETRIED.contains(&stopped.reason())
+}
+
+/// Whether the call was refused because the tool's digest is another at its own node.
+fn other_tool(broken: &Broken) -> bool {
+    matches!(broken, Broken::Stopped(stopped) if stopped.reason() == OTHER_TOOL)
 }
 
 fn unreachable(error: SessionError) -> Broken {

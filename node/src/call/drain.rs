@@ -1,0 +1,129 @@
+//! Calls in flight, and how they end with the node: from the moment it stops no call begins, and
+//! those under way have until the drain deadline.
+//!
+//! Invariant: a call holds its place from before it is signed or handed to an upstream until its
+//! response is out. A session holds one only while it is opened: it would never end by itself.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::enforcement::Stopped;
+
+/// The calls in flight of a node, both those of its clients and those of its peers.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    stopping: CancellationToken,
+    closing: CancellationToken,
+    calls: TaskTracker,
+}
+
+/// The place of one call; given up by dropping it.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "counts by existing")] TaskTrackerToken);
+
+impl InFlight {
+    /// None yet, of a node that stops accepting calls when `stopping` is cancelled.
+    #[must_use]
+    pub fn new(stopping: CancellationToken) -> Self {
+        Self {
+            stopping,
+            closing: CancellationToken::new(),
+            calls: TaskTracker::new(),
+        }
+    }
+
+    /// A place for a call about to begin.
+    ///
+    /// # Errors
+    /// `node_stopping`, once the node stops.
+    pub fn enter(&self) -> Result<Place, Stopped> {
+        // The place is taken before the look, so that `drain` cannot miss a call let in.
+        let place = Place(self.calls.token());
+        if self.stopping.is_cancelled() {
+            let message = "the node is stopping and begins no more calls";
+            return Err(Stopped::refuse("node_stopping", message));
+        }
+        Ok(place)
+    }
+
+    /// Calls in flight now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Cancelled when calls need what carries them no longer: links, sessions and upstreams end.
+    #[must_use]
+    pub fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    /// From the stop of the node, waits until no call is left, at most `deadline`, and then lets
+    /// everything else end; also when it is dropped before.
+    pub async fn drain(self, deadline: Duration) {
+        let _closing = self.closing.clone().drop_guard();
+        self.stopping.cancelled().await;
+        self.calls.close();
+        if tokio::time::timeout(deadline, self.calls.wait())
+            .await
+            .is_err()
+        {
+            let calls = self.calls.len();
+            tracing::warn!(calls, "cut at the end of the drain");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::InFlight;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn calls_in_flight_end_before_what_carries_them() {
+        let stopping = CancellationToken::new();
+        let in_flight = InFlight::new(stopping.clone());
+        let call = in_flight.enter().unwrap();
+        let draining = tokio::spawn(in_flight.clone().drain(LONG));
+        stopping.cancel();
+        tokio::task::yield_now().await;
+        assert_eq!(in_flight.enter().unwrap_err().reason(), "node_stopping");
+        assert!(!in_flight.closing().is_cancelled());
+        drop(call);
+        draining.await.unwrap();
+        assert!(in_flight.closing().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_call_without_end_is_cut_at_the_deadline() {
+        let stopping = CancellationToken::new();
+        stopping.cancel();
+        let in_flight = InFlight::new(CancellationToken::new());
+        let _call = in_flight.enter().unwrap();
+        let in_flight = InFlight {
+            stopping,
+            ..in_flight
+        };
+        in_flight.clone().drain(Duration::ZERO).await;
+        assert_eq!(in_flight.count(), 1);
+        assert!(in_flight.closing().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_is_aborted_closes_at_once() {
+        let in_flight = InFlight::new(CancellationToken::new());
+        let draining = tokio::spawn(in_flight.clone().drain(LONG));
+        tokio::task::yield_now().await;
+        draining.abort();
+        assert!(draining.await.unwrap_err().is_cancelled());
+        assert!(in_flight.closing().is_cancelled());
+    }
+}
