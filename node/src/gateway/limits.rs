@@ -57,7 +57,8 @@ pub struct Limits {
     pub plain_answer_wait: Duration,
     /// Time for a server to answer `initialize`.
     pub open_wait: Duration,
-    /// Time for one server to answer its part of a merged list.
+    /// Time for one server to answer its part of a merged list, its start included: those of a
+    /// package runner take long on a busy host. Clients commonly wait for a minute.
     pub list_wait: Duration,
     /// How long a session without calls and streams lives.
     pub session_idle: Duration,
@@ -81,7 +82,7 @@ impl Default for Limits {
             body_wait: Duration::from_secs(30),
             plain_answer_wait: Duration::from_secs(1),
             open_wait: Duration::from_secs(30),
-            list_wait: Duration::from_secs(10),
+            list_wait: Duration::from_secs(25),
             session_idle: Duration::from_secs(30 * 60),
             detached: Duration::from_secs(60),
             drain: Duration::from_secs(5),

@@ -14,6 +14,10 @@ use crate::upstream::spec::ServerSpec;
 /// A connection without traffic is probed this often, so that a vanished server is noticed.
 const KEEPALIVE: core::time::Duration = core::time::Duration::from_secs(30);
 
+/// How long an idle connection is kept. Common servers close theirs after five seconds, and a
+/// request sent just then is lost without an answer, which for a call must not be repeated.
+const IDLE_KEPT: core::time::Duration = core::time::Duration::from_secs(2);
+
 /// The client for `spec`, if it is attached by URL.
 pub(in crate::upstream) fn client(
     spec: &ServerSpec,
@@ -31,6 +35,7 @@ pub(in crate::upstream) fn client(
         .referer(false)
         .tcp_nodelay(true)
         .tcp_keepalive(KEEPALIVE)
+        .pool_idle_timeout(IDLE_KEPT)
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")));
     let client = builder.build().map_err(|error| failed(error.to_string()))?;
