@@ -10,7 +10,7 @@ use node::identity::Identity;
 use protocol::crypto::domain::content_type;
 use protocol::crypto::{Crypto as _, Signer};
 use protocol::envelope::{
-    Claims, CwtClaims, Direction, DocumentType, Header, Kind, Payload, SealedEnvelope, body_digest,
+    Claims, CwtClaims, Direction, DocumentType, Header, Payload, SealedEnvelope, body_digest,
     envelope_id,
 };
 use protocol::id::{Cti, Digest, NodeId, RequestId, Salt, SessionId};
@@ -204,10 +204,4 @@ impl Parts {
         }
         out
     }
-}
-
-/// Whether a header is of a request, for tests that answer.
-#[must_use]
-pub fn is_request(header: &Header) -> bool {
-    header.claims.kind == Kind::Request
 }
