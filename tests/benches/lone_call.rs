@@ -7,6 +7,8 @@
 //!
 //! - *lone*: one call at a time, direct and through in turns; p50 and p99 of each and what the mesh
 //!   adds, in milliseconds;
+//! - *rested*: the same after three quiet seconds, when the answering node first makes a
+//!   reservation against replays durable: one disk write that calls in a row do not wait for;
 //! - *stdio*: the same with the sample server, a process that speaks over pipes;
 //! - *crowd*: 64 clients at once, calls per second.
 //!
@@ -45,6 +47,9 @@ const MAX_ADDED_MS: f64 = 1.5;
 const ROUNDS: usize = 60;
 /// Calls of one side in one turn.
 const TURN: usize = 25;
+/// Calls after a pause, and the pause: longer than a reservation reaches.
+const RESTED: usize = 8;
+const PAUSE: Duration = Duration::from_secs(3);
 /// Clients at once.
 const CROWD: usize = 64;
 /// Turns and length of a turn with the crowd.
@@ -65,14 +70,15 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime");
-    let (lone, stdio, crowd) = runtime.block_on(async {
+    let (lone, rested, stdio, crowd) = runtime.block_on(async {
         let lone = lone(&nodes, &echo, rounds).await;
+        let rested = rested(&nodes, if request.quick { 1 } else { RESTED }).await;
         let stdio = stdio(&site, &nodes, rounds).await;
         let crowd = crowd(&nodes, &echo, request.quick).await;
-        (lone, stdio, crowd)
+        (lone, rested, stdio, crowd)
     });
     let signatures = signatures(rounds);
-    report(request, &lone, &stdio, &crowd, signatures);
+    report(request, &lone, &rested, &stdio, &crowd, signatures);
     ExitCode::from(u8::from(lone.added(0.5) > MAX_ADDED_MS))
 }
 
@@ -183,6 +189,19 @@ async fn lone(nodes: &Nodes, echo: &str, rounds: usize) -> Pair {
     }
     pair.per_call(nodes.cpu().saturating_sub(cpu));
     pair
+}
+
+/// Calls through the mesh after a pause each.
+async fn rested(nodes: &Nodes, calls: usize) -> Samples {
+    let mut client = nodes.client("echo").await;
+    let mut samples = Samples::default();
+    for _ in 0..calls {
+        tokio::time::sleep(PAUSE).await;
+        let started = Instant::now();
+        client.call("echo", r#"{"text":"hello"}"#, "hello").await;
+        samples.push(started.elapsed());
+    }
+    samples
 }
 
 async fn turn(client: &mut Client) -> Samples {
@@ -360,11 +379,19 @@ fn signatures(rounds: usize) -> f64 {
     samples.quantile(0.5)
 }
 
-fn report(request: Request, lone: &Pair, stdio: &Pair, crowd: &Crowd, signatures: f64) {
+fn report(
+    request: Request,
+    lone: &Pair,
+    rested: &Samples,
+    stdio: &Pair,
+    crowd: &Crowd,
+    signatures: f64,
+) {
     if request.json {
         let report = json!({
             "bench": "lone_call",
             "lone": lone.json(),
+            "rested_ms": { "p50": rested.quantile(0.5), "worst": rested.quantile(1.0) },
             "stdio": stdio.json(),
             "crowd": {
                 "clients": CROWD,
@@ -398,6 +425,12 @@ fn report(request: Request, lone: &Pair, stdio: &Pair, crowd: &Crowd, signatures
             pair.cpu_ms,
         );
     }
+    println!(
+        "after {} s of quiet, through: p50 {:.3} ms, worst {:.3} ms",
+        PAUSE.as_secs(),
+        rested.quantile(0.5),
+        rested.quantile(1.0),
+    );
     println!(
         "{CROWD} clients at once: direct {:.0}/s, through {:.0}/s, nodes' CPU {:.3} ms a call",
         crowd.direct, crowd.through, crowd.cpu_ms
