@@ -144,6 +144,13 @@ impl Members {
             return Err(DirectoryError::Full);
         }
         let known_record = known.as_ref().and_then(|m| m.record.clone());
+        // Again, under the lock: two records may have been verified at the same time, and the older
+        // one must not undo the newer.
+        if let (Some(known), Some(new)) = (&known_record, &record)
+            && known.content.sequence >= new.content.sequence
+        {
+            return Err(DirectoryError::Stale);
+        }
         let newest =
             |m: &Arc<Member>| m.membership.content().not_after > membership.content().not_after;
         let membership = match &known {
