@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::session::{ErrorKind, Fabric, OpenSession, Principal, SessionError};
+use crate::telemetry::Counters;
 
 mod aggregate;
 #[cfg(test)]
@@ -91,6 +92,7 @@ pub struct Gateway {
     sessions: Mutex<HashMap<String, Arc<HttpSession>>>,
     /// Sessions over lines; they have no ids. Ended ones are swept.
     lines: Mutex<Vec<std::sync::Weak<ClientSession>>>,
+    refusals: Counters,
     tasks: TaskTracker,
 }
 
@@ -111,6 +113,7 @@ impl Gateway {
             budget: Arc::default(),
             sessions: Mutex::default(),
             lines: Mutex::default(),
+            refusals: Counters::new(),
             tasks: TaskTracker::new(),
         })
     }
@@ -122,6 +125,17 @@ impl Gateway {
             sessions: self.budget.held(Kind::Session),
             calls: self.budget.held(Kind::Call),
         }
+    }
+
+    /// How often each refusal was given, by its name.
+    #[must_use]
+    pub fn refusals(&self) -> std::collections::BTreeMap<String, u64> {
+        self.refusals.snapshot()
+    }
+
+    /// Counts a refusal that a client is about to be told.
+    fn refused(&self, refusal: &Refusal) {
+        self.refusals.count(refusal.reason());
     }
 
     /// Ends every session of an agent at once, its calls and streams included. For when the

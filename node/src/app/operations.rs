@@ -114,6 +114,9 @@ impl Operations for Node {
         let pending = self.readiness.pending();
         let mut refusals = self.counters.snapshot();
         refusals.extend(self.links.counters().snapshot());
+        // Clients of this host and peers can be refused under one name for different things.
+        let clients = self.gateway.refusals().into_iter();
+        refusals.extend(clients.map(|(name, count)| (format!("gateway/{name}"), count)));
         let calls = self.enforcer.calls();
         let counters = Counters {
             calls_out: calls.outgoing(),

@@ -21,8 +21,8 @@ use crate::session::Principal;
 use crate::store::Write;
 use crate::supervisor::Tasks;
 use crate::transport::{
-    Gossip, GossipError, GossipMessage, IncomingStream, LinkEvent, StreamHandler, StreamKind,
-    Verdict,
+    Gossip, GossipError, GossipMessage, IncomingStream, LinkEvent, Reason, StreamHandler,
+    StreamKind, Verdict,
 };
 
 /// Connections of `hedgerow mcp` at once.
@@ -36,6 +36,9 @@ const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Peers that records are sent to at once; each takes one stream and at most a few kilobytes.
 const PUSHES_AT_ONCE: usize = 64;
+
+/// How often links are checked for memberships that have ended.
+const EXPIRY_EVERY: Duration = Duration::from_secs(5);
 
 /// How often replay floors that no envelope can reach any more are forgotten on disk.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -111,6 +114,8 @@ pub(super) fn spawn(
         watch_store(node.store.clone(), tasks.clone(), stopping.clone()),
     );
     tasks.service("greeting", greet_links(Arc::clone(node), stopping.clone()));
+    let until = stopping.clone();
+    tasks.service("expiry", end_expired(Arc::clone(node), until));
     tasks.service("pruning", prune(Arc::clone(node), stopping.clone()));
 
     let gateway = Arc::clone(&node.gateway);
@@ -292,6 +297,26 @@ async fn send_records(node: &Node, peer: NodeId, extent: Extent) -> Result<(), S
         Extent::Own => node.records.send_own(send).await,
     };
     sent.map_err(|e| e.to_string())
+}
+
+/// Closes links whose peer's membership has ended: its envelopes are refused anyway, and what has
+/// no membership must not keep a connection.
+async fn end_expired(node: Arc<Node>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EXPIRY_EVERY) => {}
+        }
+        let now = node.clock.now().seconds();
+        for link in node.links.all() {
+            if node.members.valid(&link.peer, now).is_none() {
+                tracing::warn!(peer = %link.peer.short(), "its membership has ended");
+                node.counters.count("membership_expired");
+                node.links.close(link.peer, Reason::NotAdmitted);
+            }
+        }
+    }
 }
 
 async fn prune(node: Arc<Node>, stop: CancellationToken) {

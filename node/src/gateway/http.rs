@@ -59,6 +59,7 @@ async fn nowhere(State(edge): State<Edge>, request: Request) -> Response {
         Ok(()) => Refusal::Path,
         Err(refusal) => refusal,
     };
+    edge.gateway.refused(&refusal);
     refuse(&refusal, "")
 }
 
@@ -72,6 +73,7 @@ async fn entry(State(edge): State<Edge>, path: RawPathParams, request: Request) 
         Ok(response) => response,
         Err(Refused { refusal, id }) => {
             tracing::debug!(reason = refusal.reason(), "request refused");
+            edge.gateway.refused(&refusal);
             refuse(&refusal, &id)
         }
     }

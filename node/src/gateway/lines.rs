@@ -98,6 +98,7 @@ impl LineEdge {
                 Ok(false) => return Ok(()),
                 Err(error) => {
                     if matches!(error, LineError::TooLong) {
+                        self.gateway.refused(&Refusal::TooLarge);
                         self.say(Refusal::TooLarge.body("")).await;
                     }
                     return Err(error);
@@ -134,6 +135,7 @@ impl LineEdge {
         };
         if let Err(refusal) = taken {
             tracing::debug!(reason = refusal.reason(), "line refused");
+            self.gateway.refused(&refusal);
             self.say(refusal.body(&id)).await;
         }
     }
