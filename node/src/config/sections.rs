@@ -112,12 +112,8 @@ impl Default for LogSection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
-    /// Admitted peers connected at once, 1 to 10,000.
-    pub peers: u32,
     /// MCP client sessions of the gateway at once, 1 to 10,000.
     pub client_sessions: u32,
-    /// Calls of one peer in flight here, 1 to 65,536.
-    pub calls_per_peer: u32,
     /// Seconds that calls in flight have to end when the node stops, 0 to 300.
     pub drain_s: u32,
 }
@@ -125,9 +121,7 @@ pub struct LimitsSection {
 impl Default for LimitsSection {
     fn default() -> Self {
         Self {
-            peers: 1024,
             client_sessions: 256,
-            calls_per_peer: 256,
             drain_s: 10,
         }
     }
@@ -181,9 +175,7 @@ impl Sections {
         let limits = &self.limits;
         for (key, found, min, max) in [
             ("store.cache_mib", self.store.cache_mib, 1, 1024),
-            ("limits.peers", limits.peers, 1, 10_000),
             ("limits.client_sessions", limits.client_sessions, 1, 10_000),
-            ("limits.calls_per_peer", limits.calls_per_peer, 1, 65_536),
             ("limits.drain_s", limits.drain_s, 0, 300),
         ] {
             if !(min..=max).contains(&found) {

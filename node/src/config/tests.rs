@@ -186,9 +186,7 @@ fn numbers_lists_and_texts_are_bounded() {
     for text in [
         "[store]\ncache_mib = 0",
         "[store]\ncache_mib = 1025",
-        "[limits]\npeers = 0",
         "[limits]\nclient_sessions = 10001",
-        "[limits]\ncalls_per_peer = 65537",
         "[limits]\ndrain_s = 301",
     ] {
         let error = parsed(text).unwrap_err();
