@@ -232,7 +232,7 @@ impl Enforcer {
         let verified = unverified
             .verify(crypto, &member.membership.content().signing)
             .map_err(refused)?;
-        self.check_records(&verified, incoming)?;
+        self.check_records(now.seconds(), &verified, incoming)?;
         self.accept(&entry, now.seconds()).await?;
         let described = self.check_body(point, &verified, incoming)?;
         self.evaluate(
@@ -251,6 +251,7 @@ impl Enforcer {
     /// The hop records must be exactly those the signed route plans; a direct route plans none.
     fn check_records(
         &self,
+        now: UnixSeconds,
         verified: &VerifiedEnvelope,
         incoming: &Incoming<'_>,
     ) -> Result<(), Stopped> {
@@ -262,7 +263,7 @@ impl Enforcer {
         // Of the route only: a directory may have thousands.
         let members: Vec<_> = route
             .iter()
-            .filter_map(|n| self.members.member(n))
+            .filter_map(|n| self.members.valid(n, now))
             .collect();
         let signer = |node: &protocol::id::NodeId| {
             members
