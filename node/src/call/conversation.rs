@@ -7,6 +7,7 @@
 use core::fmt::Display;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::envelope::stream::{StreamError, StreamState};
 use protocol::envelope::{Direction, Kind};
@@ -260,6 +261,9 @@ pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped
     }
 }
 
+/// How long an answered call waits for the other side's end of it.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// A message that was received, verified and may be acted on.
 pub(super) struct Heard {
     pub(super) id: EnvelopeId,
@@ -360,6 +364,15 @@ impl Listener {
             envelope: frame.envelope.into(),
             ends,
         }))
+    }
+
+    /// Waits until the other side, which has everything it waited for, ends its direction too:
+    /// a node that closes its links before has told nobody the answer. Nothing more is heard.
+    pub(super) async fn linger(&mut self) {
+        let ended =
+            async { while let Ok(Some(_)) = next_frame(&self.enforcer, &mut self.reader).await {} };
+        // One that never does holds up nothing but this stream, and that not for long.
+        let _ = tokio::time::timeout(LINGER, ended).await;
     }
 
     /// Notes a request of the other side, forgets one of ours that was answered.

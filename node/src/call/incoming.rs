@@ -432,10 +432,14 @@ impl Acceptor {
             tokio::select! { biased; ended = speaking => ended, ended = listening => ended }
         };
         match ended {
-            Ok(None) => speaker.finish().await,
+            Ok(None) => {
+                speaker.finish().await;
+                listener.linger().await;
+            }
             Ok(Some(error)) => {
                 self.answer_error(&mut speaker, &topic, id.as_deref(), error)
                     .await;
+                listener.linger().await;
             }
             Err(Broken::Stopped(stopped)) => speaker.refuse(&stopped).await,
             Err(broken) => tracing::debug!(?broken, "call stream ended"),
