@@ -152,6 +152,8 @@ async def answers_again(checks, mesh, where):
 async def stopping_node(checks, mesh):
     """SIGTERM in the middle of a call: the call ends well, the node does, and it is back."""
     async with client(mesh, f"/mcp/{mesh.there}/everything") as session:
+        # The client checks results against the list, and would ask for it after the call.
+        await session.list_tools()
         under_way = asyncio.Event()
 
         async def on_progress(*_):

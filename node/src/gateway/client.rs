@@ -237,12 +237,14 @@ impl ClientSession {
         let mut next: Option<Bytes> = None;
         let mut cancelled: Option<Instant> = None;
         loop {
+            // What has come is taken before the session's end is: a node that stops sends the
+            // answers of its calls first, and both are here at once.
             let step = tokio::select! {
                 biased;
-                () = self.ended.cancelled() => Step::Ended,
                 Some(said) = from_client.recv() => Step::Said(said),
-                () = sink.push(next.clone().unwrap_or_default(), false), if next.is_some() => Step::Pushed,
                 item = call.inbound.recv(), if next.is_none() => Step::Inbound(item),
+                () = self.ended.cancelled() => Step::Ended,
+                () = sink.push(next.clone().unwrap_or_default(), false), if next.is_some() => Step::Pushed,
                 () = at(cancelled), if cancelled.is_some() => Step::GraceOver,
                 () = sink.abandoned(self.limits.detached) => Step::Abandoned,
             };
