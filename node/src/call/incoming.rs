@@ -36,8 +36,10 @@ const INITIALIZED: &str = "notifications/initialized";
 const INITIALIZED_WAIT: Duration = Duration::from_secs(1);
 
 /// Sessions one peer may have open here. One agent uses a handful; a host of many agents still
-/// fits, and one peer cannot start processes without end.
-pub const MAX_SESSIONS_PER_PEER: usize = 256;
+/// fits, and one peer cannot start processes without end. Half of the streams a peer may have
+/// open ([`OUR_STREAMS`](crate::transport::limits::OUR_STREAMS)), so that sessions, which last,
+/// always leave room for calls.
+pub const MAX_SESSIONS_PER_PEER: usize = 128;
 
 /// Sessions open here in all.
 pub const MAX_SESSIONS: usize = 1024;
