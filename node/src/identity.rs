@@ -1,6 +1,9 @@
 //! This node's own identity: its keys, its mesh, its membership.
+//!
+//! The keys stay for the life of the process. The root in force and the membership are replaced
+//! when a successor was verified; whoever decides takes one snapshot and decides by that.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hedgerow_crypto::{Primitives, SigningKeys, TlsIdentity};
 use protocol::crypto::Crypto;
@@ -30,7 +33,7 @@ pub enum IdentityError {
     OtherSigningSet(NodeId),
 }
 
-/// What a node is: immutable for the life of the process.
+/// What a node is.
 pub struct Identity {
     /// The primitives.
     pub crypto: Arc<dyn Crypto>,
@@ -38,10 +41,11 @@ pub struct Identity {
     pub tls: Arc<TlsIdentity>,
     /// The signing set, for COSE only.
     pub signing: Arc<SigningKeys>,
-    /// The root of the mesh.
-    pub root: VerifiedRoot,
-    /// This node's membership.
-    pub membership: VerifiedMembership,
+    node: NodeId,
+    name: Name,
+    mesh: MeshId,
+    root: RwLock<Arc<VerifiedRoot>>,
+    membership: RwLock<Arc<VerifiedMembership>>,
 }
 
 impl Identity {
@@ -75,26 +79,73 @@ impl Identity {
             crypto,
             tls: Arc::new(tls),
             signing: Arc::new(signing),
-            root,
-            membership,
+            node: keys,
+            name: membership.content().name.clone(),
+            mesh: root.mesh(),
+            root: RwLock::new(Arc::new(root)),
+            membership: RwLock::new(Arc::new(membership)),
         })
     }
 
     /// The node's id.
     #[must_use]
     pub const fn node(&self) -> NodeId {
-        self.membership.node()
+        self.node
     }
 
-    /// The node's name.
+    /// The node's name; it stays when the membership is renewed.
     #[must_use]
     pub const fn name(&self) -> &Name {
-        &self.membership.content().name
+        &self.name
     }
 
     /// The mesh.
     #[must_use]
     pub const fn mesh(&self) -> MeshId {
-        self.root.mesh()
+        self.mesh
+    }
+
+    /// The root in force.
+    #[must_use]
+    pub fn root(&self) -> Arc<VerifiedRoot> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// This node's membership, the one it shows to others.
+    #[must_use]
+    pub fn membership(&self) -> Arc<VerifiedMembership> {
+        Arc::clone(
+            &self
+                .membership
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Puts a successor of the root in force. One of another mesh or no newer changes nothing.
+    pub fn replace_root(&self, root: Arc<VerifiedRoot>) {
+        let mut current = self.root.write().unwrap_or_else(PoisonError::into_inner);
+        if root.mesh() == self.mesh && root.root().version > current.root().version {
+            *current = root;
+        }
+    }
+
+    /// Shows another membership from now on. One of another node, name or signing set, or that ends
+    /// no later than the one there is, changes nothing and is `false`.
+    pub fn replace_membership(&self, membership: VerifiedMembership) -> bool {
+        use protocol::crypto::Signer as _;
+        let content = membership.content();
+        let mut current = self
+            .membership
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let ours = membership.node() == self.node
+            && content.name == self.name
+            && content.signing == *self.signing.public()
+            && content.not_after > current.content().not_after;
+        if ours {
+            *current = Arc::new(membership);
+        }
+        ours
     }
 }

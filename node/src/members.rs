@@ -35,6 +35,9 @@ pub enum DirectoryError {
     /// One at least as new is known.
     #[error("a record at least as new is known")]
     Stale,
+    /// The root changed while it was verified; it comes again.
+    #[error("the root changed while the document was verified")]
+    RootChanged,
     /// The directory is full.
     #[error("more than {MAX_MEMBERS} members")]
     Full,
@@ -46,7 +49,9 @@ impl DirectoryError {
     pub const fn is_stale(&self) -> bool {
         matches!(
             self,
-            Self::Stale | Self::Trust(TrustError::RecordExpired(_) | TrustError::Expired(_))
+            Self::Stale
+                | Self::RootChanged
+                | Self::Trust(TrustError::RecordExpired(_) | TrustError::Expired(_))
         )
     }
 }
@@ -65,7 +70,7 @@ pub enum Resolved {
 /// The directory of one node.
 pub struct Members {
     crypto: Arc<dyn Crypto>,
-    root: VerifiedRoot,
+    root: RwLock<Arc<VerifiedRoot>>,
     map: RwLock<BTreeMap<NodeId, Arc<Member>>>,
     changes: tokio::sync::watch::Sender<u64>,
 }
@@ -73,11 +78,11 @@ pub struct Members {
 impl Members {
     /// An empty directory under `root`.
     #[must_use]
-    pub fn new(crypto: Arc<dyn Crypto>, root: VerifiedRoot) -> Self {
+    pub fn new(crypto: Arc<dyn Crypto>, root: Arc<VerifiedRoot>) -> Self {
         let changes = tokio::sync::watch::Sender::new(0);
         Self {
             crypto,
-            root,
+            root: RwLock::new(root),
             map: RwLock::new(BTreeMap::new()),
             changes,
         }
@@ -87,6 +92,41 @@ impl Members {
     #[must_use]
     pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Puts another root in force: members whose membership does not hold under it, because its
+    /// issuer is gone or may grant less, are forgotten until they show a new one. Returns who.
+    pub fn replace_root(&self, root: Arc<VerifiedRoot>) -> Vec<NodeId> {
+        *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&root);
+        // Whatever was verified under the root before and is not in the map yet is refused by
+        // `insert`, so this look at the map misses nobody.
+        let holds = |m: &Member| {
+            VerifiedMembership::verify(&*self.crypto, &root, m.membership.bytes()).is_ok()
+        };
+        let gone: Vec<NodeId> = self
+            .all()
+            .iter()
+            .filter(|m| !holds(m))
+            .map(|m| m.membership.node())
+            .collect();
+        self.forget(&gone);
+        gone
+    }
+
+    /// Forgets members: revoked ones, or such as no root in force vouches for.
+    pub fn forget(&self, nodes: &[NodeId]) {
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        let before = map.len();
+        map.retain(|node, _| !nodes.contains(node));
+        let changed = map.len() != before;
+        drop(map);
+        if changed {
+            self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+
+    fn root(&self) -> Arc<VerifiedRoot> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Verifies a membership and takes it in, unless a longer-lasting one of the node is known.
@@ -108,9 +148,10 @@ impl Members {
             member.membership.valid_at(now)?;
             return Ok(member);
         }
-        let membership = VerifiedMembership::verify(&*self.crypto, &self.root, bytes)?;
+        let root = self.root();
+        let membership = VerifiedMembership::verify(&*self.crypto, &root, bytes)?;
         membership.valid_at(now)?;
-        self.insert(membership, None)
+        self.insert(&root, membership, None)
     }
 
     /// Verifies a node record and takes it in if it is newer than the one known.
@@ -122,23 +163,28 @@ impl Members {
         bytes: &[u8],
         now: UnixSeconds,
     ) -> Result<Arc<Member>, DirectoryError> {
-        let record = NodeRecord::verify(&*self.crypto, &self.root, bytes, now)?;
+        let root = self.root();
+        let record = NodeRecord::verify(&*self.crypto, &root, bytes, now)?;
         let node = record.membership.node();
         if let Some(known) = self.member(&node).and_then(|m| m.record.clone())
             && known.content.sequence >= record.content.sequence
         {
             return Err(DirectoryError::Stale);
         }
-        self.insert(record.membership.clone(), Some(record))
+        self.insert(&root, record.membership.clone(), Some(record))
     }
 
     fn insert(
         &self,
+        under: &VerifiedRoot,
         membership: VerifiedMembership,
         record: Option<VerifiedRecord>,
     ) -> Result<Arc<Member>, DirectoryError> {
         let node = membership.node();
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        if self.root().root().version != under.root().version {
+            return Err(DirectoryError::RootChanged);
+        }
         let known = map.get(&node).cloned();
         if known.is_none() && map.len() >= MAX_MEMBERS {
             return Err(DirectoryError::Full);

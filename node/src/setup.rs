@@ -218,7 +218,7 @@ pub fn join(state: &Path, admission: &[u8]) -> Result<MeshId, SetupError> {
     let keys = own_keys(&dir, &Primitives)?;
     let identity = Identity::new(keys.tls, keys.signing, &parsed.root, &parsed.membership)?;
     let now = SystemClock.now().seconds();
-    identity.membership.valid_at(now)?;
+    identity.membership().valid_at(now)?;
     replace(&dir.root(), &parsed.root)?;
     replace(&admission_path(&dir), admission)?;
     write_new(&dir.membership(), &parsed.membership)?;

@@ -156,10 +156,10 @@ impl Peer {
         let identity = Arc::new(node::setup::load(&dir).expect("a member"));
         let crypto = Arc::clone(&identity.crypto);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let members = Arc::new(Members::new(Arc::clone(&crypto), identity.root.clone()));
-        let own = identity.membership.bytes();
+        let members = Arc::new(Members::new(Arc::clone(&crypto), identity.root()));
+        let own = identity.membership();
         members
-            .learn_membership(own, clock.now().seconds())
+            .learn_membership(own.bytes(), clock.now().seconds())
             .expect("its own membership");
         let admission = MeshAdmission::new(
             Arc::clone(&identity),

@@ -89,7 +89,7 @@ impl Hostile {
         let identity = setup::load(&StateDir::open(state).unwrap()).unwrap();
         let identity = Arc::new(identity);
         let crypto = Arc::clone(&identity.crypto);
-        let members = Members::new(Arc::clone(&crypto), identity.root.clone());
+        let members = Members::new(Arc::clone(&crypto), identity.root());
         let admission = MeshAdmission::new(
             Arc::clone(&identity),
             Arc::new(members),
@@ -166,7 +166,7 @@ impl Hostile {
         let digest = mcp::tool_digest(&*identity.crypto, ECHO).unwrap();
         let record = NodeRecord {
             mesh: identity.mesh(),
-            membership: identity.membership.bytes().to_vec(),
+            membership: identity.membership().bytes().to_vec(),
             addresses: vec![self.links.local_addr().unwrap().to_string()],
             relays: Vec::new(),
             sealing_key: None,

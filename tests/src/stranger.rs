@@ -162,7 +162,7 @@ pub async fn refusal(connection: Result<Connection, ConnectionError>) -> Connect
 #[must_use]
 pub fn hello(identity: &Arc<Identity>) -> Vec<u8> {
     let crypto = Arc::clone(&identity.crypto);
-    let members = Members::new(Arc::clone(&crypto), identity.root.clone());
+    let members = Members::new(Arc::clone(&crypto), identity.root());
     let clock = Arc::new(node::clock::SystemClock);
     let hello = MeshAdmission::new(Arc::clone(identity), Arc::new(members), clock).hello();
     let length = u32::try_from(hello.len()).unwrap().to_be_bytes();

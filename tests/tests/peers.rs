@@ -94,7 +94,7 @@ async fn issued_otherwise(
 ) -> Hostile {
     let state = stage.mesh.admit(&stage.tools, host).await;
     let dir = StateDir::open(&state).unwrap();
-    let mut membership = setup::load(&dir).unwrap().membership.content().clone();
+    let mut membership = setup::load(&dir).unwrap().membership().content().clone();
     change(&mut membership);
     let founder = StateDir::open(&stage.tools.state).unwrap();
     let issuer = setup::issuer(&founder).unwrap().unwrap();

@@ -87,7 +87,7 @@ impl Node {
         let write = Write::PutMembership(request.node, signed.clone());
         self.store.durable(vec![write]).await.map_err(stored)?;
         let file = trust::Admission {
-            root: self.identity.root.bytes().to_vec(),
+            root: self.identity.root().bytes().to_vec(),
             membership: signed,
             peers: vec![PeerAddress {
                 node: self.identity.node(),
@@ -105,6 +105,6 @@ impl Node {
 
     fn verify_membership(&self, bytes: &[u8]) -> Option<trust::VerifiedMembership> {
         let crypto = &*self.identity.crypto;
-        trust::VerifiedMembership::verify(crypto, &self.identity.root, bytes).ok()
+        trust::VerifiedMembership::verify(crypto, &self.identity.root(), bytes).ok()
     }
 }

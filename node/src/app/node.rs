@@ -130,15 +130,12 @@ impl Node {
         let identity = Arc::new(setup::load(dir)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let started = clock.now();
-        let own = &identity.membership;
+        let own = identity.membership();
         own.valid_at(started.seconds())
             .map_err(AppError::Membership)?;
         let store = open_store(dir, config, &identity)?;
         store.durable(vec![Write::ProcessStart(started)]).await?;
-        let members = Arc::new(Members::new(
-            Arc::clone(&identity.crypto),
-            identity.root.clone(),
-        ));
+        let members = Arc::new(Members::new(Arc::clone(&identity.crypto), identity.root()));
         restore_members(&members, &store, &identity, started)?;
         let counters = Arc::new(Counters::new());
         let in_flight = InFlight::new(tasks.stopping());
@@ -315,7 +312,7 @@ fn restore_members(
     let now = now.seconds();
     let snapshot = store.snapshot()?;
     members
-        .learn_membership(identity.membership.bytes(), now)
+        .learn_membership(identity.membership().bytes(), now)
         .map_err(|e| AppError::Stored {
             what: "own membership",
             detail: e.to_string(),

@@ -102,7 +102,8 @@ impl Node {
 impl Operations for Node {
     async fn status(&self) -> Result<Status, Failure> {
         let now = self.clock.now();
-        let content = self.identity.membership.content();
+        let membership = self.identity.membership();
+        let content = membership.content();
         let decisions = self
             .store
             .snapshot()
@@ -128,7 +129,7 @@ impl Operations for Node {
             pid: std::process::id(),
             mesh: MeshInfo {
                 id: self.identity.mesh(),
-                name: self.identity.root.root().name.clone(),
+                name: self.identity.root().root().name.clone(),
             },
             node: NodeInfo {
                 id: self.identity.node(),

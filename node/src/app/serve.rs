@@ -148,9 +148,9 @@ impl Node {
 
     async fn keep_record(&self, record: Vec<u8>) {
         let now = self.clock.now().seconds();
-        let root = &self.identity.root;
+        let root = self.identity.root();
         let verified =
-            protocol::trust::NodeRecord::verify(&*self.identity.crypto, root, &record, now);
+            protocol::trust::NodeRecord::verify(&*self.identity.crypto, &root, &record, now);
         let Ok(verified) = verified else { return };
         let write = Write::PutNodeRecord(verified.membership.node(), record);
         if let Err(error) = self.store.lazy(write).await {

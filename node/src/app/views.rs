@@ -128,7 +128,7 @@ impl Node {
     pub(super) fn evidence(&self, envelope: &TracedEnvelope) -> Option<FileBytes> {
         let member = self.members.member(&envelope.issuer)?;
         let evidence = Evidence {
-            root: self.identity.root.bytes().to_vec(),
+            root: self.identity.root().bytes().to_vec(),
             membership: member.membership.bytes().to_vec(),
             envelope: envelope.bytes.clone()?,
         };

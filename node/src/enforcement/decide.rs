@@ -77,7 +77,7 @@ impl Enforcer {
         header
             .validate()
             .map_err(|e| Stopped::refuse(e.reason(), format!("the message cannot be sent: {e}")))?;
-        let own = &self.identity.membership;
+        let own = self.identity.membership();
         own.valid_at(now.seconds()).map_err(|e| {
             Stopped::refuse(
                 "own_membership_invalid",
@@ -98,7 +98,7 @@ impl Enforcer {
             point,
             now,
             &header,
-            own,
+            &own,
             &audience.membership,
             None,
             draft.message.body(),
@@ -134,7 +134,7 @@ impl Enforcer {
             vec![me, draft.audience]
         };
         let claims = Claims {
-            suite: self.identity.root.root().suite,
+            suite: self.identity.root().root().suite,
             document: DocumentType::Envelope,
             mesh: self.identity.mesh(),
             kind: described.kind,
@@ -152,7 +152,7 @@ impl Enforcer {
             intents: described.intents.clone(),
             labels: Vec::new(),
             posture: None,
-            site: self.identity.membership.content().site.clone(),
+            site: self.identity.membership().content().site.clone(),
             bundle_version: self.policy().bundle_version(),
             route,
             last_sequence: ends.then_some(draft.sequence),
@@ -240,7 +240,7 @@ impl Enforcer {
             now,
             verified.header(),
             &member.membership,
-            &self.identity.membership,
+            &self.identity.membership(),
             Some(origin),
             verified.body(),
             record,

@@ -51,13 +51,14 @@ impl MeshAdmission {
 
 impl Admission for MeshAdmission {
     fn hello(&self) -> Vec<u8> {
-        let root = self.identity.root.root();
+        let root = self.identity.root();
+        let root = root.root();
         Hello {
             lowest: VERSIONS.0,
             highest: VERSIONS.1,
             suite: root.suite,
             mesh: self.identity.mesh(),
-            membership: self.identity.membership.bytes().to_vec(),
+            membership: self.identity.membership().bytes().to_vec(),
             addresses: self.addresses(),
             heads: Heads {
                 root: root.version,
@@ -71,7 +72,7 @@ impl Admission for MeshAdmission {
     fn admit(&self, peer: &PeerIdentity, hello: &[u8]) -> Result<(), Refusal> {
         let refuse = |reason: &str, text: String| Refusal::new(reason, text);
         let crypto = &*self.identity.crypto;
-        let (hello, membership) = Hello::verify(crypto, &self.identity.root, peer.node, hello)
+        let (hello, membership) = Hello::verify(crypto, &self.identity.root(), peer.node, hello)
             .map_err(|e| refuse(e.reason(), e.to_string()))?;
         let now = self.clock.now().seconds();
         membership

@@ -76,7 +76,7 @@ impl Records {
         let sequence = now.0.max(last.unwrap_or_default() + 1);
         let record = NodeRecord {
             mesh: self.identity.mesh(),
-            membership: self.identity.membership.bytes().to_vec(),
+            membership: self.identity.membership().bytes().to_vec(),
             addresses: self.admission.addresses(),
             relays: Vec::new(),
             sealing_key: None,
