@@ -69,7 +69,7 @@ impl StreamHandler for Streams {
                 }
             }
             // Nobody speaks these yet; dropping the stream resets it.
-            StreamKind::Join | StreamKind::Witness => {
+            StreamKind::Join | StreamKind::Witness | StreamKind::Trust => {
                 tracing::debug!(peer = %stream.peer.short(), "stream of a kind not spoken yet");
             }
         }

@@ -99,6 +99,8 @@ reasons! {
     TimedOut = 27, "timed_out", "the peer has not been heard from";
     /// The connection broke.
     Lost = 28, "lost", "the link was lost";
+    /// The peer is revoked, or its membership's issuer is.
+    Revoked = 29, "revoked", "the node is revoked in this mesh";
 }
 
 impl Reason {

@@ -22,12 +22,14 @@ pub enum StreamKind {
     Call,
     /// One MCP session.
     Session,
-    /// Trust documents.
+    /// Node records.
     Sync,
     /// Enrolment.
     Join,
     /// Checkpoint witnessing.
     Witness,
+    /// Trust documents: one stream each way for as long as the link is up.
+    Trust,
 }
 
 impl StreamKind {
@@ -45,6 +47,7 @@ impl StreamKind {
             Self::Sync => 3,
             Self::Join => 4,
             Self::Witness => 5,
+            Self::Trust => 6,
         }
     }
 
@@ -57,6 +60,7 @@ impl StreamKind {
             3 => Some(Self::Sync),
             4 => Some(Self::Join),
             5 => Some(Self::Witness),
+            6 => Some(Self::Trust),
             _ => None,
         }
     }

@@ -39,6 +39,7 @@ async fn every_kind_arrives_as_what_it_is() {
         StreamKind::Sync,
         StreamKind::Join,
         StreamKind::Witness,
+        StreamKind::Trust,
     ] {
         assert_eq!(StreamKind::from_byte(kind.byte()), Some(kind));
         let stream = a.links.open(b.node(), kind).await.unwrap();
