@@ -4,7 +4,8 @@
 //! Shape and header → stream → look → signatures → accept → durable → act. As in a node, every
 //! envelope that needs a reservation has a write of its own, any number of which are under way at
 //! once; the window learns of a reservation when its write is done, and the later messages of a
-//! call wait on its stream until the first one is decided. Members and limits are not modelled:
+//! call wait on its stream until the first one is decided. A renewal is a write that nothing waits
+//! for. Members and limits are not modelled:
 //! every issuer here is one, and none floods.
 
 use std::collections::{BTreeMap, HashMap};
@@ -51,8 +52,8 @@ struct Write {
     reservation: Reservation,
     /// The greatest time accepted when the write began.
     greatest: UnixSeconds,
-    /// What waits for it.
-    act: Act,
+    /// What waits for it; nothing for a renewal.
+    act: Option<Act>,
     /// Later messages of the call that it begins.
     behind: Vec<Delivery>,
 }
@@ -81,8 +82,8 @@ pub(crate) struct Delivery {
 pub(crate) enum Outcome {
     /// Refused, with the stable name.
     Refused(&'static str),
-    /// Act on it now.
-    Act(Box<Act>),
+    /// Act on it now; a renewal may be under way by this write.
+    Act(Box<Act>, Option<u64>),
     /// It waits for this write.
     Writing(u64),
     /// It waits on its stream for the message that begins the call.
@@ -160,9 +161,12 @@ impl Receiver {
             return Outcome::Behind;
         }
         match self.admit(unverified, issuer, now) {
-            Ok((act, Accepted::Covered)) => Outcome::Act(Box::new(act)),
+            Ok((act, Accepted::Covered)) => Outcome::Act(Box::new(act), None),
+            Ok((act, Accepted::Renew(reservation))) => {
+                Outcome::Act(Box::new(act), Some(self.reserve(None, reservation)))
+            }
             Ok((act, Accepted::Reserve(reservation))) => {
-                Outcome::Writing(self.reserve(act, reservation))
+                Outcome::Writing(self.reserve(Some(act), reservation))
             }
             Err(reason) => Outcome::Refused(reason),
         }
@@ -171,7 +175,8 @@ impl Receiver {
     /// The write that the first message of this one's call waits for, if it does.
     fn first_of(&mut self, header: &Header) -> Option<&mut Write> {
         let parent = header.claims.parent.filter(|_| !header.begins_call())?;
-        self.writes.values_mut().find(|w| w.act.id == parent)
+        let begins = |w: &&mut Write| w.act.as_ref().is_some_and(|act| act.id == parent);
+        self.writes.values_mut().find(begins)
     }
 
     fn admit(
@@ -239,8 +244,8 @@ impl Receiver {
         }
     }
 
-    /// Begins the write that `act` waits for.
-    fn reserve(&mut self, act: Act, reservation: Reservation) -> u64 {
+    /// Begins the write that `act` waits for, or a renewal.
+    fn reserve(&mut self, act: Option<Act>, reservation: Reservation) -> u64 {
         if self.sabotage == Sabotage::ReserveAtOnce {
             self.window.reserved(&reservation);
         }
@@ -256,6 +261,11 @@ impl Receiver {
         number
     }
 
+    /// Whether an envelope waits for this write.
+    pub(crate) fn is_awaited(&self, number: u64) -> bool {
+        self.writes.get(&number).is_some_and(|w| w.act.is_some())
+    }
+
     /// A write came back as done.
     pub(crate) fn written(&mut self, number: u64) -> Freed {
         let Some(write) = self.writes.remove(&number) else {
@@ -264,7 +274,7 @@ impl Receiver {
         self.store(&write);
         self.window.reserved(&write.reservation);
         Freed {
-            act: Some(write.act),
+            act: write.act,
             behind: write.behind,
         }
     }

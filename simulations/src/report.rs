@@ -23,6 +23,8 @@ pub(crate) struct Report {
     /// Envelopes the receiver acted on.
     pub(crate) acted: u64,
     pub(crate) restarts: u64,
+    /// Reservations renewed before they were over.
+    pub(crate) renewals: u64,
     /// Refusals by name, at the receiver and at the senders.
     pub(crate) refused: BTreeMap<String, u64>,
     pub(crate) refused_answers: BTreeMap<String, u64>,
@@ -48,6 +50,7 @@ impl Report {
             completed: 0,
             acted: 0,
             restarts: 0,
+            renewals: 0,
             refused: BTreeMap::new(),
             refused_answers: BTreeMap::new(),
             peak_remembered: 0,
@@ -70,8 +73,8 @@ impl Report {
         );
         let _ = writeln!(
             out,
-            "  {seconds} virtual seconds, {} events, {} restarts",
-            self.events, self.restarts
+            "  {seconds} virtual seconds, {} events, {} restarts, {} reservations renewed",
+            self.events, self.restarts, self.renewals
         );
         let _ = writeln!(
             out,

@@ -106,6 +106,21 @@ fn reservations_that_count_at_once_are_seen() {
     assert!(violates(&report, "accepted_once"), "{}", report.human());
 }
 
+/// While envelopes keep coming, reservations are renewed before they are over; a renewal that
+/// fails or that a crash loses is no different from one that was never asked for.
+#[test]
+fn renewals_happen_and_may_be_lost() {
+    let calm = include_str!("../scenarios/calm.toml");
+    let failing = include_str!("../scenarios/failing-store.toml");
+    for text in [calm, failing, SLOW_WRITES] {
+        let mut scenario = brief(text);
+        scenario.seconds = 20;
+        let report = run("renewals", &scenario, 3).unwrap();
+        assert!(report.ok, "{}", report.human());
+        assert!(report.renewals > 0, "{}", report.human());
+    }
+}
+
 /// And: a copy issued after a restart starts a request that was started before it.
 #[test]
 fn copies_judged_by_their_own_time_are_seen() {

@@ -405,8 +405,12 @@ impl<'a> World<'a> {
                 self.accepted(id, &header);
                 self.plan_write(number);
             }
-            Outcome::Act(act) => {
+            Outcome::Act(act, renewal) => {
                 self.accepted(id, &header);
+                if let Some(number) = renewal {
+                    self.report.renewals += 1;
+                    self.plan_write(number);
+                }
                 self.act(&act);
             }
         }
@@ -437,7 +441,11 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let freed = if self.rng.chance(self.scenario.store.fail) {
-            self.refuse("store_unavailable");
+            if self.receiver.is_awaited(number) {
+                self.refuse("store_unavailable");
+            } else {
+                self.note("renewal failed");
+            }
             let reached = self.rng.chance(500);
             self.receiver.failed(number, reached)
         } else {

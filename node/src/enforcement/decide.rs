@@ -1,8 +1,8 @@
 //! The two halves of [`Enforcer::enforce`].
 
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use protocol::envelope::replay::{Accepted, Begins, Entry};
+use protocol::envelope::replay::{Accepted, Begins, Entry, ReplayWindow, Reservation};
 use protocol::envelope::stream::StreamError;
 use protocol::envelope::{
     Claims, CwtClaims, Direction, DocumentType, Expectation, Header, Kind, Refusal,
@@ -15,7 +15,7 @@ use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::VerifiedMembership;
 
 use super::subject::{Described, Draft, Incoming, Origin, describe};
-use super::{ENVELOPE_LIFE_S, Enforcer, LedgerError, Passed, Stopped};
+use super::{ENVELOPE_LIFE_S, Enforcer, Ledger, LedgerError, Passed, Stopped};
 
 /// The name under which a peer's flood is counted.
 const RATE_LIMITED: &str = "peer_rate_limited";
@@ -292,15 +292,26 @@ impl Enforcer {
             .accept(entry, now)
             .map_err(|e| refused(e.into()))?;
         let unavailable = |e: LedgerError| Stopped::refuse("store_unavailable", e.to_string());
-        if let Accepted::Reserve(reservation) = accepted {
-            let greatest = self.replay().greatest();
-            self.ledger
-                .reserve(&reservation, greatest)
-                .await
-                .map_err(unavailable)?;
-            self.replay().reserved(&reservation);
+        match accepted {
+            Accepted::Covered => Ok(()),
+            Accepted::Renew(reservation) => {
+                let (replay, ledger) = (Arc::clone(&self.replay), Arc::clone(&self.ledger));
+                // At most one for each issuer and second. It ends with its write, which the store
+                // makes or fails even when it closes; nothing waits for it.
+                tokio::spawn(async move {
+                    let made = make_durable(&replay, &*ledger, &reservation).await;
+                    if let Err(error) = made {
+                        tracing::debug!(%error, "a replay reservation was not renewed");
+                    }
+                });
+                Ok(())
+            }
+            Accepted::Reserve(reservation) => {
+                make_durable(&self.replay, &*self.ledger, &reservation)
+                    .await
+                    .map_err(unavailable)
+            }
         }
-        Ok(())
     }
 
     /// Header against body: kind, method, target and tool digest must be what this node derives
@@ -399,8 +410,8 @@ impl Enforcer {
         }
     }
 
-    fn replay(&self) -> std::sync::MutexGuard<'_, protocol::envelope::replay::ReplayWindow> {
-        self.replay.lock().unwrap_or_else(PoisonError::into_inner)
+    fn replay(&self) -> MutexGuard<'_, ReplayWindow> {
+        locked(&self.replay)
     }
 
     fn random<const N: usize, T>(&self, make: impl FnOnce([u8; N]) -> T) -> Result<T, Stopped> {
@@ -478,6 +489,22 @@ impl Enforcer {
             .await
             .map_err(|e| Stopped::refuse("store_unavailable", e.to_string()))
     }
+}
+
+fn locked(replay: &Mutex<ReplayWindow>) -> MutexGuard<'_, ReplayWindow> {
+    replay.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has a reservation on disk, and only then tells the window.
+async fn make_durable(
+    replay: &Mutex<ReplayWindow>,
+    ledger: &dyn Ledger,
+    reservation: &Reservation,
+) -> Result<(), LedgerError> {
+    let greatest = locked(replay).greatest();
+    ledger.reserve(reservation, greatest).await?;
+    locked(replay).reserved(reservation);
+    Ok(())
 }
 
 fn check_place(header: &Header, incoming: &Incoming<'_>) -> Result<(), StreamError> {

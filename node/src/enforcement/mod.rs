@@ -131,7 +131,7 @@ pub struct Parts {
 pub struct Enforcer {
     identity: Arc<Identity>,
     members: Arc<Members>,
-    replay: Mutex<ReplayWindow>,
+    replay: Arc<Mutex<ReplayWindow>>,
     ledger: Arc<dyn Ledger>,
     inventory: Arc<dyn Inventory>,
     clock: Arc<dyn Clock>,
@@ -169,7 +169,7 @@ impl Enforcer {
         Self {
             identity: parts.identity,
             members: parts.members,
-            replay: Mutex::new(parts.replay),
+            replay: Arc::new(Mutex::new(parts.replay)),
             ledger: parts.ledger,
             inventory: parts.inventory,
             clock: parts.clock,

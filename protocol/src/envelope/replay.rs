@@ -9,7 +9,9 @@
 //! to the window; until then every such envelope waits for a write of its own). After a restart
 //! everything issued at or before it is refused ([`ReplayError::BeforeRestart`]), whether or not
 //! it had really been accepted. One durable write buys [`RESERVE_AHEAD_S`] seconds of acceptance,
-//! and a restart costs at most that many seconds of refusals for that issuer. A copy of a request
+//! and a restart costs at most that many seconds of refusals for that issuer. While envelopes keep
+//! coming none waits: once half of a reservation or less is left, the next envelope is acted on
+//! and has it renewed meanwhile ([`Accepted::Renew`]). A copy of a request
 //! counts as issued when the first one was, so no request starts on both sides of a restart.
 //! Messages that continue a call need no reservation: their call's random request id was drawn or
 //! accepted by this process.
@@ -30,6 +32,11 @@ use crate::time::UnixSeconds;
 /// How far ahead of an accepted `iat` a reservation reaches, in seconds: few enough that a
 /// restart costs little, enough that a busy issuer waits for one disk write in hundreds of calls.
 pub const RESERVE_AHEAD_S: u64 = 2;
+
+/// With this many seconds of a reservation left, or fewer, it is renewed: half of what it reaches
+/// ahead, so that an issuer that pauses for less than that waits for no write, and one that never
+/// pauses costs one a second.
+pub const RENEW_LEFT_S: u64 = RESERVE_AHEAD_S / 2;
 
 /// How far the local clock may stand behind before everything is refused, in seconds: what an
 /// honest issuer may be ahead.
@@ -115,6 +122,10 @@ pub struct Begins {
 pub enum Accepted {
     /// Nothing: act on it.
     Covered,
+    /// Act on it, and meanwhile make this next reservation durable and say so with
+    /// [`ReplayWindow::reserved`], so that later envelopes need not wait. Asked for once; if it
+    /// is not made, a later envelope waits for a write of its own.
+    Renew(Reservation),
     /// Make this reservation durable, say so with [`ReplayWindow::reserved`], *then* act.
     Reserve(Reservation),
 }
@@ -172,6 +183,8 @@ struct IssuerWindow {
     requests: Remembered<RequestId>,
     /// The second up to which acceptance is durable.
     reserved: UnixSeconds,
+    /// The second up to which a renewal was last asked for.
+    renewing: UnixSeconds,
 }
 
 impl IssuerWindow {
@@ -275,14 +288,19 @@ impl ReplayWindow {
         let until = begins.first_issued.plus(STARTED_MEMORY_S);
         window.requests.remember(begins.request, until);
         self.entries += 1;
-        if entry.iat > window.reserved {
-            let until = entry.iat.plus(RESERVE_AHEAD_S);
-            return Ok(Accepted::Reserve(Reservation {
-                issuer: entry.issuer,
-                until,
-            }));
-        }
-        Ok(Accepted::Covered)
+        let next = Reservation {
+            issuer: entry.issuer,
+            until: entry.iat.plus(RESERVE_AHEAD_S),
+        };
+        let left = window.reserved.0.checked_sub(entry.iat.0);
+        Ok(match left {
+            None => Accepted::Reserve(next),
+            Some(left) if left <= RENEW_LEFT_S && next.until > window.renewing => {
+                window.renewing = next.until;
+                Accepted::Renew(next)
+            }
+            Some(_) => Accepted::Covered,
+        })
     }
 
     /// Notes that a reservation is durable. Not before: an envelope accepted meanwhile must wait
@@ -395,13 +413,52 @@ mod tests {
         ));
         w.reserved(&first);
         assert_eq!(
-            accept(&mut w, &entry(3, START + 2), START),
+            accept(&mut w, &entry(3, START), START),
             Ok(Accepted::Covered)
         );
         assert!(matches!(
             accept(&mut w, &entry(4, START + 3), START),
             Ok(Accepted::Reserve(_))
         ));
+    }
+
+    #[test]
+    fn a_reservation_is_renewed_before_it_is_over_and_asked_for_once() {
+        let mut w = window();
+        let reserve = |w: &mut ReplayWindow, n, iat| match accept(w, &entry(n, iat), iat) {
+            Ok(Accepted::Reserve(asked)) => asked,
+            other => panic!("no write to wait for but {other:?}"),
+        };
+        let renew = |w: &mut ReplayWindow, n, iat| match accept(w, &entry(n, iat), iat) {
+            Ok(Accepted::Renew(asked)) => asked,
+            other => panic!("no renewal but {other:?}"),
+        };
+        let first = reserve(&mut w, 1, START);
+        w.reserved(&first);
+        // Half is left: the next is acted on at once and has it renewed, the one after has not.
+        let half = START + RESERVE_AHEAD_S - RENEW_LEFT_S;
+        let second = renew(&mut w, 2, half);
+        assert_eq!(second.until, UnixSeconds(half + RESERVE_AHEAD_S));
+        assert_eq!(accept(&mut w, &entry(3, half), half), Ok(Accepted::Covered));
+        // It is not durable: it covers nothing, and the next second asks for the next one.
+        let third = renew(&mut w, 4, START + RESERVE_AHEAD_S);
+        let over = first.until.0 + 1;
+        assert_eq!(reserve(&mut w, 5, over).until.0, over + RESERVE_AHEAD_S);
+        w.reserved(&third);
+        w.reserved(&second);
+        assert_eq!(
+            accept(&mut w, &entry(6, half + 1), over),
+            Ok(Accepted::Covered),
+            "the later one stands"
+        );
+        assert!(matches!(
+            accept(&mut w, &entry(7, third.until.0), over),
+            Ok(Accepted::Renew(_))
+        ));
+        // What continues a call neither needs a reservation nor renews one.
+        let mut further = entry(8, third.until.0 + 1);
+        further.begins = None;
+        assert_eq!(accept(&mut w, &further, over), Ok(Accepted::Covered));
     }
 
     #[test]
