@@ -395,6 +395,7 @@ fn decision() -> DecisionRecord {
         policy: None,
         bundle_version: 0,
         body_digest: Some(digest(1)),
+        stands_for: None,
     }
 }
 

@@ -102,13 +102,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The stable name of a refusal.
+    pub const DENY: &'static str = "deny";
+
     /// The stable name, as it stands in records.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Allow(_) => "allow",
             Self::Hold(_) => "hold",
-            Self::Deny(_) => "deny",
+            Self::Deny(_) => Self::DENY,
             Self::Sever(_) => "sever",
         }
     }

@@ -42,6 +42,9 @@ pub enum Point {
     /// The node of the server.
     #[n(3)]
     Egress,
+    /// On the link itself, where no message was read: hello, admission, streams, records.
+    #[n(4)]
+    Link,
 }
 
 /// One decision.
@@ -108,6 +111,10 @@ pub struct DecisionRecord {
     /// The salted body digest.
     #[n(20)]
     pub body_digest: Option<Digest>,
+    /// Of a record that sums up: how many further refusals it stands for. They were counted by
+    /// name, and not recorded one by one because there were too many.
+    #[n(21)]
+    pub stands_for: Option<u64>,
 }
 
 impl DecisionRecord {

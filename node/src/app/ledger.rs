@@ -1,15 +1,19 @@
-//! The store as `enforce` and the composition root use it.
+//! The store as `enforce` and the composition root use it, and what the transport refuses as
+//! `enforce` records it.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::crypto::Crypto;
 use protocol::envelope::replay::Reservation;
+use protocol::id::NodeId;
 use protocol::record::{DecisionRecord, chain_hash};
 use protocol::time::{UnixMillis, UnixSeconds};
 
-use crate::enforcement::{Ledger, LedgerError};
+use crate::enforcement::{Enforcer, Ledger, LedgerError};
+use crate::overlay::MeshAdmission;
 use crate::store::{Link, ReadLink, Store, StoreError, Write};
+use crate::transport::{Admission, PeerIdentity, Refusal};
 
 /// Decisions and reservations in the store.
 pub(super) struct StoreLedger {
@@ -31,6 +35,27 @@ impl StoreLedger {
             let hash = chain_hash(&*crypto, &bytes);
             (bytes, hash)
         }))
+    }
+}
+
+/// Admission whose refusals are recorded.
+pub(super) struct RecordedAdmission {
+    pub(super) admission: Arc<MeshAdmission>,
+    pub(super) enforcer: Arc<Enforcer>,
+}
+
+#[async_trait]
+impl Admission for RecordedAdmission {
+    fn hello(&self) -> Vec<u8> {
+        self.admission.hello()
+    }
+
+    fn admit(&self, peer: &PeerIdentity, hello: &[u8]) -> Result<(), Refusal> {
+        self.admission.admit(peer, hello)
+    }
+
+    async fn refused(&self, peer: NodeId, reason: &str) {
+        self.enforcer.refused_on_link(peer, reason).await;
     }
 }
 

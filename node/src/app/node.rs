@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::task::TaskTracker;
 
 use super::dialer::MeshDialer;
-use super::ledger::{StoreLedger, read_link};
+use super::ledger::{RecordedAdmission, StoreLedger, read_link};
 use super::{AppError, Options, serve};
 use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
@@ -171,7 +171,10 @@ impl Node {
             transport::Config::new(listen),
             Arc::clone(&identity.tls),
             Arc::clone(&identity.crypto),
-            Arc::clone(&admission) as Arc<dyn transport::Admission>,
+            Arc::new(RecordedAdmission {
+                admission: Arc::clone(&admission),
+                enforcer: Arc::clone(&enforcer),
+            }),
             tracker.clone(),
             closing,
         )?;
@@ -286,6 +289,7 @@ impl Node {
     /// Takes the node down after its tasks have ended.
     pub async fn close(&self) {
         self.upstreams.shutdown().await;
+        self.enforcer.sum_up(true).await;
         let greatest = self.enforcer.greatest_time();
         let greatest = Write::GreatestTime(UnixMillis(greatest.0.saturating_mul(1000)));
         if let Err(error) = self.store.durable(vec![greatest]).await {

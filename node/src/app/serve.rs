@@ -59,12 +59,14 @@ impl StreamHandler for Streams {
                 let Some(node) = self.node.upgrade() else {
                     return;
                 };
-                let peer = stream.peer.short();
+                let peer = stream.peer;
                 match node.records.receive_all(stream.recv).await {
                     Ok(news) => node.keep_records(&self.gossip, news).await,
                     Err(error) => {
-                        node.counters.count("sync_refused");
-                        tracing::warn!(peer, %error, "refused node records");
+                        let reason = "sync_refused";
+                        node.counters.count(reason);
+                        node.enforcer.refused_on_link(peer, reason).await;
+                        tracing::warn!(peer = %peer.short(), %error, "refused node records");
                     }
                 }
             }
@@ -208,7 +210,9 @@ async fn hear_gossip(
             }
             Err(e) if e.is_stale() || e == DirectoryError::Full => Verdict::Ignore,
             Err(error) => {
-                node.counters.count("gossip_rejected");
+                let reason = "gossip_rejected";
+                node.counters.count(reason);
+                node.enforcer.refused_on_link(heard.from, reason).await;
                 tracing::debug!(peer = %heard.from.short(), %error, "rejected a gossiped record");
                 Verdict::Reject
             }
@@ -312,7 +316,9 @@ async fn end_expired(node: Arc<Node>, stop: CancellationToken) {
         for link in node.links.all() {
             if node.members.valid(&link.peer, now).is_none() {
                 tracing::warn!(peer = %link.peer.short(), "its membership has ended");
-                node.counters.count("membership_expired");
+                let reason = "membership_expired";
+                node.counters.count(reason);
+                node.enforcer.refused_on_link(link.peer, reason).await;
                 node.links.close(link.peer, Reason::NotAdmitted);
             }
         }
@@ -335,6 +341,7 @@ async fn prune(node: Arc<Node>, stop: CancellationToken) {
         if let Err(error) = node.store.lazy(Write::PruneFloors(before)).await {
             tracing::warn!(%error, "replay floors were not pruned");
         }
+        node.enforcer.sum_up(false).await;
     }
 }
 

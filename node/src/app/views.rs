@@ -182,6 +182,7 @@ impl Node {
             protocol::record::Point::Ingress => "ingress",
             protocol::record::Point::Relay => "relay",
             protocol::record::Point::Egress => "egress",
+            protocol::record::Point::Link => "link",
         };
         Decision {
             seq: record.sequence,
@@ -196,6 +197,7 @@ impl Node {
             method: record.method,
             name: record.target,
             hash: Some(hash),
+            stands_for: record.stands_for,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use protocol::envelope::stream::{StreamError, StreamState};
 use protocol::envelope::{Direction, Kind};
 use protocol::id::{EnvelopeId, NodeId, RequestId, SessionId};
+use protocol::mcp::McpError;
 use protocol::name::Name;
 use protocol::record::Point;
 
@@ -19,7 +20,8 @@ use super::trace::Trace;
 use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Described, Draft, Enforcer, Incoming, Message, Origin, Passed, Stopped, Subject,
+    Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Origin, Passed, Stopped,
+    Subject,
 };
 use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter};
 
@@ -43,7 +45,7 @@ impl Topic {
     const fn outbound(&self) -> Direction {
         match self.point {
             Point::Egress => Direction::ToClient,
-            Point::Ingress | Point::Relay => Direction::ToServer,
+            Point::Ingress | Point::Relay | Point::Link => Direction::ToServer,
         }
     }
 
@@ -51,6 +53,17 @@ impl Topic {
         match self.outbound() {
             Direction::ToServer => Direction::ToClient,
             Direction::ToClient => Direction::ToServer,
+        }
+    }
+
+    /// What a refusal on this stream is recorded with.
+    pub(super) fn occasion(&self) -> Occasion {
+        Occasion {
+            point: self.point,
+            peer: self.peer.peer,
+            agent: Some(self.agent.clone()),
+            server: Some(self.server.clone()),
+            request: Some(self.request_id),
         }
     }
 }
@@ -112,15 +125,15 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    /// A refusal made here, outside `enforce`: counted by its name.
-    pub(super) fn counted(enforcer: &Enforcer, stopped: Stopped) -> Self {
-        Self::Stopped(enforcer.counted(stopped))
+    /// A refusal made here, outside `enforce`: counted by its name and recorded.
+    pub(super) async fn refused(enforcer: &Enforcer, on: Occasion, stopped: Stopped) -> Self {
+        Self::Stopped(enforcer.refused(on, stopped).await)
     }
 
     /// The refusal of a body that is no message.
-    pub(super) fn unusable(enforcer: &Enforcer, reason: &str, error: &dyn Display) -> Self {
+    pub(super) async fn unusable(enforcer: &Enforcer, on: Occasion, error: &McpError) -> Self {
         let message = format!("not a usable message: {error}");
-        Self::counted(enforcer, Stopped::refuse(reason, message))
+        Self::refused(enforcer, on, Stopped::refuse(error.reason(), message)).await
     }
 }
 
@@ -152,8 +165,10 @@ impl Speaker {
 
     /// Signs and sends one message. Returns whether it was the final response.
     pub(super) async fn say(&mut self, body: &[u8], trace: Option<&Trace>) -> Result<bool, Broken> {
-        let message =
-            Message::read(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
+        let message = match Message::read(body) {
+            Ok(message) => message,
+            Err(e) => return Err(Broken::unusable(&self.enforcer, self.own(), &e).await),
+        };
         let described = message.described();
         let id = described.id.as_deref().unwrap_or("null");
         let answers = match described.kind {
@@ -173,9 +188,9 @@ impl Speaker {
                     target,
                     tool_digest: None,
                 };
-                self.exchange
-                    .await_ours(id, request)
-                    .map_err(|s| Broken::counted(&self.enforcer, s))?;
+                if let Err(s) = self.exchange.await_ours(id, request) {
+                    return Err(Broken::refused(&self.enforcer, self.own(), s).await);
+                }
                 None
             }
             Kind::Notification => None,
@@ -212,6 +227,14 @@ impl Speaker {
         }
         self.send(sealed.bytes).await?;
         Ok(ended)
+    }
+
+    /// What the refusal of a message of this side is recorded with.
+    fn own(&self) -> Occasion {
+        Occasion {
+            peer: self.enforcer.identity().node(),
+            ..self.topic.occasion()
+        }
     }
 
     /// As [`Speaker::say`], for what nobody waits on: a message that may not be sent, such as an
@@ -307,21 +330,22 @@ impl Listener {
     }
 
     /// The failure of a direction that ended before its final response.
-    pub(super) fn ended_early(&self) -> Broken {
+    pub(super) async fn ended_early(&mut self) -> Broken {
         let error = StreamError::EndedEarly;
-        self.enforcer.count(error.reason());
+        self.refused(error.reason(), "").await;
         Broken::Stream(error)
     }
 
     /// The refusal of what was heard, made outside `enforce`.
-    pub(super) fn refused(&self, reason: &str, message: &str) -> Broken {
-        Broken::counted(&self.enforcer, Stopped::refuse(reason, message))
+    pub(super) async fn refused(&mut self, reason: &str, message: &str) -> Broken {
+        let stopped = Stopped::refuse(reason, message);
+        Broken::refused(&self.enforcer, self.topic.occasion(), stopped).await
     }
 
     /// The next message, or `None` when the other side ended the direction in good order. Not
     /// cancel safe.
     pub(super) async fn hear(&mut self) -> Result<Option<Heard>, Broken> {
-        let Some(frame) = next_frame(&self.enforcer, &mut self.reader).await? else {
+        let Some(frame) = self.next_frame().await? else {
             return Ok(None);
         };
         let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
@@ -355,7 +379,7 @@ impl Listener {
         let issuer = verified.header().cwt.iss;
         self.state.push(&*self.enforcer.identity().crypto, id, kind);
         let ends = self.state.ended();
-        self.settle(kind, described)?;
+        self.settle(kind, described).await?;
         let body = verified.into_body();
         Ok(Some(Heard {
             id,
@@ -369,14 +393,18 @@ impl Listener {
     /// Waits until the other side, which has everything it waited for, ends its direction too:
     /// a node that closes its links before has told nobody the answer. Nothing more is heard.
     pub(super) async fn linger(&mut self) {
-        let ended =
-            async { while let Ok(Some(_)) = next_frame(&self.enforcer, &mut self.reader).await {} };
+        let ended = async { while let Ok(Some(_)) = self.next_frame().await {} };
         // One that never does holds up nothing but this stream, and that not for long.
         let _ = tokio::time::timeout(LINGER, ended).await;
     }
 
+    async fn next_frame(&mut self) -> Result<Option<EnvelopeFrame>, Broken> {
+        let topic = &self.topic;
+        next_frame(&self.enforcer, &mut self.reader, || topic.occasion()).await
+    }
+
     /// Notes a request of the other side, forgets one of ours that was answered.
-    fn settle(&self, kind: Kind, described: Described) -> Result<(), Broken> {
+    async fn settle(&mut self, kind: Kind, described: Described) -> Result<(), Broken> {
         let id = described.id.as_deref().unwrap_or("null");
         match kind {
             Kind::Request => {
@@ -386,9 +414,10 @@ impl Listener {
                     target: described.target,
                     tool_digest: None,
                 };
-                self.exchange
-                    .await_theirs(id, request)
-                    .map_err(|s| Broken::counted(&self.enforcer, s))
+                match self.exchange.await_theirs(id, request) {
+                    Ok(()) => Ok(()),
+                    Err(s) => Err(Broken::refused(&self.enforcer, self.topic.occasion(), s).await),
+                }
             }
             Kind::Response => {
                 self.exchange
@@ -403,34 +432,36 @@ impl Listener {
     }
 }
 
-/// The next envelope frame; a refusal frame or a failure below ends the stream.
+/// The next envelope frame; a refusal frame or a failure below ends the stream. A refusal made here
+/// is recorded with the occasion.
 pub(super) async fn next_frame(
     enforcer: &Enforcer,
     reader: &mut FrameReader<BoxRead>,
+    occasion: impl FnOnce() -> Occasion,
 ) -> Result<Option<EnvelopeFrame>, Broken> {
     let refused = |reason: &str, error: &dyn Display| {
-        let message = format!("the frame was refused: {error}");
-        Broken::counted(enforcer, Stopped::refuse(reason, message))
+        Stopped::refuse(reason, format!("the frame was refused: {error}"))
     };
-    let frame = match reader.next().await {
-        Ok(Some(frame)) => frame,
+    let stopped = match reader.next().await {
         Ok(None) => return Ok(None),
         // Not the peer's fault as far as this end can tell, and nobody is left to be told.
         Err(e @ FrameError::Io(_)) => return Err(Broken::Transport(e.to_string())),
-        Err(e) => return Err(refused(e.name(), &e)),
+        Err(e) => refused(e.name(), &e),
+        Ok(Some(frame)) => match frame.kind {
+            FrameType::Envelope => match EnvelopeFrame::decode(&frame.payload) {
+                Ok(frame) => return Ok(Some(frame)),
+                Err(e) => refused(e.reason(), &e),
+            },
+            FrameType::Refusal => match RefusalFrame::decode(&frame.payload) {
+                // The other side's refusal is its own to count and to record.
+                Ok(refusal) => return Err(Broken::Stopped(refusal.into_stopped())),
+                Err(e) => refused(e.reason(), &e),
+            },
+            FrameType::BatchedEnvelope | FrameType::BatchHead => {
+                let message = "batched envelopes are not spoken in this version";
+                refused("unknown_frame", &message)
+            }
+        },
     };
-    match frame.kind {
-        FrameType::Envelope => EnvelopeFrame::decode(&frame.payload)
-            .map(Some)
-            .map_err(|e| refused(e.reason(), &e)),
-        FrameType::Refusal => {
-            let refusal =
-                RefusalFrame::decode(&frame.payload).map_err(|e| refused(e.reason(), &e))?;
-            Err(Broken::Stopped(refusal.into_stopped()))
-        }
-        FrameType::BatchedEnvelope | FrameType::BatchHead => {
-            let message = "batched envelopes are not spoken in this version";
-            Err(refused("unknown_frame", &message))
-        }
-    }
+    Err(Broken::refused(enforcer, occasion(), stopped).await)
 }

@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
 use super::drain::InFlight;
 use super::{BoxRead, BoxWrite};
-use crate::enforcement::{Answered, Enforcer, Incoming, Message, Origin, Passed, Stopped, Subject};
+use crate::enforcement::{
+    Answered, Enforcer, Incoming, Message, Occasion, Origin, Passed, Stopped, Subject,
+};
 use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter};
 use crate::transport::{IncomingStream, StreamHandler, StreamKind};
@@ -203,12 +205,19 @@ impl Acceptor {
         ),
         Broken,
     > {
-        let first = next_frame(&self.enforcer, &mut reader);
+        let on = || Occasion::of_peer(Point::Egress, origin.peer);
+        let first = next_frame(&self.enforcer, &mut reader, on);
         let frame = match tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, first).await {
             Ok(Ok(Some(frame))) => frame,
-            Ok(Ok(None)) => return Err(self.stop("no_message", "the stream ended without one")),
+            Ok(Ok(None)) => {
+                let message = "the stream ended without one";
+                return Err(self.stop(on(), "no_message", message).await);
+            }
             Ok(Err(broken)) => return Err(broken),
-            Err(_) => return Err(self.stop("first_message_timeout", "no message came in time")),
+            Err(_) => {
+                let message = "no message came in time";
+                return Err(self.stop(on(), "first_message_timeout", message).await);
+            }
         };
         let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
         let incoming = Incoming {
@@ -229,12 +238,6 @@ impl Acceptor {
             ));
         };
         let claims = &first.header().claims;
-        if (claims.method == "initialize") != (kind == StreamKind::Session) {
-            return Err(self.stop(
-                "wrong_stream_kind",
-                "`initialize`, and only it, opens a session stream",
-            ));
-        }
         let topic = Topic {
             agent: first.header().cwt.sub.clone(),
             peer: origin,
@@ -243,15 +246,21 @@ impl Acceptor {
             server: claims.server.clone(),
             point: Point::Egress,
         };
+        if (claims.method == "initialize") != (kind == StreamKind::Session) {
+            let message = "`initialize`, and only it, opens a session stream";
+            let on = topic.occasion();
+            return Err(self.stop(on, "wrong_stream_kind", message).await);
+        }
         let exchange = Arc::new(Exchange::default());
         let answered = Answered {
             method: claims.method.clone(),
             target: claims.name.clone(),
             tool_digest: claims.tool_digest,
         };
-        exchange
-            .await_theirs(described.id.as_deref().unwrap_or("null"), answered)
-            .map_err(|s| Broken::counted(&self.enforcer, s))?;
+        let id = described.id.as_deref().unwrap_or("null");
+        if let Err(s) = exchange.await_theirs(id, answered) {
+            return Err(Broken::refused(&self.enforcer, topic.occasion(), s).await);
+        }
         let call = CallIdentity {
             request_id: topic.request_id,
             session: topic.session,
@@ -293,13 +302,13 @@ impl Acceptor {
         // Before a process is started for it: neither copies nor a crowd cost more than a look.
         let registered = match self.register((topic.peer.peer, topic.session)) {
             Ok(registered) => registered,
-            Err(stopped) => return speaker.refuse(&stopped).await,
+            Err(stopped) => return self.refuse(&mut speaker, &topic, stopped).await,
         };
         let First { envelope, id } = first;
         let body = envelope.into_body();
         let place = match self.in_flight.enter() {
             Ok(place) => place,
-            Err(stopped) => return speaker.refuse(&self.enforcer.counted(stopped)).await,
+            Err(stopped) => return self.refuse(&mut speaker, &topic, stopped).await,
         };
         let opened = match self.servers.open(&topic.server, body.into()).await {
             Ok(opened) => opened,
@@ -345,9 +354,12 @@ impl Acceptor {
                             // Out of place, such as an answer that comes too late: it costs
                             // itself, not the session.
                             Err(e) if e.kind == ErrorKind::InvalidMessage => {
-                                self.enforcer.count(&e.reason);
+                                self.stop(topic.occasion(), &e.reason, &e.message).await;
                             }
-                            Err(e) => return Err(self.stop(&e.reason, &e.message)),
+                            Err(e) => {
+                                let on = topic.occasion();
+                                return Err(self.stop(on, &e.reason, &e.message).await);
+                            }
                         }
                         if initialized {
                             hosted.initialized.cancel();
@@ -380,11 +392,11 @@ impl Acceptor {
         let Some(hosted) = hosted.filter(belongs) else {
             let message = "no such session of this agent with this server is open here";
             let stopped = Stopped::refuse("unknown_session", message);
-            return speaker.refuse(&self.enforcer.counted(stopped)).await;
+            return self.refuse(&mut speaker, &topic, stopped).await;
         };
         let _place = match self.in_flight.enter() {
             Ok(place) => place,
-            Err(stopped) => return speaker.refuse(&self.enforcer.counted(stopped)).await,
+            Err(stopped) => return self.refuse(&mut speaker, &topic, stopped).await,
         };
         let First { envelope, id } = first;
         if envelope.header().claims.method != "ping" {
@@ -414,9 +426,9 @@ impl Acceptor {
                         }
                         Some(Err(error)) => return Ok(Some(error)),
                         None => {
-                            return Err(
-                                self.stop("upstream_silent", "the server's answer was lost")
-                            );
+                            let message = "the server's answer was lost";
+                            let on = topic.occasion();
+                            return Err(self.stop(on, "upstream_silent", message).await);
                         }
                     }
                 }
@@ -465,9 +477,15 @@ impl Acceptor {
         }
     }
 
-    /// A refusal made here, outside `enforce`: counted by its name.
-    fn stop(&self, reason: &str, message: &str) -> Broken {
-        Broken::counted(&self.enforcer, Stopped::refuse(reason, message))
+    /// A refusal made here, outside `enforce`: counted by its name and recorded.
+    async fn stop(&self, on: Occasion, reason: &str, message: &str) -> Broken {
+        Broken::refused(&self.enforcer, on, Stopped::refuse(reason, message)).await
+    }
+
+    /// Counts, records and then tells a refusal of a stream whose first message was accepted.
+    async fn refuse(&self, speaker: &mut Speaker, topic: &Topic, stopped: Stopped) {
+        let stopped = self.enforcer.refused(topic.occasion(), stopped).await;
+        speaker.refuse(&stopped).await;
     }
 
     /// Takes a place for a session that is being opened.
@@ -487,7 +505,7 @@ impl Acceptor {
             });
         };
         drop(table);
-        Err(self.enforcer.counted(Stopped::refuse(reason, message)))
+        Err(Stopped::refuse(reason, message))
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, Sessions> {

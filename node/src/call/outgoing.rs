@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
-use super::drain::InFlight;
+use super::drain::{InFlight, Place};
 use super::trace::Trace;
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
-use crate::enforcement::{Answered, Draft, Enforcer, Message, Origin, Passed, Subject};
+use crate::enforcement::{Answered, Draft, Enforcer, Message, Occasion, Origin, Passed, Subject};
 use crate::session::{
     ErrorKind, Fabric, KnownServer, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, Principal,
     ServerRef, SessionError,
@@ -134,11 +134,7 @@ impl MeshFabric {
         initialize: Bytes,
     ) -> Result<RemoteOpen, SessionError> {
         let placed = |e: SessionError| place(e, server);
-        let _place_in_flight = self
-            .core
-            .in_flight
-            .enter()
-            .map_err(|s| placed(self.core.enforcer.counted(s).into_error()))?;
+        let _place_in_flight = self.core.enter(&principal.agent, server).await?;
         let id = self
             .core
             .enforcer
@@ -262,11 +258,7 @@ impl RemoteSession {
             );
             return Err(place(error, &self.server).with_hint("initialize again"));
         }
-        let place_in_flight = self
-            .core
-            .in_flight
-            .enter()
-            .map_err(|s| place(self.core.enforcer.counted(s).into_error(), &self.server))?;
+        let place_in_flight = self.core.enter(&self.agent, &self.server).await?;
         let begin = Begin {
             core: Arc::clone(&self.core),
             agent: self.agent.clone(),
@@ -364,6 +356,27 @@ impl Begin {
 }
 
 impl Core {
+    /// A place for a call or a session that is being opened.
+    async fn enter(&self, agent: &Name, server: &ServerRef) -> Result<Place, SessionError> {
+        match self.in_flight.enter() {
+            Ok(place) => Ok(place),
+            Err(stopped) => {
+                let on = self.occasion(agent, server);
+                let stopped = self.enforcer.refused(on, stopped).await;
+                Err(place(stopped.into_error(), server))
+            }
+        }
+    }
+
+    /// What the refusal of an agent's own message is recorded with.
+    fn occasion(&self, agent: &Name, server: &ServerRef) -> Occasion {
+        Occasion {
+            agent: Some(agent.clone()),
+            server: Some(server.server.clone()),
+            ..Occasion::of_peer(Point::Ingress, self.enforcer.identity().node())
+        }
+    }
+
     /// Decides on and signs the first message, opens the stream, and sends it.
     async fn start(
         &self,
@@ -375,8 +388,13 @@ impl Core {
         trace: Option<&Trace>,
     ) -> Result<Started, Broken> {
         let request_id = self.enforcer.new_request_id().map_err(Broken::Stopped)?;
-        let message =
-            Message::read(body).map_err(|e| Broken::unusable(&self.enforcer, e.reason(), &e))?;
+        let message = match Message::read(body) {
+            Ok(message) => message,
+            Err(e) => {
+                let on = self.occasion(agent, server);
+                return Err(Broken::unusable(&self.enforcer, on, &e).await);
+            }
+        };
         let described = message.described();
         let tool_digest = self.known_digest(server, described);
         let answered = Answered {
@@ -422,9 +440,11 @@ impl Core {
             .await
             .map_err(|e| Broken::Transport(e.to_string()))?;
         let exchange = Arc::new(Exchange::default());
-        exchange
-            .await_ours(described.id.as_deref().unwrap_or("null"), answered)
-            .map_err(|s| Broken::counted(&self.enforcer, s))?;
+        let id = described.id.as_deref().unwrap_or("null");
+        if let Err(s) = exchange.await_ours(id, answered) {
+            let on = self.occasion(agent, server);
+            return Err(Broken::refused(&self.enforcer, on, s).await);
+        }
         let topic = Topic {
             agent: agent.clone(),
             peer: origin,
@@ -479,9 +499,9 @@ async fn expect_response(listener: &mut Listener) -> Result<Heard, Broken> {
         Some(heard) if heard.ends => Ok(heard),
         Some(_) => {
             let message = "a message came before the response to `initialize`";
-            Err(listener.refused("message_before_response", message))
+            Err(listener.refused("message_before_response", message).await)
         }
-        None => Err(listener.ended_early()),
+        None => Err(listener.ended_early().await),
     }
 }
 
@@ -591,7 +611,7 @@ async fn listen(
 ) -> Result<(), Broken> {
     loop {
         let Some(heard) = listener.hear().await? else {
-            return Err(listener.ended_early());
+            return Err(listener.ended_early().await);
         };
         *heard_any = true;
         if heard.ends

@@ -8,7 +8,7 @@ use protocol::envelope::{
     Claims, CwtClaims, Direction, DocumentType, Expectation, Header, Kind, Refusal,
     UnverifiedEnvelope, VerifiedEnvelope, hop, seal,
 };
-use protocol::id::{Cti, Digest, EnvelopeId, RequestId, Salt};
+use protocol::id::{Cti, Digest, EnvelopeId, NodeId, RequestId, Salt};
 use protocol::policy::{Denial, Facts, Party, Verdict};
 use protocol::record::{DecisionRecord, GENESIS, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
@@ -29,7 +29,8 @@ impl Enforcer {
     ) -> Result<Passed, Stopped> {
         let now = self.clock.now();
         let mut record = self.blank_record(point, now);
-        record.issuer = self.identity.node();
+        let own = self.identity.node();
+        record.issuer = own;
         record.agent = Some(draft.agent.clone());
         record.audience = Some(draft.audience);
         record.server = Some(draft.server.clone());
@@ -38,7 +39,7 @@ impl Enforcer {
         let decided = self.decide_outgoing(point, now, draft, &mut record);
         let header = match decided {
             Ok(header) => header,
-            Err(stopped) => return Err(self.stop(record, stopped).await),
+            Err(stopped) => return Err(self.stop(record, own, stopped).await),
         };
         let salt = self.random(Salt::from_bytes);
         let sealed = salt.and_then(|salt| {
@@ -58,7 +59,7 @@ impl Enforcer {
                 self.write(record, false).await?;
                 Ok(Passed::Sealed(sealed))
             }
-            Err(stopped) => Err(self.stop(record, stopped).await),
+            Err(stopped) => Err(self.stop(record, own, stopped).await),
         }
     }
 
@@ -191,7 +192,7 @@ impl Enforcer {
                 self.write(record, false).await?;
                 Ok(Passed::Verified(Box::new(verified), described))
             }
-            Err(stopped) => Err(self.stop(record, stopped).await),
+            Err(stopped) => Err(self.stop(record, incoming.origin.peer, stopped).await),
         }
     }
 
@@ -265,7 +266,7 @@ impl Enforcer {
             .iter()
             .filter_map(|n| self.members.valid(n, now))
             .collect();
-        let signer = |node: &protocol::id::NodeId| {
+        let signer = |node: &NodeId| {
             members
                 .iter()
                 .find(|m| m.membership.node() == *node)
@@ -439,7 +440,7 @@ impl Enforcer {
         self.random(protocol::id::SessionId::from_bytes)
     }
 
-    fn blank_record(&self, point: Point, now: UnixMillis) -> DecisionRecord {
+    pub(super) fn blank_record(&self, point: Point, now: UnixMillis) -> DecisionRecord {
         DecisionRecord {
             // Sequence and previous hash are the writer's to set.
             sequence: 0,
@@ -462,24 +463,13 @@ impl Enforcer {
             policy: None,
             bundle_version: 0,
             body_digest: None,
+            stands_for: None,
         }
     }
 
-    /// Records a refusal durably before it is answered. A store that does not take it cannot
-    /// make the refusal milder: the message stays refused.
-    async fn stop(&self, mut record: DecisionRecord, stopped: Stopped) -> Stopped {
-        record.verdict = stopped.verdict.name().to_owned();
-        if let Some(denial) = stopped.verdict.denial() {
-            record.reason = Some(denial.reason.clone());
-            record.policy.clone_from(&denial.policy);
-        }
-        // A flood is counted, not written: it must not be able to fill the disk.
-        if stopped.reason() == RATE_LIMITED {
-            return stopped;
-        }
-        if let Err(error) = self.ledger.record(record, true).await {
-            tracing::error!(%error, reason = stopped.reason(), "a refusal could not be recorded");
-        }
+    /// Records the refusal of a message of `peer` before it is answered.
+    async fn stop(&self, record: DecisionRecord, peer: NodeId, stopped: Stopped) -> Stopped {
+        self.record_refusal(record, peer, &stopped).await;
         stopped
     }
 

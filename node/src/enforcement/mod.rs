@@ -5,13 +5,15 @@
 //! node turns received bytes into a message. Both leave a decision record. The order is that of
 //! the design: shape → per-peer limit → mesh, audience, time, membership, seen → signature →
 //! atomic replay insert → header against body → policy → record. It fails closed, each failure
-//! with a name of its own, and the name is counted.
+//! with a name of its own, and the name is counted. Refusals of what never came to be a message
+//! are made elsewhere and recorded here too ([`Enforcer::refused`]).
 //!
 //! It does not know links, streams of bytes or MCP servers.
 
 mod decide;
 mod ledger;
 mod limit;
+mod refusals;
 mod subject;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +29,7 @@ use protocol::time::UnixSeconds;
 
 pub use ledger::{Ledger, LedgerError};
 pub use limit::PEER_ENVELOPES_PER_S;
+pub use refusals::{FURTHER_REFUSALS, Occasion, RECORDED_REFUSALS, REFUSAL_WINDOW_MS};
 pub use subject::{Answered, Described, Draft, Incoming, Message, Origin, Subject, describe};
 
 use crate::clock::Clock;
@@ -138,6 +141,7 @@ pub struct Enforcer {
     counters: Arc<Counters>,
     policy: RwLock<Arc<dyn Policy>>,
     limits: limit::PeerLimits,
+    allowances: refusals::Allowances,
     calls: CallCounts,
 }
 
@@ -176,6 +180,7 @@ impl Enforcer {
             counters: parts.counters,
             policy: RwLock::new(parts.policy),
             limits: limit::PeerLimits::default(),
+            allowances: refusals::Allowances::default(),
             calls: CallCounts::default(),
         }
     }
@@ -183,7 +188,8 @@ impl Enforcer {
     /// Decides on one message at `point` and signs or verifies it.
     ///
     /// # Errors
-    /// [`Stopped`], recorded (durably, for a refusal) and counted before it is returned.
+    /// [`Stopped`], counted and, within what its peer may cause, recorded durably before it is
+    /// returned.
     pub async fn enforce(&self, point: Point, subject: Subject<'_>) -> Result<Passed, Stopped> {
         let (begins, count) = match &subject {
             Subject::Outgoing(draft) => (draft.parent.is_none(), &self.calls.out),
@@ -206,19 +212,6 @@ impl Enforcer {
     #[must_use]
     pub const fn calls(&self) -> &CallCounts {
         &self.calls
-    }
-
-    /// Counts a refusal that was made around `enforce` and hands it on: of a frame no envelope
-    /// was read from, of a session, of a bound of the stream itself.
-    #[must_use]
-    pub fn counted(&self, stopped: Stopped) -> Stopped {
-        self.count(stopped.reason());
-        stopped
-    }
-
-    /// Counts a failure of a stream by its stable name.
-    pub fn count(&self, reason: &str) {
-        self.counters.count(reason.to_owned());
     }
 
     /// This node.

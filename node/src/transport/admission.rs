@@ -19,6 +19,7 @@
 
 use std::net::SocketAddr;
 
+use async_trait::async_trait;
 use protocol::crypto::TLS_PUBLIC_LEN;
 use protocol::id::NodeId;
 use protocol::limits::MAX_HELLO_BYTES;
@@ -44,6 +45,7 @@ pub struct PeerIdentity {
 }
 
 /// Decides which peers may stay. Runs on every connection, before anything else is read from it.
+#[async_trait]
 pub trait Admission: Send + Sync {
     /// What this node says of itself: at most [`MAX_HELLO_BYTES`] bytes.
     fn hello(&self) -> Vec<u8>;
@@ -53,6 +55,10 @@ pub trait Admission: Send + Sync {
     /// # Errors
     /// Why it may not stay; the peer is told.
     fn admit(&self, peer: &PeerIdentity, hello: &[u8]) -> Result<(), Refusal>;
+
+    /// Notes that a peer, whose key TLS has proven, or a stream of it is refused for this reason,
+    /// before the peer is told. The name is [`Reason::name`] or that of the refusal.
+    async fn refused(&self, _peer: NodeId, _reason: &str) {}
 }
 
 /// One process of one node.
@@ -76,6 +82,10 @@ impl From<ConnectionError> for HelloError {
     }
 }
 
+/// Both halves of the hello stream. The caller keeps them until it has closed the connection:
+/// dropping them resets the stream, which the peer would meet before the reason.
+pub(super) type HelloStream = Option<(SendStream, RecvStream)>;
+
 /// The dialer's side. `keep` says, once both admit, whether this connection is wanted (it may
 /// be the second of a pair).
 pub(super) async fn greet(
@@ -84,16 +94,17 @@ pub(super) async fn greet(
     own: Instance,
     peer: &PeerIdentity,
     keep: impl FnOnce(Instance) -> bool,
+    held: &mut HelloStream,
 ) -> Result<Instance, HelloError> {
-    let (mut send, mut recv) = connection.open_bi().await?;
+    let (send, recv) = held.insert(connection.open_bi().await?);
     let prefix = [StreamKind::OURS, StreamKind::HELLO];
     let hello = frame(&prefix, own, admission)?;
-    write(connection, &mut send, &hello).await?;
-    let instance = judge(connection, &mut recv, admission, peer).await?;
+    write(connection, send, &hello).await?;
+    let instance = judge(connection, recv, admission, peer).await?;
     if !keep(instance) {
         return Err(HelloError::Refused(Reason::Superseded));
     }
-    write(connection, &mut send, &[ADMITTED]).await?;
+    write(connection, send, &[ADMITTED]).await?;
     // An error means that the connection is gone, which the caller meets next.
     let _ = send.finish();
     Ok(instance)
@@ -106,20 +117,21 @@ pub(super) async fn answer(
     own: Instance,
     peer: &PeerIdentity,
     admitted: impl FnOnce(),
+    held: &mut HelloStream,
 ) -> Result<Instance, HelloError> {
-    let (mut send, mut recv) = connection.accept_bi().await?;
+    let (send, recv) = held.insert(connection.accept_bi().await?);
     for expected in [StreamKind::OURS, StreamKind::HELLO] {
         // One byte at a time: a peer that sends a single wrong one is refused for it.
-        let [found] = read::<1>(connection, &mut recv).await?;
+        let [found] = read::<1>(connection, recv).await?;
         if found != expected {
             return Err(HelloError::Refused(Reason::StreamBeforeHello));
         }
     }
-    let instance = judge(connection, &mut recv, admission, peer).await?;
+    let instance = judge(connection, recv, admission, peer).await?;
     admitted();
     let hello = frame(&[], own, admission)?;
-    write(connection, &mut send, &hello).await?;
-    let [status] = read::<1>(connection, &mut recv).await?;
+    write(connection, send, &hello).await?;
+    let [status] = read::<1>(connection, recv).await?;
     if status != ADMITTED {
         return Err(HelloError::Refused(Reason::MalformedHello));
     }

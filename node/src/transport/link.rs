@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::LinkError;
-use super::admission::Instance;
+use super::admission::{Admission, Instance};
 use super::limits;
 use super::refusal::{Counters, Reason};
 use super::stream::{IncomingStream, RecvStream, SendStream, StreamHandler, StreamKind};
@@ -89,6 +89,7 @@ pub(super) struct Dispatch {
     /// To the muxer of this link, if the swarm runs.
     pub(super) libp2p: Option<mpsc::Sender<Libp2pStream>>,
     pub(super) counters: Arc<Counters>,
+    pub(super) admission: Arc<dyn Admission>,
     pub(super) tasks: TaskTracker,
     pub(super) sniff_timeout: Duration,
 }
@@ -276,9 +277,15 @@ impl Link {
             Err(_) if self.incoming.available_permits() == 0 => Reason::StreamBudget,
             Err(_) => Reason::SilentStream,
         };
+        let (peer, admission) = (self.facts.peer, &dispatch.admission);
+        let at_fault = !self.is_closed();
+        if at_fault {
+            admission.refused(peer, refused.name()).await;
+        }
         refuse(&mut send, &mut recv, refused);
-        if !self.is_closed() {
-            self.fault(refused, &dispatch.counters);
+        if at_fault && self.fault(refused, &dispatch.counters) {
+            admission.refused(peer, Reason::StreamFlood.name()).await;
+            self.close(Reason::StreamFlood);
         }
     }
 
@@ -308,8 +315,8 @@ impl Link {
         Ok(Place::Ours(kind, budget))
     }
 
-    /// Counts a rule break; too many end the link.
-    fn fault(&self, reason: Reason, counters: &Counters) {
+    /// Counts a rule break; true when it is the one too many, after which the link is closed.
+    fn fault(&self, reason: Reason, counters: &Counters) -> bool {
         counters.count(reason);
         let now = Instant::now();
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
@@ -321,11 +328,12 @@ impl Link {
             faults.forgiven_at = now;
         }
         faults.count += 1;
-        if faults.count >= limits::STREAM_FAULTS && self.closed_for.get().is_none() {
+        let flood = faults.count == limits::STREAM_FAULTS && self.closed_for.get().is_none();
+        if flood {
             counters.count(Reason::StreamFlood);
             tracing::warn!(peer = %self.facts.peer.short(), last = reason.name(), "{}", Reason::StreamFlood);
-            self.close(Reason::StreamFlood);
         }
+        flood
     }
 }
 

@@ -321,6 +321,7 @@ impl Inner {
             }
         };
         let connection = proven.connection.clone();
+        let mut held = None;
         let answered = timeout(
             self.config.hello_timeout,
             admission::answer(
@@ -329,6 +330,7 @@ impl Inner {
                 self.instance,
                 &proven.peer,
                 || widen(&connection),
+                &mut held,
             ),
         );
         let started = Instant::now();
@@ -339,8 +341,8 @@ impl Inner {
         };
         drop(place);
         // The refusal is counted and told; there is nobody here to hand it to.
-        if let Ok(instance) = self.judged(&proven, answered.ok()) {
-            let _ = self.admit(proven, instance, false, started.elapsed());
+        if let Ok(instance) = self.judged(&proven, answered.ok()).await {
+            let _ = self.admit(proven, instance, false, started.elapsed()).await;
         }
     }
 
@@ -360,6 +362,7 @@ impl Inner {
         let connection = proven.connection.clone();
         let started = Instant::now();
         let turn = self.turn(peer);
+        let mut held = None;
         let greeting = async {
             // One dial per peer at a time decides whether it supersedes.
             let turn = turn.lock_owned().await;
@@ -371,8 +374,9 @@ impl Inner {
                 self.registry().would_win(peer, claim)
             };
             let (own, admission) = (self.instance, self.admission.as_ref());
-            let greeted = admission::greet(&connection, admission, own, &proven.peer, keep).await;
-            (greeted, turn)
+            let stream = &mut held;
+            let greeted = admission::greet(&connection, admission, own, &proven.peer, keep, stream);
+            (greeted.await, turn)
         };
         let (greeted, _turn) = timeout(self.config.hello_timeout, greeting)
             .await
@@ -380,10 +384,10 @@ impl Inner {
         let superseded = LinkError::Refused {
             reason: Reason::Superseded,
         };
-        match self.judged(&proven, greeted) {
+        match self.judged(&proven, greeted).await {
             Ok(instance) => {
                 widen(&connection);
-                self.admit(proven, instance, true, started.elapsed())
+                self.admit(proven, instance, true, started.elapsed()).await
             }
             // The peer has a link: that is what was asked for.
             Err(error) if error == superseded => self.registry().current(peer).ok_or(superseded),
@@ -405,7 +409,7 @@ impl Inner {
 
     /// What came of hello; closes the connection with the reason where it is a refusal. `None`
     /// means that time ran out.
-    fn judged(
+    async fn judged(
         &self,
         proven: &Proven,
         outcome: Option<Result<Instance, HelloError>>,
@@ -421,12 +425,18 @@ impl Inner {
                 // Giving way to the other connection of a pair is no refusal of the peer.
                 if reason != Reason::Superseded {
                     self.counters.count(reason);
+                    self.admission
+                        .refused(proven.peer.node, reason.name())
+                        .await;
                 }
                 connection.close(reason.code(), reason.name().as_bytes());
                 LinkError::Refused { reason }
             }
             HelloError::NotAdmitted(refusal) => {
                 self.counters.count_refusal(&refusal);
+                self.admission
+                    .refused(proven.peer.node, &refusal.reason)
+                    .await;
                 connection.close(Reason::NotAdmitted.code(), &refusal.to_bytes());
                 LinkError::NotAdmitted(refusal)
             }
@@ -437,7 +447,7 @@ impl Inner {
     }
 
     /// Enters an admitted connection into the registry and starts serving it.
-    fn admit(
+    async fn admit(
         self: &Arc<Self>,
         proven: Proven,
         instance: Instance,
@@ -476,6 +486,7 @@ impl Inner {
             Outcome::Refused => {
                 let reason = Reason::TooManyLinks;
                 self.counters.count(reason);
+                self.admission.refused(peer, reason.name()).await;
                 link.close(reason);
                 return Err(LinkError::Refused { reason });
             }
@@ -510,6 +521,7 @@ impl Inner {
             handler,
             libp2p,
             counters: Arc::clone(&self.counters),
+            admission: Arc::clone(&self.admission),
             tasks: self.tasks.clone(),
             sniff_timeout: self.config.sniff_timeout,
         };

@@ -29,7 +29,7 @@ pub struct Decision {
     /// The name of the reason, where there is one.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Where on the path: `ingress`, `relay` or `egress`.
+    /// Where on the path: `ingress`, `relay`, `egress`, or `link` for what never was a message.
     pub role: String,
     /// The envelope decided on, where there was one.
     #[serde(default)]
@@ -52,4 +52,7 @@ pub struct Decision {
     /// The record's own hash, hexadecimal.
     #[serde(default)]
     pub hash: Option<String>,
+    /// Of a record that sums up: how many refusals it stands for.
+    #[serde(default)]
+    pub stands_for: Option<u64>,
 }

@@ -35,6 +35,7 @@ pub(crate) fn record(sequence: u64, previous: Digest) -> DecisionRecord {
         policy: Some("p".to_owned()),
         bundle_version: 0,
         body_digest: Some(Digest::from_bytes([1; 32])),
+        stands_for: Some(7),
     }
 }
 
