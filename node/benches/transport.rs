@@ -43,8 +43,10 @@ const CALLS: usize = 20_000;
 /// Bytes of a call, each way.
 const CALL_BYTES: usize = 256;
 /// Repetitions, alternating with the baseline. Of CPU times the median counts; of throughputs
-/// the best on either side, since whatever else the machine does only ever slows them.
+/// the best on either side, since whatever else the machine does only ever slows them, and so
+/// there are enough for both sides to have a quiet one.
 const ROUNDS: usize = 5;
+const THROUGHPUT_ROUNDS: usize = 15;
 /// Bars of the project.
 const MAX_CPU_RATIO: f64 = 4.0;
 const MIN_THROUGHPUT_RATIO: f64 = 1.0 / 1.2;
@@ -269,7 +271,7 @@ fn throughput(concurrency: usize) -> Throughput {
         bare::connect(&client, address).await
     });
     let (mut best, mut best_bare, mut dropped) = (0.0_f64, 0.0_f64, 0);
-    for _ in 0..ROUNDS {
+    for _ in 0..THROUGHPUT_ROUNDS {
         let links = client.clone();
         let (ours, lost) = calls(&runtime, concurrency, move || {
             let links = links.clone();

@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures::future::{BoxFuture, Ready, ready};
 use futures::task::AtomicWaker;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
@@ -26,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::error::LinkError;
 use super::link::{Libp2pStream, Link};
 use super::links::SwarmLink;
+use super::stream::take;
 
 /// The multihash prefix of a SHA-256 digest: a [`NodeId`] behind it is a `PeerId`.
 const SHA256: [u8; 2] = [0x12, 0x20];
@@ -214,7 +216,7 @@ impl StreamMuxer for Muxer {
         self.streams.poll_recv(cx).map(|stream| {
             let stream = stream.ok_or_else(|| self.link.lost())?;
             Ok(Substream {
-                first: Some(stream.first),
+                ahead: stream.ahead,
                 send: stream.send,
                 recv: stream.recv,
                 _budget: stream.budget,
@@ -234,7 +236,7 @@ impl StreamMuxer for Muxer {
             self.opening = None;
             let (send, recv, budget) = opened?;
             Ok(Substream {
-                first: None,
+                ahead: Bytes::new(),
                 send,
                 recv,
                 _budget: budget,
@@ -259,9 +261,9 @@ impl StreamMuxer for Muxer {
     }
 }
 
-/// One libp2p stream. The byte that was read to tell it apart is given back first.
+/// One libp2p stream. What was read to tell it apart is given back first.
 pub(super) struct Substream {
-    first: Option<u8>,
+    ahead: Bytes,
     send: quinn::SendStream,
     recv: quinn::RecvStream,
     _budget: OwnedSemaphorePermit,
@@ -273,10 +275,11 @@ impl AsyncRead for Substream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if let (Some(first), Some(slot)) = (self.first, buf.first_mut()) {
-            *slot = first;
-            self.first = None;
-            return Poll::Ready(Ok(1));
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.len());
+            let (given, _) = buf.split_at_mut(length);
+            given.copy_from_slice(&take(&mut self.ahead, length));
+            return Poll::Ready(Ok(length));
         }
         AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buf)
     }

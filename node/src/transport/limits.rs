@@ -84,6 +84,10 @@ pub const SEND_WINDOW: u64 = 8 * 1024 * 1024;
 /// Longest wait for the first bytes of a stream, and for a place in its budget.
 pub const SNIFF_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Bytes read at most to learn what a stream is: what one datagram brings, so that the first
+/// message of a stream is read with its kind.
+pub const SNIFFED: usize = 2048;
+
 /// Streams that broke a rule (silent, unknown kind, over budget) before the link is closed as
 /// a flood; one is forgiven per [`FAULT_FORGIVEN`].
 pub const STREAM_FAULTS: u32 = 64;

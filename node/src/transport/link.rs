@@ -1,7 +1,7 @@
 //! One link: an admitted connection with one peer, its facts, and the streams opened on it.
 //!
-//! Streams a peer opens are told apart by their first byte ([`Link::dispatch`]) and budgeted
-//! apart, ours and libp2p's; each is looked at in a task of its own, so a silent one delays
+//! Streams a peer opens are told apart by their first byte ([`Link::dispatch`]), which is read in
+//! one piece with what came along with it, and budgeted apart, ours and libp2p's; each is looked at in a task of its own, so a silent one delays
 //! none. A stream that breaks a rule is reset and counted; a peer that keeps at it loses the
 //! link ([`Reason::StreamFlood`]).
 
@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use protocol::id::NodeId;
 use protocol::time::UnixMillis;
-use quinn::{Connection, ReadExactError};
+use quinn::Connection;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -22,7 +23,7 @@ use super::LinkError;
 use super::admission::{Admission, Instance};
 use super::limits;
 use super::refusal::{Counters, Reason};
-use super::stream::{IncomingStream, RecvStream, SendStream, StreamHandler, StreamKind};
+use super::stream::{IncomingStream, RecvStream, SendStream, StreamHandler, StreamKind, take};
 
 /// How packets reach the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -74,10 +75,10 @@ pub(super) struct Facts {
     pub(super) since: UnixMillis,
 }
 
-/// A libp2p stream a peer opened, with the byte that told it apart.
+/// A libp2p stream a peer opened, with what was read to tell it apart.
 #[derive(Debug)]
 pub(super) struct Libp2pStream {
-    pub(super) first: u8,
+    pub(super) ahead: Bytes,
     pub(super) send: quinn::SendStream,
     pub(super) recv: quinn::RecvStream,
     pub(super) budget: OwnedSemaphorePermit,
@@ -184,7 +185,7 @@ impl Link {
         }
     }
 
-    /// Opens a stream of ours, waiting while the budget is used up.
+    /// Opens a stream of ours, waiting while the budget is used up. Nothing is sent yet.
     pub(super) async fn open(
         &self,
         kind: StreamKind,
@@ -192,12 +193,10 @@ impl Link {
         let budget = Arc::clone(&self.outgoing).acquire_owned().await;
         let budget = Arc::new(budget.map_err(|_| self.lost())?);
         let opened = self.connection.open_bi().await;
-        let (mut send, recv) = opened.map_err(|_| self.lost())?;
-        let kind = [StreamKind::OURS, kind.byte()];
-        send.write_all(&kind).await.map_err(|_| self.lost())?;
+        let (send, recv) = opened.map_err(|_| self.lost())?;
         Ok((
-            SendStream::new(send, Some(Arc::clone(&budget))),
-            RecvStream::new(recv, Some(budget)),
+            SendStream::opened(send, kind, Arc::clone(&budget)),
+            RecvStream::opened(recv, budget),
         ))
     }
 
@@ -234,26 +233,26 @@ impl Link {
     ) {
         let placed = timeout(dispatch.sniff_timeout, self.place(&mut recv)).await;
         let refused = match placed {
-            Ok(Ok(Place::Ours(kind, budget))) => {
+            Ok(Ok(Place::Ours(kind, ahead, budget))) => {
                 let stream = IncomingStream {
                     peer: self.facts.peer,
                     kind,
-                    send: SendStream::new(send, None),
-                    recv: RecvStream::new(recv, None),
+                    send: SendStream::accepted(send),
+                    recv: RecvStream::accepted(recv, ahead),
                     down: self.down.clone(),
                 };
                 dispatch.handler.handle(stream).await;
                 drop(budget);
                 return;
             }
-            Ok(Ok(Place::Libp2p(first, budget))) => {
+            Ok(Ok(Place::Libp2p(ahead, budget))) => {
                 let Some(swarm) = &dispatch.libp2p else {
                     // A node without a swarm has no use for it; not the peer's fault.
                     refuse(&mut send, &mut recv, Reason::Libp2pBudget);
                     return;
                 };
                 let stream = Libp2pStream {
-                    first,
+                    ahead,
                     send,
                     recv,
                     budget,
@@ -292,27 +291,25 @@ impl Link {
     /// Reads what kind of stream it is and waits for a place in its budget; `None` when the peer
     /// took it back.
     async fn place(&self, recv: &mut quinn::RecvStream) -> Result<Place, Option<Reason>> {
-        let mut byte = [0];
-        let unread = |error| match error {
-            ReadExactError::FinishedEarly(_) => Some(Reason::SilentStream),
-            ReadExactError::ReadError(_) => None,
-        };
-        recv.read_exact(&mut byte).await.map_err(unread)?;
-        let [first] = byte;
-        if first != StreamKind::OURS {
+        let mut ahead = some_bytes(recv).await?;
+        if ahead.first() != Some(&StreamKind::OURS) {
             let budget = Arc::clone(&self.incoming_libp2p).try_acquire_owned();
             let budget = budget.map_err(|_| Some(Reason::Libp2pBudget))?;
-            return Ok(Place::Libp2p(first, budget));
+            return Ok(Place::Libp2p(ahead, budget));
         }
-        recv.read_exact(&mut byte).await.map_err(unread)?;
-        let [second] = byte;
+        take(&mut ahead, 1);
+        if ahead.is_empty() {
+            ahead = some_bytes(recv).await?;
+        }
+        let second = take(&mut ahead, 1).first().copied();
+        let second = second.ok_or(Some(Reason::SilentStream))?;
         if second == StreamKind::HELLO {
             return Err(Some(Reason::SecondHello));
         }
         let kind = StreamKind::from_byte(second).ok_or(Some(Reason::UnknownStreamKind))?;
         let budget = Arc::clone(&self.incoming).acquire_owned().await;
         let budget = budget.map_err(|_| Some(Reason::StreamBudget))?;
-        Ok(Place::Ours(kind, budget))
+        Ok(Place::Ours(kind, ahead, budget))
     }
 
     /// Counts a rule break; true when it is the one too many, after which the link is closed.
@@ -337,9 +334,22 @@ impl Link {
     }
 }
 
+/// Where a stream belongs, and what of it was read so far: of ours, behind the kind.
 enum Place {
-    Ours(StreamKind, OwnedSemaphorePermit),
-    Libp2p(u8, OwnedSemaphorePermit),
+    Ours(StreamKind, Bytes, OwnedSemaphorePermit),
+    Libp2p(Bytes, OwnedSemaphorePermit),
+}
+
+/// At least one byte of a stream, and what came along with it; the refusal if there is none, or
+/// `None` when the peer took the stream back. Cancel safe.
+async fn some_bytes(recv: &mut quinn::RecvStream) -> Result<Bytes, Option<Reason>> {
+    loop {
+        let chunk = recv.read_chunk(limits::SNIFFED, true).await;
+        let chunk = chunk.map_err(|_| None)?.ok_or(Some(Reason::SilentStream))?;
+        if !chunk.bytes.is_empty() {
+            return Ok(chunk.bytes);
+        }
+    }
 }
 
 fn refuse(send: &mut quinn::SendStream, recv: &mut quinn::RecvStream, reason: Reason) {

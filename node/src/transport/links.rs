@@ -197,7 +197,8 @@ impl Links {
         Ok(link.info())
     }
 
-    /// Opens a stream to a peer that has a link, waiting while its budget is used up.
+    /// Opens a stream to a peer that has a link, waiting while its budget is used up. The peer
+    /// sees it with the first bytes written: see [`SendStream`].
     ///
     /// # Errors
     /// [`LinkError::NoLink`] or [`LinkError::Down`].

@@ -1,13 +1,17 @@
 //! Streams of a link: which kind each is, and the halves our own are read and written by.
 //!
+//! A stream says its kind with the first bytes written to it, in one piece, so that a small
+//! message is one packet and not two. Until then its peer knows nothing of it.
+//!
 //! The first byte [`StreamKind::OURS`] says that a stream is ours, the second which kind;
 //! anything else in the first place is libp2p's (multistream-select never starts with zero).
 
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker, ready};
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use protocol::id::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
@@ -48,6 +52,17 @@ impl StreamKind {
             Self::Join => 4,
             Self::Witness => 5,
             Self::Trust => 6,
+        }
+    }
+
+    /// What stands before everything else on a stream of this kind.
+    pub(super) const fn opening(self) -> &'static [u8] {
+        match self {
+            Self::Call => const { &[Self::OURS, Self::Call.byte()] },
+            Self::Session => const { &[Self::OURS, Self::Session.byte()] },
+            Self::Sync => const { &[Self::OURS, Self::Sync.byte()] },
+            Self::Join => const { &[Self::OURS, Self::Join.byte()] },
+            Self::Witness => const { &[Self::OURS, Self::Witness.byte()] },
         }
     }
 
@@ -92,29 +107,59 @@ pub trait StreamHandler: Send + Sync + 'static {
     async fn handle(&self, stream: IncomingStream);
 }
 
+/// Bytes of a first write that are copied behind the kind; of a longer one the rest follows as
+/// any write does.
+const JOINED: usize = 16 * 1024;
+
 /// The writing half. Dropped before [`finish`](Self::finish), the stream is reset, so that work
 /// cut short never looks like a complete message.
+///
+/// The peer sees a stream this node opened with the first bytes written to it, or once it is
+/// flushed or finished: whoever opens one to listen first must flush it. It is seen early, and
+/// held to the peer's sniff timeout, when a stream opened later is written to before it.
 #[derive(Debug)]
 pub struct SendStream {
     inner: quinn::SendStream,
+    /// What of the kind is still to be written, before anything else.
+    unsaid: &'static [u8],
     finished: bool,
     _budget: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl SendStream {
-    pub(super) const fn new(
+    /// Of a stream that this node opened.
+    pub(super) const fn opened(
         inner: quinn::SendStream,
-        budget: Option<Arc<OwnedSemaphorePermit>>,
+        kind: StreamKind,
+        budget: Arc<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
             inner,
+            unsaid: kind.opening(),
             finished: false,
-            _budget: budget,
+            _budget: Some(budget),
         }
     }
 
-    /// Ends the stream after what was written. Idempotent.
+    /// Of a stream that the peer opened.
+    pub(super) const fn accepted(inner: quinn::SendStream) -> Self {
+        Self {
+            inner,
+            unsaid: &[],
+            finished: false,
+            _budget: None,
+        }
+    }
+
+    /// Ends the stream after what was written. Idempotent. One that nothing was written to ends
+    /// after its kind; if the connection takes not even that now, it is withdrawn.
     pub fn finish(&mut self) {
+        if !self.unsaid.is_empty() {
+            let mut now = Context::from_waker(Waker::noop());
+            if !self.poll_kind(&mut now, &[]).is_ready() {
+                return self.reset(Reason::Closed);
+            }
+        }
         self.finished = true;
         // Fails only when the stream is reset or finished already.
         let _ = self.inner.finish();
@@ -130,6 +175,25 @@ impl SendStream {
     /// down.
     pub async fn stopped(&self) {
         let _ = self.inner.stopped().await;
+    }
+
+    /// Writes what is unsaid of the kind, and as much of `buf` as goes with it. Ready with the
+    /// bytes of `buf` written, which may be none, once nothing is unsaid.
+    fn poll_kind(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let first = buf.get(..JOINED).unwrap_or(buf);
+        while !self.unsaid.is_empty() {
+            let joined = [self.unsaid, first].concat();
+            let written = AsyncWrite::poll_write(Pin::new(&mut self.inner), cx, &joined);
+            let written = ready!(written)?;
+            match written.checked_sub(self.unsaid.len()) {
+                Some(of_buf) => {
+                    self.unsaid = &[];
+                    return Poll::Ready(Ok(of_buf));
+                }
+                None => self.unsaid = self.unsaid.get(written..).unwrap_or_default(),
+            }
+        }
+        Poll::Ready(Ok(0))
     }
 }
 
@@ -147,15 +211,24 @@ impl AsyncWrite for SendStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.unsaid.is_empty() {
+            let written = ready!(self.poll_kind(cx, buf))?;
+            if written > 0 {
+                return Poll::Ready(Ok(written));
+            }
+        }
         AsyncWrite::poll_write(Pin::new(&mut self.inner), cx, buf)
     }
 
+    /// Has the peer see the stream, if it does not yet; what was written is on its way anyway.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_kind(cx, &[]))?;
         AsyncWrite::poll_flush(Pin::new(&mut self.inner), cx)
     }
 
-    /// As [`SendStream::finish`].
-    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// As [`SendStream::finish`], waiting while the kind cannot be written.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_kind(cx, &[]))?;
         self.finish();
         Poll::Ready(Ok(()))
     }
@@ -165,17 +238,30 @@ impl AsyncWrite for SendStream {
 #[derive(Debug)]
 pub struct RecvStream {
     inner: quinn::RecvStream,
+    /// What was read along with the kind.
+    ahead: Bytes,
     _budget: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl RecvStream {
-    pub(super) const fn new(
+    /// Of a stream that this node opened.
+    pub(super) const fn opened(
         inner: quinn::RecvStream,
-        budget: Option<Arc<OwnedSemaphorePermit>>,
+        budget: Arc<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
             inner,
-            _budget: budget,
+            ahead: Bytes::new(),
+            _budget: Some(budget),
+        }
+    }
+
+    /// Of a stream that the peer opened, of which `ahead` was read behind the kind.
+    pub(super) const fn accepted(inner: quinn::RecvStream, ahead: Bytes) -> Self {
+        Self {
+            inner,
+            ahead,
+            _budget: None,
         }
     }
 
@@ -200,6 +286,20 @@ impl AsyncRead for RecvStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&take(&mut self.ahead, length));
+            return Poll::Ready(Ok(()));
+        }
         AsyncRead::poll_read(Pin::new(&mut self.inner), cx, buf)
+    }
+}
+
+/// The first `length` bytes of what was read ahead, or all of it, whose memory is then let go.
+pub(super) fn take(ahead: &mut Bytes, length: usize) -> Bytes {
+    if length >= ahead.len() {
+        std::mem::take(ahead)
+    } else {
+        ahead.split_to(length)
     }
 }

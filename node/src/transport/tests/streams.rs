@@ -42,7 +42,8 @@ async fn every_kind_arrives_as_what_it_is() {
         StreamKind::Trust,
     ] {
         assert_eq!(StreamKind::from_byte(kind.byte()), Some(kind));
-        let stream = a.links.open(b.node(), kind).await.unwrap();
+        let mut stream = a.links.open(b.node(), kind).await.unwrap();
+        stream.0.flush().await.unwrap();
         assert_eq!(soon(b.seen.recv()).await.unwrap(), (a.node(), kind));
         drop(stream);
     }
@@ -55,7 +56,10 @@ async fn one_peers_stuck_streams_hold_up_nobody_else() {
     c.dial(&b).await.unwrap();
     // Sessions are read to their end, which never comes: all of `a`'s budget is stuck.
     let stuck = (0..limits::OUR_STREAMS).map(|_| a.links.open(b.node(), StreamKind::Session));
-    let stuck = soon(futures::future::try_join_all(stuck)).await.unwrap();
+    let mut stuck = soon(futures::future::try_join_all(stuck)).await.unwrap();
+    for (send, _) in &mut stuck {
+        send.flush().await.unwrap();
+    }
     assert_eq!(c.echo(b.node(), b"free").await.unwrap(), b"free");
     drop(stuck);
     assert_eq!(
@@ -96,6 +100,32 @@ async fn frames_cross_a_link() {
 }
 
 #[tokio::test]
+async fn a_stream_is_seen_when_first_written_flushed_or_finished() {
+    let (a, mut b) = pair().await;
+    let kind = StreamKind::Call;
+    for (first, flushed) in [(&b"x"[..], false), (b"", true), (b"", false)] {
+        let (mut send, mut recv) = a.links.open(b.node(), kind).await.unwrap();
+        if !first.is_empty() {
+            send.write_all(first).await.unwrap();
+        } else if flushed {
+            send.flush().await.unwrap();
+        } else {
+            send.finish();
+        }
+        assert_eq!(soon(b.seen.recv()).await.unwrap(), (a.node(), kind));
+        send.finish();
+        let mut answer = Vec::new();
+        soon(recv.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(answer, first);
+    }
+    // Nor is one that waits, unwritten, any hindrance to those opened after it.
+    let waiting = a.links.open(b.node(), kind).await.unwrap();
+    assert_eq!(a.echo(b.node(), b"y").await.unwrap(), b"y");
+    drop(waiting);
+    assert_eq!(b.links.counters().snapshot(), Default::default());
+}
+
+#[tokio::test]
 async fn streams_taken_back_at_once_are_no_fault() {
     let (a, b) = pair().await;
     for _ in 0..4 * limits::STREAM_FAULTS {
@@ -109,7 +139,8 @@ async fn streams_taken_back_at_once_are_no_fault() {
 async fn handlers_learn_that_the_link_is_down() {
     for closed_here in [true, false] {
         let (a, mut b) = pair().await;
-        let stream = a.links.open(b.node(), StreamKind::Sync).await.unwrap();
+        let mut stream = a.links.open(b.node(), StreamKind::Sync).await.unwrap();
+        stream.0.flush().await.unwrap();
         let started = soon(b.seen.recv()).await.unwrap();
         if closed_here {
             b.links.close(a.node(), Reason::Closed);
