@@ -21,8 +21,8 @@ mod unknown;
 
 pub use address::{AddressError, HostPort, StaticPeer};
 pub use sections::{
-    DEFAULT_GATEWAY_PORT, DEFAULT_PORT, GatewaySection, LimitsSection, LogFormat, LogSection,
-    MAX_FILTER_BYTES, MAX_STATIC_PEERS, NodeSection, PeersSection, StoreSection,
+    DEFAULT_GATEWAY_PORT, DEFAULT_PORT, DecisionsSection, GatewaySection, LimitsSection, LogFormat,
+    LogSection, MAX_FILTER_BYTES, MAX_STATIC_PEERS, NodeSection, PeersSection, StoreSection,
 };
 
 use sections::Sections;
@@ -125,7 +125,7 @@ impl ConfigError {
             Self::Unreadable { path, source } => private::io_hint(path, source),
             Self::File(inner) => inner.hint(),
             Self::UnknownKey { closest: None, .. } => Some(
-                "the sections are `node`, `gateway`, `store`, `log`, `limits` and `peers`"
+                "the sections are `node`, `gateway`, `store`, `decisions`, `log`, `limits` and `peers`"
                     .to_owned(),
             ),
             Self::GatewayNotLoopback { .. } => Some(
@@ -194,6 +194,12 @@ impl Config {
     #[must_use]
     pub const fn store(&self) -> &StoreSection {
         &self.sections.store
+    }
+
+    /// `[decisions]`.
+    #[must_use]
+    pub const fn decisions(&self) -> &DecisionsSection {
+        &self.sections.decisions
     }
 
     /// `[log]`.

@@ -9,7 +9,9 @@
 //! # Invariants
 //! - What was acknowledged survives the process, however it ends.
 //! - Decision records have consecutive sequences from 0 and each names the hash of the one
-//!   before; the last [`CHAIN_CHECK`] are verified when the store is opened.
+//!   before. Only the oldest are ever forgotten, and of those the last one's sequence and hash
+//!   stay ([`PrunePoint`]), so that what is kept is verified from there. The first and the last
+//!   [`CHAIN_CHECK`] records are verified when the store is opened.
 //! - The writes of one request are made together or not at all; a request that breaks a bound
 //!   is refused by name and disturbs no other in its group.
 //! - After one failed commit nothing more is written: the fault is final until the store is
@@ -41,10 +43,10 @@ mod writer;
 
 pub use error::{OpenError, StorageFault, StoreError};
 pub use open::{CHAIN_CHECK, CHECK_ON_OPEN_BYTES, Link, Options, ReadLink};
-pub use snapshot::{Decision, READ_AT_ONCE, Snapshot};
+pub use snapshot::{Decision, PrunePoint, READ_AT_ONCE, Snapshot};
 pub use tables::{
-    Agent, FORMAT, MAX_AGENTS, MAX_DECISION_BYTES, MAX_NODES, MAX_SERVER_BYTES, MAX_SERVERS,
-    MakeDecision, Outcome, Write,
+    Agent, FORMAT, IsExpired, MAX_AGENTS, MAX_DECISION_BYTES, MAX_NODES, MAX_SERVER_BYTES,
+    MAX_SERVERS, MakeDecision, Outcome, PRUNE_AT_ONCE, Prune, Write,
 };
 
 use writer::{Job, Request};

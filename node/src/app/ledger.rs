@@ -10,9 +10,10 @@ use protocol::id::NodeId;
 use protocol::record::{DecisionRecord, chain_hash};
 use protocol::time::{UnixMillis, UnixSeconds};
 
+use crate::config::DecisionsSection;
 use crate::enforcement::{Enforcer, Ledger, LedgerError};
 use crate::overlay::MeshAdmission;
-use crate::store::{Link, ReadLink, Store, StoreError, Write};
+use crate::store::{Link, Outcome, PRUNE_AT_ONCE, Prune, ReadLink, Store, StoreError, Write};
 use crate::transport::{Admission, PeerIdentity, Refusal};
 
 /// Decisions and reservations in the store.
@@ -56,6 +57,47 @@ impl Admission for RecordedAdmission {
 
     async fn refused(&self, peer: NodeId, reason: &str) {
         self.enforcer.refused_on_link(peer, reason).await;
+    }
+}
+
+/// Which decision records are forgotten, and when.
+pub(super) struct Retention {
+    /// Milliseconds a record is kept.
+    pub(super) keep_ms: u64,
+    /// Most bytes of records.
+    pub(super) keep_bytes: u64,
+}
+
+impl Retention {
+    /// What the configuration says.
+    pub(super) fn of(config: &DecisionsSection) -> Self {
+        Self {
+            keep_ms: config.keep_ms(),
+            keep_bytes: config.max_bytes(),
+        }
+    }
+
+    /// Forgets what need not be kept at `now`, in bounded steps between which the writer serves
+    /// others. Returns how many records went.
+    pub(super) async fn apply(&self, store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
+        let before = UnixMillis(now.0.saturating_sub(self.keep_ms));
+        let mut pruned = 0_u64;
+        loop {
+            let prune = Prune {
+                keep_bytes: self.keep_bytes,
+                expired: Box::new(move |bytes| {
+                    DecisionRecord::decode(bytes).is_ok_and(|record| record.time < before)
+                }),
+            };
+            let outcomes = store.durable(vec![Write::PruneDecisions(prune)]).await?;
+            let Some(Outcome::Pruned(count)) = outcomes.first() else {
+                return Ok(pruned);
+            };
+            pruned = pruned.saturating_add(u64::try_from(*count).unwrap_or(u64::MAX));
+            if *count < PRUNE_AT_ONCE {
+                return Ok(pruned);
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hedgerow_crypto::SigningKeys;
 use protocol::envelope::replay::ReplayWindow;
 use protocol::id::Digest;
+use protocol::limits::MAX_CLOCK_AHEAD_S;
 use protocol::name::Name;
 use protocol::policy::AllowMembers;
 use protocol::time::UnixMillis;
@@ -17,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::task::TaskTracker;
 
 use super::dialer::MeshDialer;
-use super::ledger::{RecordedAdmission, StoreLedger, read_link};
+use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
 use super::{AppError, Options, serve};
 use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
@@ -58,6 +59,7 @@ pub struct Node {
     pub(super) gateway_address: SocketAddr,
     pub(super) started: UnixMillis,
     pub(super) store_path: std::path::PathBuf,
+    pub(super) retention: Retention,
     /// Serialises changes of the issuer's sequence.
     pub(super) issuing: tokio::sync::Mutex<()>,
     pub(super) seen: Arc<SeenTokens>,
@@ -246,6 +248,7 @@ impl Node {
             gateway_address,
             started,
             store_path: dir.store(),
+            retention: Retention::of(config.decisions()),
             issuing: tokio::sync::Mutex::new(()),
             seen,
             _lock: lock,
@@ -278,6 +281,19 @@ impl Node {
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Forgets the decision records that the configuration no longer keeps, and returns how many.
+    /// A node that runs does so every minute.
+    ///
+    /// # Errors
+    /// [`store::StoreError`].
+    pub async fn prune_decisions(&self) -> Result<u64, store::StoreError> {
+        // By verified time too: a clock that jumps ahead for a moment must not cost the evidence.
+        let verified = self.enforcer.greatest_time().plus(MAX_CLOCK_AHEAD_S);
+        let verified = UnixMillis(verified.0.saturating_mul(1000));
+        let now = self.clock.now().min(verified);
+        self.retention.apply(&self.store, now).await
     }
 
     /// The TCP address its gateway really got.

@@ -104,11 +104,12 @@ impl Operations for Node {
         let now = self.clock.now();
         let membership = self.identity.membership();
         let content = membership.content();
-        let decisions = self
-            .store
-            .snapshot()
-            .and_then(|s| s.last_decision())
-            .map_err(stored)?;
+        let snapshot = self.store.snapshot().map_err(stored)?;
+        let last = snapshot.last_decision().map_err(stored)?;
+        let forgotten = snapshot.prune_point().map_err(stored)?;
+        let decisions = last.map_or(0, |d| d.sequence + 1);
+        let forgotten = forgotten.map_or(0, |p| p.sequence + 1);
+        drop(snapshot);
         let greatest = self.enforcer.greatest_time();
         let behind = greatest.0.saturating_sub(now.seconds().0);
         let behind = (behind > protocol::envelope::replay::MAX_CLOCK_BEHIND_S).then_some(behind);
@@ -160,7 +161,7 @@ impl Operations for Node {
             sessions: (self.gateway.counts().sessions + self.acceptor.sessions()) as u64,
             counters,
             store: StoreInfo {
-                decisions: decisions.map_or(0, |d| d.sequence + 1),
+                decisions: decisions.saturating_sub(forgotten),
                 bytes: std::fs::metadata(&self.store_path).map_or(0, |m| m.len()),
             },
             time: TimeHealth {

@@ -40,7 +40,8 @@ const PUSHES_AT_ONCE: usize = 64;
 /// How often links are checked for memberships that have ended.
 const EXPIRY_EVERY: Duration = Duration::from_secs(5);
 
-/// How often replay floors that no envelope can reach any more are forgotten on disk.
+/// How often what need not be kept is forgotten on disk: replay floors that no envelope can reach
+/// any more, and decision records. Refusals that were not recorded one by one are summed up then.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
 /// Every stream a peer opens, by kind.
@@ -342,6 +343,11 @@ async fn prune(node: Arc<Node>, stop: CancellationToken) {
             tracing::warn!(%error, "replay floors were not pruned");
         }
         node.enforcer.sum_up(false).await;
+        match node.prune_decisions().await {
+            Ok(0) => {}
+            Ok(pruned) => tracing::info!(pruned, "forgot the oldest decision records"),
+            Err(error) => tracing::warn!(%error, "decision records were not pruned"),
+        }
     }
 }
 

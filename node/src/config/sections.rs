@@ -78,6 +78,40 @@ impl StoreSection {
     }
 }
 
+/// `[decisions]`: how long decision records are kept. The oldest are forgotten first, when either
+/// bound is passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecisionsSection {
+    /// Days, 1 to 36,500.
+    pub keep_days: u32,
+    /// Most MiB of records, 1 to 1,048,576. The file takes more.
+    pub max_mib: u32,
+}
+
+impl Default for DecisionsSection {
+    fn default() -> Self {
+        Self {
+            keep_days: 365,
+            max_mib: 1024,
+        }
+    }
+}
+
+impl DecisionsSection {
+    /// The age after which a record is forgotten, in milliseconds.
+    #[must_use]
+    pub fn keep_ms(&self) -> u64 {
+        u64::from(self.keep_days).saturating_mul(24 * 60 * 60 * 1000)
+    }
+
+    /// Most bytes of records.
+    #[must_use]
+    pub fn max_bytes(&self) -> u64 {
+        u64::from(self.max_mib).saturating_mul(1024 * 1024)
+    }
+}
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +177,7 @@ pub(super) struct Sections {
     pub(super) node: NodeSection,
     pub(super) gateway: GatewaySection,
     pub(super) store: StoreSection,
+    pub(super) decisions: DecisionsSection,
     pub(super) log: LogSection,
     pub(super) limits: LimitsSection,
     pub(super) peers: PeersSection,
@@ -172,9 +207,11 @@ impl Sections {
                 return Err(ConfigError::TooMany { key, found, max });
             }
         }
-        let limits = &self.limits;
+        let (limits, decisions) = (&self.limits, &self.decisions);
         for (key, found, min, max) in [
             ("store.cache_mib", self.store.cache_mib, 1, 1024),
+            ("decisions.keep_days", decisions.keep_days, 1, 36_500),
+            ("decisions.max_mib", decisions.max_mib, 1, 1_048_576),
             ("limits.client_sessions", limits.client_sessions, 1, 10_000),
             ("limits.drain_s", limits.drain_s, 0, 300),
         ] {

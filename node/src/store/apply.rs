@@ -11,7 +11,7 @@ use protocol::time::UnixSeconds;
 use redb::{Key, ReadableTable, ReadableTableMetadata, Table, Value, WriteTransaction};
 
 use super::error::panic_text;
-use super::tables::{self, MakeDecision, Outcome, Write, meta};
+use super::tables::{self, MakeDecision, Outcome, Prune, Write, meta};
 use super::{MAX_WRITES_AT_ONCE, StorageFault, StoreError};
 
 /// What a write without a value of its own is counted as in the queue.
@@ -50,14 +50,19 @@ pub(super) struct Head {
     pub(super) next: u64,
     /// The hash of the last record.
     pub(super) hash: Digest,
+    /// Bytes of the records kept.
+    pub(super) bytes: u64,
 }
 
 /// The tables of one write transaction.
 pub(super) struct Batch<'t> {
     head: Head,
+    /// What [`meta::DECISION_BYTES`] says.
+    bytes_before: u64,
     meta: Table<'t, &'static str, u64>,
     floors: Table<'t, &'static [u8; 32], u64>,
     decisions: Table<'t, u64, &'static [u8]>,
+    pruned: Table<'t, u64, &'static [u8; 32]>,
     agents: Table<'t, &'static str, &'static [u8]>,
     servers: Table<'t, &'static str, &'static [u8]>,
     records: Table<'t, &'static [u8; 32], &'static [u8]>,
@@ -91,9 +96,11 @@ impl<'t> Batch<'t> {
     pub(super) fn new(transaction: &'t WriteTransaction, head: Head) -> Result<Self, StorageFault> {
         Ok(Self {
             head,
+            bytes_before: head.bytes,
             meta: transaction.open_table(tables::META)?,
             floors: transaction.open_table(tables::FLOORS)?,
             decisions: transaction.open_table(tables::DECISIONS)?,
+            pruned: transaction.open_table(tables::PRUNED)?,
             agents: transaction.open_table(tables::AGENTS)?,
             servers: transaction.open_table(tables::SERVERS)?,
             records: transaction.open_table(tables::RECORDS)?,
@@ -101,9 +108,18 @@ impl<'t> Batch<'t> {
         })
     }
 
+    /// Takes the chain's end as it was found, its bytes to be noted.
+    pub(super) fn adopt(mut self, head: Head) -> Self {
+        self.head = head;
+        self
+    }
+
     /// Ends the use of the tables; the chain's end is to be kept when the commit succeeds.
-    pub(super) fn finish(self) -> Head {
-        self.head
+    pub(super) fn finish(mut self) -> Result<Head, StorageFault> {
+        if self.head.bytes != self.bytes_before {
+            put(&mut self.meta, meta::DECISION_BYTES, self.head.bytes)?;
+        }
+        Ok(self.head)
     }
 
     /// Makes one request's writes. The outer error ends the whole group.
@@ -119,13 +135,13 @@ impl<'t> Batch<'t> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let mut outcomes = Vec::with_capacity(ready.len());
+        self.head = head;
         for write in ready {
             outcomes.push(match write {
                 Ready::Write(write) => self.write(write)?,
                 Ready::Decision(placed) => self.decide(placed)?,
             });
         }
-        self.head = head;
         Ok(Ok(outcomes))
     }
 
@@ -189,6 +205,7 @@ impl<'t> Batch<'t> {
                 raise(&mut self.floors, issuer.as_bytes(), until.0)?;
             }
             Write::PruneFloors(before) => return self.prune_floors(before),
+            Write::PruneDecisions(prune) => return self.prune_decisions(&prune),
             Write::PutAgent(name, agent) => {
                 let bytes = minicbor::to_vec(&agent)
                     .map_err(|e| StorageFault::Io(super::error::one_line(&e.to_string())))?;
@@ -236,6 +253,60 @@ impl<'t> Batch<'t> {
     }
 }
 
+impl Batch<'_> {
+    /// Forgets from the oldest record on until one is to be kept, and notes where it stopped.
+    fn prune_decisions(&mut self, prune: &Prune) -> Result<Outcome, StorageFault> {
+        let newest = self.decisions.last()?.map(|(sequence, _)| sequence.value());
+        let mut last = None;
+        let mut pruned = 0;
+        while pruned < tables::PRUNE_AT_ONCE {
+            let Some(oldest) = self.oldest(prune, newest)? else {
+                break;
+            };
+            self.decisions.remove(oldest.sequence)?;
+            self.head.bytes = self.head.bytes.saturating_sub(oldest.bytes);
+            last = Some(oldest);
+            pruned = pruned.saturating_add(1);
+        }
+        if let Some(Oldest { sequence, hash, .. }) = last {
+            self.pruned.retain(|_, _| false)?;
+            put(&mut self.pruned, sequence, hash.as_bytes())?;
+        }
+        Ok(Outcome::Pruned(pruned))
+    }
+
+    /// The oldest record, if it is to be forgotten.
+    fn oldest(&self, prune: &Prune, newest: Option<u64>) -> Result<Option<Oldest>, StorageFault> {
+        let Some((sequence, value)) = self.decisions.first()? else {
+            return Ok(None);
+        };
+        let (sequence, value) = (sequence.value(), value.value());
+        // One too short to be a record stays, and is found when the store is opened.
+        let Some((hash, record)) = value.split_first_chunk::<{ Digest::LEN }>() else {
+            return Ok(None);
+        };
+        let too_many = self.head.bytes > prune.keep_bytes;
+        let forgotten = Some(sequence) != newest && (too_many || (prune.expired)(record));
+        Ok(forgotten.then(|| Oldest {
+            sequence,
+            hash: Digest::from_bytes(*hash),
+            bytes: byte_count(value),
+        }))
+    }
+}
+
+/// A record about to be forgotten.
+struct Oldest {
+    sequence: u64,
+    hash: Digest,
+    bytes: u64,
+}
+
+/// The length of a stored value.
+pub(super) fn byte_count(value: &[u8]) -> u64 {
+    u64::try_from(value.len()).unwrap_or(u64::MAX)
+}
+
 /// Gives each decision of a request its place after `head`, and returns the head after them.
 fn place(mut head: Head, writes: Vec<Write>) -> Result<(Head, Vec<Ready>), StoreError> {
     let mut ready = Vec::with_capacity(writes.len());
@@ -268,6 +339,7 @@ fn place_one(head: &mut Head, make: MakeDecision) -> Result<Placed, StoreError> 
     value.extend_from_slice(&bytes);
     head.next = sequence.saturating_add(1);
     head.hash = hash;
+    head.bytes = head.bytes.saturating_add(byte_count(&value));
     Ok(Placed {
         sequence,
         hash,

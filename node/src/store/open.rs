@@ -10,12 +10,12 @@ use std::sync::{Arc, RwLock};
 
 use protocol::id::Digest;
 use redb::backends::FileBackend;
-use redb::{Database, ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction};
+use redb::{Database, ReadableTable, ReadableTableMetadata, Table, TableHandle, WriteTransaction};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use super::apply::{Batch, Head};
+use super::apply::{Batch, Head, byte_count};
 use super::error::{OpenError, StorageFault, panic_text};
-use super::snapshot::split_decision;
+use super::snapshot::{PrunePoint, split_decision};
 use super::tables::{self, FORMAT, meta};
 use super::writer::{NO_RECORD, Writer};
 use super::{DEFAULT_CACHE_BYTES, Progress, QUEUE_BYTES, QUEUE_REQUESTS, Shared, Store};
@@ -218,9 +218,12 @@ fn prepare(path: &Path, database: &Database, options: &Options) -> Result<Head, 
     let fault = |e: StorageFault| OpenError::fault(path, e);
     let transaction = database.begin_write().map_err(|e| fault(e.into()))?;
     let fresh = check_format(path, &transaction)?;
+    let older = lacks_a_table(&transaction).map_err(fault)?;
     let head = check_chain(path, &transaction, &options.read_link)?;
-    if fresh {
-        Batch::new(&transaction, head).map_err(fault)?.finish();
+    if fresh || older {
+        // Makes the tables there are not; an older store has counted no bytes.
+        let batch = Batch::new(&transaction, Head { bytes: 0, ..head }).map_err(fault)?;
+        batch.adopt(head).finish().map_err(fault)?;
         transaction.commit().map_err(|e| fault(e.into()))?;
     } else {
         transaction.abort().map_err(|e| fault(e.into()))?;
@@ -273,7 +276,14 @@ fn check_format(path: &Path, transaction: &WriteTransaction) -> Result<bool, Ope
     }
 }
 
-/// Verifies the last records and that none is missing, and returns the chain's end.
+/// Whether a version before decision records were ever forgotten wrote it.
+fn lacks_a_table(transaction: &WriteTransaction) -> Result<bool, StorageFault> {
+    let mut names = transaction.list_tables()?;
+    Ok(!names.any(|table| table.name() == tables::PRUNED.name()))
+}
+
+/// Verifies the first and the last records kept and that none is missing, and returns the chain's
+/// end.
 fn check_chain(
     path: &Path,
     transaction: &WriteTransaction,
@@ -291,10 +301,13 @@ fn check_chain(
     let count = table.len().map_err(|e| fault(e.into()))?;
     // Going backwards: what the record after this one says of it, and the chain's end.
     let mut after: Option<Link> = None;
+    let pruned = read_prune_point(transaction).map_err(fault)?;
     let mut head = Head {
-        next: 0,
-        hash: NO_RECORD,
+        next: pruned.map_or(0, |p| p.sequence.saturating_add(1)),
+        hash: pruned.map_or(NO_RECORD, |p| p.hash),
+        bytes: decision_bytes(transaction, &table).map_err(fault)?,
     };
+    let begin = head;
     let entries = table.range::<u64>(..).map_err(|e| fault(e.into()))?;
     for entry in entries.rev().take(CHAIN_CHECK) {
         let (key, value) = entry.map_err(|e| fault(e.into()))?;
@@ -319,13 +332,53 @@ fn check_chain(
         }
         after = Some(link);
     }
-    if after.is_some_and(|first| first.sequence == 0 && first.previous != NO_RECORD) {
-        return Err(broken(0, "the first record names one before it"));
+    if let Some((sequence, value)) = table.first().map_err(|e| fault(e.into()))? {
+        let sequence = sequence.value();
+        let link = check_record(sequence, value.value(), read_link)
+            .map_err(|what| broken(sequence, what))?;
+        if sequence != begin.next {
+            return Err(broken(sequence, "the record before it is missing"));
+        }
+        if link.previous != begin.hash {
+            return Err(broken(sequence, "the first record names another before it"));
+        }
+    } else if pruned.is_some() {
+        return Err(broken(begin.next, "the records kept are missing"));
     }
-    if count != head.next {
-        return Err(broken(count, "records are missing"));
+    if count != head.next.saturating_sub(begin.next) {
+        let expected = begin.next.saturating_add(count);
+        return Err(broken(expected, "records are missing"));
     }
     Ok(head)
+}
+
+fn read_prune_point(transaction: &WriteTransaction) -> Result<Option<PrunePoint>, StorageFault> {
+    let table = transaction.open_table(tables::PRUNED)?;
+    let found = table.last()?;
+    Ok(found.map(|(sequence, hash)| PrunePoint {
+        sequence: sequence.value(),
+        hash: Digest::from_bytes(*hash.value()),
+    }))
+}
+
+/// The bytes of all records: as counted, or for a store of before they were, as they are.
+fn decision_bytes(
+    transaction: &WriteTransaction,
+    table: &Table<'_, u64, &'static [u8]>,
+) -> Result<u64, StorageFault> {
+    let counted = transaction
+        .open_table(tables::META)?
+        .get(meta::DECISION_BYTES)?
+        .map(|bytes| bytes.value());
+    if let Some(bytes) = counted {
+        return Ok(bytes);
+    }
+    let mut bytes = 0_u64;
+    for entry in table.iter()? {
+        let (_, value) = entry?;
+        bytes = bytes.saturating_add(byte_count(value.value()));
+    }
+    Ok(bytes)
 }
 
 fn check_record(sequence: u64, value: &[u8], read_link: &ReadLink) -> Result<Link, &'static str> {

@@ -24,6 +24,15 @@ pub struct Decision {
     pub bytes: Vec<u8>,
 }
 
+/// Where the decision records kept begin, once older ones were forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrunePoint {
+    /// The sequence of the last record forgotten.
+    pub sequence: u64,
+    /// Its hash, which the first record kept names as the one before it.
+    pub hash: Digest,
+}
+
 /// A state of the store that does not change. While it is held, space freed by later writes is
 /// not reused: hold it for one read, not for a session.
 pub struct Snapshot {
@@ -172,6 +181,19 @@ impl Snapshot {
         };
         let decision = split_decision(sequence.value(), value.value());
         decision.ok_or(malformed("decision")).map(Some)
+    }
+
+    /// Where the records kept begin; `None` while none was forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn prune_point(&self) -> Result<Option<PrunePoint>> {
+        let table = self.table(tables::PRUNED)?;
+        let found = table.last().map_err(fault)?;
+        Ok(found.map(|(sequence, hash)| PrunePoint {
+            sequence: sequence.value(),
+            hash: Digest::from_bytes(*hash.value()),
+        }))
     }
 
     fn meta(&self, name: &str) -> Result<Option<u64>> {

@@ -28,12 +28,20 @@ pub const MAX_SERVER_BYTES: usize = 64 * 1024;
 /// Largest decision record, in bytes.
 pub const MAX_DECISION_BYTES: usize = 64 * 1024;
 
+/// Most decision records forgotten by one write: what holds up the others in its group for some
+/// ten milliseconds.
+pub const PRUNE_AT_ONCE: usize = 1024;
+
 /// Numbers of the node itself, by name ([`meta`]).
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Issuer → seconds until which an envelope of it may have been accepted.
 pub(super) const FLOORS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("floors");
 /// Sequence → hash (32 bytes) ‖ canonical record.
 pub(super) const DECISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("decisions");
+/// The last decision record that was pruned: its sequence → its hash. At most one entry; what is
+/// kept begins with the record after it, which names this hash.
+pub(super) const PRUNED: TableDefinition<'_, u64, &[u8; 32]> =
+    TableDefinition::new("pruned_decisions");
 /// Agent name → [`Agent`] in CBOR.
 pub(super) const AGENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("agents");
 /// Server name → specification in JSON.
@@ -52,6 +60,8 @@ pub(super) mod meta {
     pub(crate) const GREATEST_TIME: &str = "greatest_time_ms";
     /// When the last process on this store started, milliseconds.
     pub(crate) const PROCESS_START: &str = "process_start_ms";
+    /// Bytes of all values of [`super::DECISIONS`].
+    pub(crate) const DECISION_BYTES: &str = "decision_bytes";
 }
 
 /// What is kept of an agent: never its token.
@@ -72,6 +82,21 @@ pub struct Agent {
 /// It runs on the writer's thread, after every check: it should encode and hash, nothing else.
 pub type MakeDecision = Box<dyn FnOnce(u64, Digest) -> (Vec<u8>, Digest) + Send>;
 
+/// Which decision records may be forgotten, oldest first: those that `expired` says so of, read
+/// from their canonical bytes, and as many as it takes for the rest to have `keep_bytes`. The newest
+/// is always kept.
+///
+/// `expired` runs on the writer's thread: it should decode and compare, nothing else.
+pub struct Prune {
+    /// Most bytes of the records kept, hashes included.
+    pub keep_bytes: u64,
+    /// Whether a record is too old to be kept.
+    pub expired: IsExpired,
+}
+
+/// Whether the record with these canonical bytes is too old to be kept.
+pub type IsExpired = Box<dyn Fn(&[u8]) -> bool + Send>;
+
 /// One change. Several in one request are made together or not at all.
 pub enum Write {
     /// The greatest verified time; a smaller one than is stored changes nothing.
@@ -91,6 +116,9 @@ pub enum Write {
     PruneFloors(UnixSeconds),
     /// Appends a decision record.
     Decision(MakeDecision),
+    /// Forgets the oldest decision records, at most [`PRUNE_AT_ONCE`]; [`Outcome::Pruned`] says how
+    /// many, and as many as that mean that there may be more.
+    PruneDecisions(Prune),
     /// Adds or replaces an agent.
     PutAgent(Name, Agent),
     /// Removes an agent.
@@ -117,6 +145,7 @@ impl core::fmt::Debug for Write {
             Self::ReplayFloor { .. } => "ReplayFloor",
             Self::PruneFloors(_) => "PruneFloors",
             Self::Decision(_) => "Decision",
+            Self::PruneDecisions(_) => "PruneDecisions",
             Self::PutAgent(..) => "PutAgent",
             Self::RemoveAgent(_) => "RemoveAgent",
             Self::PutServer(..) => "PutServer",

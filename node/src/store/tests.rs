@@ -14,6 +14,7 @@ use super::*;
 mod backend;
 mod crash;
 mod opening;
+mod pruning;
 
 /// Eight bytes of sequence, the previous hash, then a text; its hash mixes all of them.
 fn record(sequence: u64, previous: Digest, text: &[u8]) -> (Vec<u8>, Digest) {

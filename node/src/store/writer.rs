@@ -269,7 +269,7 @@ fn make_group(
     for writes in requests {
         results.push(batch.request(writes)?);
     }
-    let head = batch.finish();
+    let head = batch.finish()?;
     transaction.commit()?;
     Ok((head, results))
 }
