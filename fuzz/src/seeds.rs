@@ -162,6 +162,7 @@ fn content_membership() -> Membership {
         not_before: NOW.minus(60),
         not_after: NOW.plus(3600),
         issuer_sequence: 1,
+        replaces: None,
     }
 }
 
@@ -182,6 +183,11 @@ fn content_request() -> MembershipRequest {
         name: Some(name("tool-host")),
         created: NOW,
         tls_proof: vec![4; Algorithm::MlDsa65.signature_len() + 64],
+        mesh: None,
+        ticket: None,
+        challenge: None,
+        mac: None,
+        replaces: None,
     }
 }
 
@@ -251,6 +257,7 @@ pub fn admissions() -> Vec<Vec<u8>> {
             root,
             membership,
             peers,
+            issuers: None,
         }
         .encode(),
     ]

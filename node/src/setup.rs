@@ -144,6 +144,11 @@ pub fn identity(state: &Path, name: Option<Name>) -> Result<PublicIdentity, Setu
         name,
         created: SystemClock.now().seconds(),
         tls_proof: proof,
+        mesh: None,
+        ticket: None,
+        challenge: None,
+        mac: None,
+        replaces: None,
     };
     Ok(PublicIdentity {
         node: keys.tls.node_id(&crypto),
@@ -199,6 +204,7 @@ pub fn found(state: &Path, founding: &Founding) -> Result<MeshId, SetupError> {
         not_before: now,
         not_after: UnixSeconds(now.0 + FOUNDER_LIFE_S),
         issuer_sequence: 1,
+        replaces: None,
     };
     let membership = membership.sign(&crypto, &issuer)?;
     // The membership last: a directory without it is not a node yet, and `up` starts over.

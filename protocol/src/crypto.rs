@@ -5,7 +5,7 @@
 //! for one signature where the suite has two: [`Signer::sign`] names one [`Algorithm`], and
 //! [`crate::cose`] always asks for all of the suite's, in order.
 
-use crate::id::Kid;
+use crate::id::{Kid, SignerId};
 
 pub mod domain;
 
@@ -176,6 +176,15 @@ impl SigningSet {
     #[must_use]
     pub fn kid(&self, crypto: &dyn Crypto, algorithm: Algorithm) -> Kid {
         Kid::from_bytes(crypto.sha256(&[&cose_key(algorithm, self.key(algorithm))]))
+    }
+}
+
+impl SigningSet {
+    /// What names this set in the role of an admin, issuer or timestamper.
+    #[must_use]
+    pub fn id(&self, crypto: &dyn Crypto) -> SignerId {
+        let encoded = crate::codec::encode(self);
+        SignerId::from_bytes(join_digest(crypto, domain::ROLE_KEY, &[&encoded]))
     }
 }
 

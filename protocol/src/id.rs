@@ -185,6 +185,21 @@ bytes_id!(
     Kid, 32
 );
 bytes_id!(
+    /// A signing set in a role (admin, issuer, timestamper): the labelled hash of its encoding.
+    /// Lowercase hex as text.
+    SignerId, 32
+);
+bytes_id!(
+    /// A ticket: the labelled hash of its secret, which it does not give away. Lowercase hex as
+    /// text.
+    TicketId, 32
+);
+bytes_id!(
+    /// Thirty-two random bytes that an issuer draws for one join stream; what answers them was made
+    /// for that stream.
+    Challenge, 32
+);
+bytes_id!(
     /// A SHA-256 digest of something else: a body, a tool definition, a posture, a record.
     /// Lowercase hex as text.
     Digest, 32
@@ -209,6 +224,9 @@ bytes_id!(
 hex_text!(MeshId);
 hex_text!(EnvelopeId);
 hex_text!(Kid);
+hex_text!(SignerId);
+hex_text!(TicketId);
+hex_text!(Challenge);
 hex_text!(Digest);
 hex_text!(RequestId);
 hex_text!(SessionId);

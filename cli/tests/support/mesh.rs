@@ -93,6 +93,7 @@ impl Mesh {
             not_before: UnixSeconds(NOW),
             not_after: UnixSeconds(NOW + 3600),
             issuer_sequence: 1,
+            replaces: None,
         };
         membership.sign(&Primitives, &self.issuer).unwrap()
     }

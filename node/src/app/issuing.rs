@@ -70,6 +70,7 @@ impl Node {
             not_before: now,
             not_after: now.plus(u64::from(issue.days) * DAY_S),
             issuer_sequence: last + 1,
+            replaces: None,
         };
         let expires = membership.not_after;
         let signed = membership
@@ -93,6 +94,7 @@ impl Node {
                 node: self.identity.node(),
                 addresses: self.admission.addresses(),
             }],
+            issuers: None,
         };
         Ok(Admission {
             node: request.node,

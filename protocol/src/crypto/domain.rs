@@ -31,6 +31,16 @@ pub const TOOL_DIGEST: Label = Label("hedgerow/v1/tool-digest");
 pub const DOCUMENT: Label = Label("hedgerow/v1/document");
 /// A leaf of a signed batch (reserved for amortised signing).
 pub const BATCH_LEAF: Label = Label("hedgerow/v1/batch-leaf");
+/// [`crate::id::SignerId`] of a signing set in a role.
+pub const ROLE_KEY: Label = Label("hedgerow/v1/role-key");
+/// [`crate::id::TicketId`] of a ticket's secret.
+pub const TICKET_ID: Label = Label("hedgerow/v1/ticket-id");
+/// The MAC key derived from a ticket's secret, which is all that its issuer keeps.
+pub const TICKET_KEY: Label = Label("hedgerow/v1/ticket-key");
+/// What a ticket's MAC is over.
+pub const TICKET_MAC: Label = Label("hedgerow/v1/ticket-mac");
+/// The checksum of a ticket's text.
+pub const TICKET_CHECKSUM: Label = Label("hedgerow/v1/ticket-checksum");
 /// The stored form of a local agent token.
 pub const AGENT_TOKEN: Label = Label("hedgerow/v1/agent-token");
 

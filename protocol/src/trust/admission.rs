@@ -5,8 +5,8 @@
 
 use super::TrustError;
 use crate::codec;
-use crate::id::NodeId;
-use crate::limits::{MAX_ADDRESSES, MAX_DOCUMENT_BYTES};
+use crate::id::{NodeId, SignerId};
+use crate::limits::{MAX_ADDRESSES, MAX_DOCUMENT_BYTES, MAX_ROLE_KEYS};
 
 /// Most peers one admission names.
 const MAX_ADMISSION_PEERS: usize = 16;
@@ -26,6 +26,18 @@ pub struct PeerAddress {
     pub addresses: Vec<String>,
 }
 
+/// The node an issuer runs on, as somebody said; what that node issues shows whether it is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct IssuerNode {
+    /// The issuer.
+    #[n(1)]
+    pub issuer: SignerId,
+    /// Its node.
+    #[n(2)]
+    pub node: NodeId,
+}
+
 /// An admission file.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
@@ -39,6 +51,9 @@ pub struct Admission {
     /// Peers to dial first.
     #[n(3)]
     pub peers: Vec<PeerAddress>,
+    /// Where to renew the membership.
+    #[n(4)]
+    pub issuers: Option<Vec<IssuerNode>>,
 }
 
 impl Admission {
@@ -48,7 +63,9 @@ impl Admission {
     /// [`TrustError`] if it is not the one encoding of an admission within bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, TrustError> {
         let admission: Self = codec::decode(bytes, MAX_DOCUMENT_BYTES)?;
+        let issuers = admission.issuers.as_ref().map_or(0, Vec::len);
         let bounded = admission.peers.len() <= MAX_ADMISSION_PEERS
+            && issuers <= MAX_ROLE_KEYS
             && admission
                 .peers
                 .iter()

@@ -2,12 +2,16 @@
 
 use super::{TrustError, VerifiedRoot, parse_document, sign_document, unique};
 use crate::crypto::{
-    Crypto, CryptoError, Signer, SigningSet, TLS_PUBLIC_LEN, domain::content_type,
+    Crypto, CryptoError, Signer, SigningSet, Suite, TLS_PUBLIC_LEN, domain::content_type,
 };
-use crate::id::{Digest, MeshId, NodeId};
+use crate::id::{Challenge, Digest, MeshId, NodeId, SignerId, TicketId};
 use crate::limits::{MAX_CLOCK_AHEAD_S, MAX_GROUPS};
 use crate::name::Name;
 use crate::time::UnixSeconds;
+
+/// Most nodes one membership replaces. An issuer leaves out those whose own membership is over, so
+/// it takes as many rotations within one life of a membership.
+pub const MAX_REPLACED: usize = 16;
 
 /// The content of a membership: it binds a node's key sets to a name, groups and a site.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
@@ -40,6 +44,10 @@ pub struct Membership {
     /// Rises by one with every membership this issuer signs; limits count by it.
     #[n(9)]
     pub issuer_sequence: u64,
+    /// Nodes this one has taken the place of by rotating its keys, the latest last: whoever learns
+    /// this membership refuses them from then on.
+    #[n(10)]
+    pub replaces: Option<Vec<NodeId>>,
 }
 
 impl Membership {
@@ -66,6 +74,11 @@ impl Membership {
         if self.not_after <= self.not_before {
             return Err(TrustError::Field("not_after"));
         }
+        let listed =
+            |nodes: &Vec<NodeId>| !nodes.is_empty() && nodes.len() <= MAX_REPLACED && unique(nodes);
+        if !self.replaces.as_ref().is_none_or(listed) {
+            return Err(TrustError::Field("replaces"));
+        }
         Ok(())
     }
 }
@@ -76,6 +89,7 @@ impl Membership {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedMembership {
     content: Membership,
+    issuer: SignerId,
     node: NodeId,
     bytes: Vec<u8>,
 }
@@ -101,7 +115,7 @@ impl VerifiedMembership {
             .issuers
             .iter()
             .find(|issuer| {
-                crate::crypto::Suite::Hybrid
+                Suite::Hybrid
                     .algorithms()
                     .iter()
                     .zip(&kids)
@@ -122,7 +136,11 @@ impl VerifiedMembership {
         }
         cose.verify_one(crypto, &issuer.keys, root.mesh().as_bytes())?;
         let node = NodeId::of_tls_key(crypto, &content.tls_key);
+        if content.replaces.iter().flatten().any(|old| *old == node) {
+            return Err(TrustError::Field("replaces"));
+        }
         Ok(Self {
+            issuer: issuer.keys.id(crypto),
             content,
             node,
             bytes: bytes.to_vec(),
@@ -141,6 +159,19 @@ impl VerifiedMembership {
             return Err(TrustError::Expired(self.content.not_after));
         }
         Ok(())
+    }
+
+    /// The second from which it is to be renewed: half of its life.
+    #[must_use]
+    pub const fn half_life(&self) -> UnixSeconds {
+        let life = self.content.not_after.0 - self.content.not_before.0;
+        self.content.not_before.plus(life / 2)
+    }
+
+    /// Who issued it.
+    #[must_use]
+    pub const fn issuer(&self) -> SignerId {
+        self.issuer
     }
 
     /// The node.
@@ -183,6 +214,21 @@ pub struct MembershipRequest {
     /// signing set: the TLS key agrees to this pairing.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub tls_proof: Vec<u8>,
+    /// The mesh it is meant for; absent in a request carried as a file.
+    #[n(6)]
+    pub mesh: Option<MeshId>,
+    /// The ticket it joins with.
+    #[n(7)]
+    pub ticket: Option<TicketId>,
+    /// What the issuer drew for the stream it is sent on.
+    #[n(8)]
+    pub challenge: Option<Challenge>,
+    /// Shows that the sender has the ticket ([`super::MacKey::mac`]).
+    #[n(9)]
+    pub mac: Option<Digest>,
+    /// The node whose place this one takes; then that node's signing set signs as well.
+    #[n(10)]
+    pub replaces: Option<NodeId>,
 }
 
 /// A membership request whose signing set signed it.
@@ -220,7 +266,31 @@ impl MembershipRequest {
         )
     }
 
-    /// Verifies a request. `verify_tls` checks a composite signature: (key, message, signature).
+    /// Signs this request by the set it enrols and by the one of the node it replaces.
+    ///
+    /// # Errors
+    /// [`CryptoError`] if a signature could not be made.
+    pub fn sign_rotation(
+        &self,
+        crypto: &dyn Crypto,
+        new: &dyn Signer,
+        old: &dyn Signer,
+    ) -> Result<Vec<u8>, CryptoError> {
+        let signers = [new, old];
+        let content_type = content_type::MEMBERSHIP_REQUEST;
+        sign_document(crypto, &signers, content_type, self, &[])
+    }
+
+    /// What a request says, nothing of it verified: to learn whose keys to verify it with.
+    ///
+    /// # Errors
+    /// [`TrustError`] if it is not the one encoding of a request.
+    pub fn peek(bytes: &[u8]) -> Result<Self, TrustError> {
+        parse_document(bytes, content_type::MEMBERSHIP_REQUEST).map(|(_, content)| content)
+    }
+
+    /// Verifies a request that replaces no node. `verify_tls` checks a composite signature: (key,
+    /// message, signature).
     ///
     /// # Errors
     /// [`TrustError`].
@@ -230,19 +300,62 @@ impl MembershipRequest {
         verify_tls: impl FnOnce(&[u8], &[u8], &[u8]) -> bool,
     ) -> Result<VerifiedRequest, TrustError> {
         let (cose, content) = parse_document::<Self>(bytes, content_type::MEMBERSHIP_REQUEST)?;
-        if content.tls_key.len() != TLS_PUBLIC_LEN {
-            return Err(TrustError::Field("tls_key"));
-        }
-        if !content.signing.is_well_formed() {
-            return Err(TrustError::Field("signing"));
+        content.validate()?;
+        if content.replaces.is_some() {
+            return Err(TrustError::Field("replaces"));
         }
         cose.verify_one(crypto, &content.signing, &[])?;
-        let message = Self::proof_message(crypto, &content.signing);
-        if !verify_tls(&content.tls_key, message.as_bytes(), &content.tls_proof) {
+        content.proven(crypto, verify_tls)
+    }
+
+    /// Verifies a request to take the place of a node whose signing set is `old`: both sets signed.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn verify_rotation(
+        crypto: &dyn Crypto,
+        bytes: &[u8],
+        old: &SigningSet,
+        verify_tls: impl FnOnce(&[u8], &[u8], &[u8]) -> bool,
+    ) -> Result<VerifiedRequest, TrustError> {
+        let (cose, content) = parse_document::<Self>(bytes, content_type::MEMBERSHIP_REQUEST)?;
+        content.validate()?;
+        if content.replaces.is_none() {
+            return Err(TrustError::Field("replaces"));
+        }
+        let shares = |a| old.key(a) == content.signing.key(a);
+        if Suite::Hybrid.algorithms().iter().any(|&a| shares(a)) {
+            return Err(TrustError::Field("signing"));
+        }
+        let sets = [content.signing.clone(), old.clone()];
+        cose.verify_threshold(crypto, &sets, sets.len(), &[])?;
+        content.proven(crypto, verify_tls)
+    }
+
+    fn validate(&self) -> Result<(), TrustError> {
+        if self.tls_key.len() != TLS_PUBLIC_LEN {
+            return Err(TrustError::Field("tls_key"));
+        }
+        if !self.signing.is_well_formed() {
+            return Err(TrustError::Field("signing"));
+        }
+        Ok(())
+    }
+
+    fn proven(
+        self,
+        crypto: &dyn Crypto,
+        verify_tls: impl FnOnce(&[u8], &[u8], &[u8]) -> bool,
+    ) -> Result<VerifiedRequest, TrustError> {
+        let message = Self::proof_message(crypto, &self.signing);
+        if !verify_tls(&self.tls_key, message.as_bytes(), &self.tls_proof) {
             return Err(TrustError::KeyMismatch);
         }
-        let node = NodeId::of_tls_key(crypto, &content.tls_key);
-        Ok(VerifiedRequest { content, node })
+        let node = NodeId::of_tls_key(crypto, &self.tls_key);
+        Ok(VerifiedRequest {
+            content: self,
+            node,
+        })
     }
 }
 

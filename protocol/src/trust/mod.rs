@@ -5,14 +5,17 @@
 //! so documents signed by different subsets of admins are one document.
 
 pub mod admission;
+pub mod joining;
 pub mod membership;
 pub mod node_record;
 pub mod root;
+pub mod ticket;
 
-pub use admission::{Admission, PeerAddress};
+pub use admission::{Admission, IssuerNode, PeerAddress};
 pub use membership::{Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
 pub use node_record::{NodeRecord, ServerRecord, ToolRecord};
 pub use root::{Issuer, Root, VerifiedRoot};
+pub use ticket::{MacKey, Ticket, TicketError, TicketSecret};
 
 use crate::codec::{self, CodecError};
 use crate::cose::{self, CoseError, CoseSign};

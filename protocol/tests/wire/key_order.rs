@@ -8,9 +8,9 @@ use protocol::crypto::Signer;
 use protocol::envelope::header::Bridged;
 use protocol::envelope::{Header, Payload};
 use protocol::evidence::Evidence;
-use protocol::id::{Digest, EnvelopeId};
+use protocol::id::{Digest, EnvelopeId, SignerId};
 use protocol::record::GENESIS;
-use protocol::trust::{Admission, PeerAddress};
+use protocol::trust::{Admission, IssuerNode, PeerAddress};
 
 use crate::raw::Raw;
 use crate::world::{NOW, SALT, root_content, world};
@@ -50,6 +50,10 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
             node: w.host.id,
             addresses: vec!["a:1".to_owned()],
         }],
+        issuers: Some(vec![IssuerNode {
+            issuer: SignerId::from_bytes([1; 32]),
+            node: w.host.id,
+        }]),
     };
     let evidence = Evidence {
         root: vec![1],
@@ -61,14 +65,20 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         body: vec![1],
     };
     let requests = crate::membership::request_cases();
+    let mut membership = w.membership_content();
+    membership.replaces = Some(vec![w.host.id]);
     let [_, hop] = crate::hop::chain();
     vec![
         ("header", codec::encode(&full_header())),
         ("payload", codec::encode(&payload)),
         ("signing set", codec::encode(w.issuer.public())),
         ("root", codec::encode(&root)),
-        ("membership", codec::encode(&w.membership_content())),
+        ("membership", codec::encode(&membership)),
         ("membership request", Raw::of(&requests[0].bytes).payload),
+        (
+            "rotating request",
+            Raw::of(&crate::membership::rotation()).payload,
+        ),
         ("node record", codec::encode(&record)),
         ("admission", codec::encode(&admission)),
         ("evidence", codec::encode(&evidence)),
@@ -85,7 +95,9 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn keys_stand_in_bytewise_order() {
-    for (name, bytes) in everything() {
+    let join = crate::ticket::messages();
+    let join = join.iter().map(|m| ("join message", m.encode()));
+    for (name, bytes) in everything().into_iter().chain(join) {
         let mut d = Decoder::new(&bytes);
         ordered(name, &bytes, &mut d);
         assert_eq!(d.position(), bytes.len(), "{name}");

@@ -28,5 +28,6 @@ mod round_trip;
 mod signatures;
 mod spec;
 mod stream;
+mod ticket;
 mod vectors;
 mod world;

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use hedgerow_crypto::verify_composite;
 use protocol::crypto::TLS_PUBLIC_LEN;
+use protocol::id::{Challenge, Digest, NodeId, TicketId};
 use protocol::limits::{MAX_CLOCK_AHEAD_S, MAX_GROUPS};
 use protocol::time::UnixSeconds;
 use protocol::trust::{Membership, MembershipRequest, VerifiedMembership};
@@ -203,6 +204,11 @@ fn new_request() -> MembershipRequest {
         name: Some(name("relay-0")),
         created: NOW,
         tls_proof: node.tls.sign(message.as_bytes()).unwrap(),
+        mesh: None,
+        ticket: None,
+        challenge: None,
+        mac: None,
+        replaces: None,
     }
 }
 
@@ -212,14 +218,76 @@ fn request_otherwise(alter: impl FnOnce(&mut MembershipRequest)) -> Vec<u8> {
     content.sign(&CRYPTO, &world().relays[0].signing).unwrap()
 }
 
+fn verify_tls(key: &[u8], message: &[u8], proof: &[u8]) -> bool {
+    let Ok(key) = <&[u8; TLS_PUBLIC_LEN]>::try_from(key) else {
+        return false;
+    };
+    verify_composite(key, message, &[], proof).is_ok()
+}
+
+/// The first relay takes the place of the second, every field filled.
+fn rotation_content() -> MembershipRequest {
+    MembershipRequest {
+        mesh: Some(world().mesh()),
+        ticket: Some(TicketId::from_bytes([1; 32])),
+        challenge: Some(Challenge::from_bytes([2; 32])),
+        mac: Some(Digest::from_bytes([3; 32])),
+        replaces: Some(world().relays[1].id),
+        ..request_content()
+    }
+}
+
+pub(crate) fn rotation() -> Vec<u8> {
+    let [new, old] = [0, 1].map(|at| &world().relays[at].signing);
+    rotation_content().sign_rotation(&CRYPTO, new, old).unwrap()
+}
+
+#[test]
+fn a_rotation_is_signed_by_the_old_set_and_the_new() {
+    let [new, old] = [0, 1].map(|at| &world().relays[at].signing);
+    let judge = |bytes: &[u8]| {
+        MembershipRequest::verify_rotation(&CRYPTO, bytes, &public(old), verify_tls)
+            .map_or_else(|e| e.reason(), |_| ACCEPTED)
+    };
+    assert_eq!(judge(&rotation()), ACCEPTED);
+    let content = rotation_content();
+    assert_eq!(
+        judge(&content.sign(&CRYPTO, new).unwrap()),
+        "under_threshold"
+    );
+    assert_eq!(
+        judge(&content.sign(&CRYPTO, old).unwrap()),
+        "under_threshold"
+    );
+    let third = &world().caller.signing;
+    let by_another = content.sign_rotation(&CRYPTO, new, third).unwrap();
+    assert_eq!(judge(&by_another), "unknown_key");
+    // One half of the old set kept: not independent keys.
+    let mut halved = content.clone();
+    halved.signing.ed25519 = public(old).ed25519;
+    let halved = halved.sign_rotation(&CRYPTO, new, old).unwrap();
+    assert_eq!(judge(&halved), "bad_document_field");
+    // Neither kind of request passes for the other.
+    assert_eq!(judge_request(&rotation()), "bad_document_field");
+    let plain = request_content().sign_rotation(&CRYPTO, new, old).unwrap();
+    assert_eq!(judge(&plain), "bad_document_field");
+    assert_eq!(judge_request(&plain), "too_many_signatures");
+}
+
+#[test]
+fn what_a_membership_replaces_is_bounded_and_never_itself() {
+    let with = |nodes: Vec<NodeId>| judge(&otherwise(|m| m.replaces = Some(nodes)));
+    let node = |n: u8| NodeId::from_bytes([n; 32]);
+    assert_eq!(with(vec![node(1), node(2)]), ACCEPTED);
+    assert_eq!(with(Vec::new()), "bad_document_field");
+    assert_eq!(with(vec![node(1), node(1)]), "bad_document_field");
+    assert_eq!(with(vec![world().caller.id]), "bad_document_field");
+    assert_eq!(with((0..16).map(node).collect()), ACCEPTED);
+    assert_eq!(with((0..17).map(node).collect()), "bad_document_field");
+}
+
 /// The outcome, the TLS proof really checked.
 pub(crate) fn judge_request(bytes: &[u8]) -> &'static str {
-    let verify_tls = |key: &[u8], message: &[u8], proof: &[u8]| {
-        let Ok(key) = <&[u8; TLS_PUBLIC_LEN]>::try_from(key) else {
-            return false;
-        };
-        verify_composite(key, message, &[], proof).is_ok()
-    };
     MembershipRequest::verify(&CRYPTO, bytes, verify_tls).map_or_else(|e| e.reason(), |_| ACCEPTED)
 }
 

@@ -163,6 +163,7 @@ fn admission_files_are_bounded() {
             root: w.root.bytes().to_vec(),
             membership: w.caller.membership.bytes().to_vec(),
             peers,
+            issuers: None,
         }
         .encode();
         Admission::decode(&bytes).map_or_else(|e| e.reason(), |_| ACCEPTED)

@@ -92,6 +92,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("stream", include_str!("../../src/envelope/stream.rs")),
     ("hop", include_str!("../../src/envelope/hop.rs")),
     ("trust", include_str!("../../src/trust/mod.rs")),
+    ("ticket", include_str!("../../src/trust/ticket.rs")),
     ("hello", include_str!("../../src/hello.rs")),
     ("mcp", include_str!("../../src/mcp/error.rs")),
 ];

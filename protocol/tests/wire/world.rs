@@ -5,7 +5,7 @@
 use std::sync::{LazyLock, OnceLock};
 
 use hedgerow_crypto::{Primitives, SigningKeys, TlsIdentity};
-use protocol::crypto::{Crypto, Signer, SigningSet, Suite, domain};
+use protocol::crypto::{Algorithm, Crypto, CryptoError, Signer, SigningSet, Suite, domain};
 use protocol::envelope::{
     Claims, CwtClaims, Direction, DocumentType, Header, Kind, SealedEnvelope, seal,
 };
@@ -256,6 +256,7 @@ impl Node {
             not_before: NOW.minus(3600),
             not_after: NOW.plus(86_400),
             issuer_sequence: 1,
+            replaces: None,
         };
         let bytes = content.sign(&CRYPTO, issuer).unwrap();
         let membership = VerifiedMembership::verify(&CRYPTO, root, &bytes).unwrap();
@@ -265,5 +266,29 @@ impl Node {
             signing,
             membership,
         }
+    }
+}
+
+/// Everything as [`CRYPTO`] does it, but that every random byte is this one.
+pub(crate) struct Fixed(pub(crate) u8);
+
+impl Crypto for Fixed {
+    fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
+        CRYPTO.sha256(parts)
+    }
+
+    fn verify(
+        &self,
+        algorithm: Algorithm,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        CRYPTO.verify(algorithm, public_key, message, signature)
+    }
+
+    fn fill_random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
+        out.fill(self.0);
+        Ok(())
     }
 }
