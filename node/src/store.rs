@@ -33,6 +33,7 @@ use redb::{Database, ReadableDatabase};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 mod apply;
+mod books;
 mod error;
 mod open;
 mod snapshot;
@@ -41,6 +42,10 @@ mod tables;
 mod tests;
 mod writer;
 
+pub use books::{
+    Books, BooksWork, Grant, KeptTicket, MAX_PENDING, MAX_REDEMPTIONS, MAX_TICKETS, PendingJoin,
+    Redemption,
+};
 pub use error::{OpenError, StorageFault, StoreError};
 pub use open::{CHAIN_CHECK, CHECK_ON_OPEN_BYTES, Link, Options, ReadLink};
 pub use snapshot::{Decision, PrunePoint, READ_AT_ONCE, Snapshot};

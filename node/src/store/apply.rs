@@ -10,6 +10,7 @@ use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use redb::{Key, ReadableTable, ReadableTableMetadata, Table, Value, WriteTransaction};
 
+use super::books::Books;
 use super::error::panic_text;
 use super::tables::{self, MakeDecision, Outcome, Prune, Write, meta};
 use super::{MAX_WRITES_AT_ONCE, StorageFault, StoreError};
@@ -56,6 +57,8 @@ pub(super) struct Head {
 
 /// The tables of one write transaction.
 pub(super) struct Batch<'t> {
+    /// The issuer's books are opened when something is written there: most commits have nothing.
+    transaction: &'t WriteTransaction,
     head: Head,
     /// What [`meta::DECISION_BYTES`] says.
     bytes_before: u64,
@@ -95,6 +98,7 @@ enum Ready {
 impl<'t> Batch<'t> {
     pub(super) fn new(transaction: &'t WriteTransaction, head: Head) -> Result<Self, StorageFault> {
         Ok(Self {
+            transaction,
             head,
             bytes_before: head.bytes,
             meta: transaction.open_table(tables::META)?,
@@ -224,6 +228,9 @@ impl<'t> Batch<'t> {
             Write::RemoveServer(name) => return remove_named(&mut self.servers, &name),
             Write::RemoveNodeRecord(id) => return remove_node(&mut self.records, &id),
             Write::RemoveMembership(id) => return remove_node(&mut self.memberships, &id),
+            Write::Books(work) => {
+                work(&mut Books::open(self.transaction, &mut self.memberships)?)?;
+            }
             // `place` has made a record of every one of these.
             Write::Decision(_) => {}
         }

@@ -7,6 +7,7 @@ use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, Value};
 
+use super::books::is_missing;
 use super::tables::{self, Agent, meta};
 use super::{StorageFault, StoreError};
 
@@ -208,6 +209,39 @@ impl Snapshot {
         self.transaction.open_table(definition).map_err(fault)
     }
 
+    /// One entry of a table that may not be there yet.
+    pub(super) fn one<K: Key + 'static, T>(
+        &self,
+        what: &'static str,
+        definition: redb::TableDefinition<'_, K, &'static [u8]>,
+        key: K::SelfType<'_>,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let table = match self.transaction.open_table(definition) {
+            Ok(table) => table,
+            Err(e) if is_missing(&e) => return Ok(None),
+            Err(e) => return Err(fault(e)),
+        };
+        let found = table.get(key).map_err(fault)?;
+        found
+            .map(|v| read(v.value()).ok_or(malformed(what)))
+            .transpose()
+    }
+
+    /// Every entry of a table that may not be there yet, and whose size the writer bounds.
+    pub(super) fn every<K: Key + 'static, V: Value + 'static, T>(
+        &self,
+        what: &'static str,
+        definition: redb::TableDefinition<'_, K, V>,
+        read: impl Fn(K::SelfType<'_>, V::SelfType<'_>) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        match self.transaction.open_table(definition) {
+            Ok(table) => collect(what, &table, read),
+            Err(e) if is_missing(&e) => Ok(Vec::new()),
+            Err(e) => Err(fault(e)),
+        }
+    }
+
     /// Every entry of a table whose size the writer bounds.
     fn all<K: Key + 'static, V: Value + 'static, T>(
         &self,
@@ -215,14 +249,21 @@ impl Snapshot {
         definition: redb::TableDefinition<'_, K, V>,
         read: impl Fn(K::SelfType<'_>, V::SelfType<'_>) -> Option<T>,
     ) -> Result<Vec<T>> {
-        let table = self.table(definition)?;
-        let mut entries = Vec::new();
-        for entry in table.iter().map_err(fault)? {
-            let (key, value) = entry.map_err(fault)?;
-            entries.push(read(key.value(), value.value()).ok_or(malformed(what))?);
-        }
-        Ok(entries)
+        collect(what, &self.table(definition)?, read)
     }
+}
+
+fn collect<K: Key + 'static, V: Value + 'static, T>(
+    what: &'static str,
+    table: &ReadOnlyTable<K, V>,
+    read: impl Fn(K::SelfType<'_>, V::SelfType<'_>) -> Option<T>,
+) -> Result<Vec<T>> {
+    let mut entries = Vec::new();
+    for entry in table.iter().map_err(fault)? {
+        let (key, value) = entry.map_err(fault)?;
+        entries.push(read(key.value(), value.value()).ok_or(malformed(what))?);
+    }
+    Ok(entries)
 }
 
 const fn malformed(table: &'static str) -> StoreError {

@@ -135,6 +135,8 @@ pub enum Write {
     PutMembership(NodeId, Vec<u8>),
     /// Forgets a node's membership.
     RemoveMembership(NodeId),
+    /// Works on the issuer's books; see [`Store::books`](super::Store::books).
+    Books(super::books::BooksWork),
 }
 
 impl core::fmt::Debug for Write {
@@ -154,6 +156,7 @@ impl core::fmt::Debug for Write {
             Self::RemoveNodeRecord(_) => "RemoveNodeRecord",
             Self::PutMembership(..) => "PutMembership",
             Self::RemoveMembership(_) => "RemoveMembership",
+            Self::Books(_) => "Books",
         })
     }
 }

@@ -14,7 +14,8 @@
 //! A refusal is the connection's close: code [`Reason::NotAdmitted`] and the bounded refusal as
 //! its reason, which QUIC repeats until the peer has it. Until then the peer may open no other
 //! stream at all (its stream limit is one, or none on the dialer's side), and what it may send is
-//! bounded to [`PROOF_WINDOW`]. The *instance* is drawn at process start, so that a peer that
+//! bounded to [`PROOF_WINDOW`]. A dialer that wants to become a member opens a join stream instead
+//! ([`Greeted::Joins`]), which the connection ends with. The *instance* is drawn at process start, so that a peer that
 //! restarted is told from one that dialed twice.
 
 use std::net::SocketAddr;
@@ -110,6 +111,14 @@ pub(super) async fn greet(
     Ok(instance)
 }
 
+/// What a dialer's first stream turned out to be.
+pub(super) enum Greeted {
+    /// Hello: both sides admit each other.
+    Admitted(Instance),
+    /// A join stream: the dialer is not admitted and wants to be enrolled.
+    Joins(SendStream, RecvStream),
+}
+
 /// The acceptor's side; `admitted` is called when the dialer is admitted, before it is told.
 pub(super) async fn answer(
     connection: &Connection,
@@ -118,14 +127,22 @@ pub(super) async fn answer(
     peer: &PeerIdentity,
     admitted: impl FnOnce(),
     held: &mut HelloStream,
-) -> Result<Instance, HelloError> {
+) -> Result<Greeted, HelloError> {
     let (send, recv) = held.insert(connection.accept_bi().await?);
-    for expected in [StreamKind::OURS, StreamKind::HELLO] {
-        // One byte at a time: a peer that sends a single wrong one is refused for it.
-        let [found] = read::<1>(connection, recv).await?;
-        if found != expected {
-            return Err(HelloError::Refused(Reason::StreamBeforeHello));
-        }
+    // One byte at a time: a peer that sends a single wrong one is refused for it.
+    let [ours] = read::<1>(connection, recv).await?;
+    if ours != StreamKind::OURS {
+        return Err(HelloError::Refused(Reason::StreamBeforeHello));
+    }
+    let [kind] = read::<1>(connection, recv).await?;
+    if kind == StreamKind::Join.byte() {
+        let stream = held.take();
+        return stream
+            .map(|(send, recv)| Greeted::Joins(send, recv))
+            .ok_or(HelloError::Refused(Reason::StreamBeforeHello));
+    }
+    if kind != StreamKind::HELLO {
+        return Err(HelloError::Refused(Reason::StreamBeforeHello));
     }
     let instance = judge(connection, recv, admission, peer).await?;
     admitted();
@@ -136,7 +153,7 @@ pub(super) async fn answer(
         return Err(HelloError::Refused(Reason::MalformedHello));
     }
     let _ = send.finish();
-    Ok(instance)
+    Ok(Greeted::Admitted(instance))
 }
 
 fn frame(prefix: &[u8], own: Instance, admission: &dyn Admission) -> Result<Vec<u8>, HelloError> {

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admission::{self, Admission, HelloError, Instance};
+use super::admission::{self, Admission, Greeted, HelloError, Instance};
 use super::endpoint::{Config, Endpoint, Gate, Pass, Place, Proven, widen};
 use super::error::{BindError, LinkError};
 use super::limits;
@@ -60,22 +60,22 @@ pub(super) struct SwarmLink {
 
 /// The links of this node. Cheap to clone.
 #[derive(Clone)]
-pub struct Links(Arc<Inner>);
+pub struct Links(pub(super) Arc<Inner>);
 
-struct Inner {
-    endpoint: Endpoint,
-    config: Config,
+pub(super) struct Inner {
+    pub(super) endpoint: Endpoint,
+    pub(super) config: Config,
     admission: Arc<dyn Admission>,
     instance: Instance,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     registry: Mutex<Registry>,
     /// Held while a dial decides whether it supersedes, one per peer.
     greeting: Mutex<HashMap<NodeId, Weak<tokio::sync::Mutex<()>>>>,
     events: broadcast::Sender<LinkEvent>,
-    handler: OnceLock<Arc<dyn StreamHandler>>,
+    pub(super) handler: OnceLock<Arc<dyn StreamHandler>>,
     swarm: OnceLock<mpsc::Sender<SwarmLink>>,
     tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Links {
@@ -342,8 +342,12 @@ impl Inner {
         };
         drop(place);
         // The refusal is counted and told; there is nobody here to hand it to.
-        if let Ok(instance) = self.judged(&proven, answered.ok()).await {
-            let _ = self.admit(proven, instance, false, started.elapsed()).await;
+        match self.judged(&proven, answered.ok()).await {
+            Ok(Greeted::Admitted(instance)) => {
+                let _ = self.admit(proven, instance, false, started.elapsed()).await;
+            }
+            Ok(Greeted::Joins(send, recv)) => self.enrol(proven, send, recv).await,
+            Err(_) => {}
         }
     }
 
@@ -410,14 +414,14 @@ impl Inner {
 
     /// What came of hello; closes the connection with the reason where it is a refusal. `None`
     /// means that time ran out.
-    async fn judged(
+    async fn judged<T>(
         &self,
         proven: &Proven,
-        outcome: Option<Result<Instance, HelloError>>,
-    ) -> Result<Instance, LinkError> {
+        outcome: Option<Result<T, HelloError>>,
+    ) -> Result<T, LinkError> {
         let connection = &proven.connection;
         let error = match outcome {
-            Some(Ok(instance)) => return Ok(instance),
+            Some(Ok(greeted)) => return Ok(greeted),
             Some(Err(error)) => error,
             None => HelloError::Refused(Reason::HelloTimeout),
         };
@@ -548,7 +552,7 @@ impl Inner {
 }
 
 /// A connection that ended during hello: by the peer's refusal, or lost.
-fn by_peer(peer: NodeId, error: &ConnectionError) -> LinkError {
+pub(super) fn by_peer(peer: NodeId, error: &ConnectionError) -> LinkError {
     let refusal = match error {
         ConnectionError::ApplicationClosed(close)
             if close.error_code == Reason::NotAdmitted.code() =>

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::PeerIdentity;
 use super::refusal::Reason;
 
 /// What a stream of ours is for.
@@ -97,6 +98,17 @@ pub struct IncomingStream {
     pub down: CancellationToken,
 }
 
+/// A join stream of a peer that is not admitted; see [`StreamHandler::newcomer`].
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Who opened it, as TLS proved.
+    pub peer: PeerIdentity,
+    /// Towards the peer.
+    pub send: SendStream,
+    /// From the peer, after the two kind bytes.
+    pub recv: RecvStream,
+}
+
 /// Takes the streams that admitted peers open.
 #[async_trait::async_trait]
 pub trait StreamHandler: Send + Sync + 'static {
@@ -105,6 +117,13 @@ pub trait StreamHandler: Send + Sync + 'static {
     /// so neither a slow handler nor one peer holds up another. When the link closes (so also when
     /// the node stops) reads and writes fail and [`IncomingStream::down`] is cancelled.
     async fn handle(&self, stream: IncomingStream);
+
+    /// Serves the join stream of a peer that TLS proved and nobody admitted; the connection is
+    /// closed when it returns. The handler bounds how many it serves at once and for how long; this
+    /// one serves none.
+    async fn newcomer(&self, newcomer: Newcomer) {
+        drop(newcomer);
+    }
 }
 
 /// Bytes of a first write that are copied behind the kind; of a longer one the rest follows as
