@@ -1,5 +1,9 @@
 //! Key files: one per key set, each two independent 32-byte seeds.
 //!
+//! The node's own sets (`tls signing issuer timestamper`) are in the clear, because the daemon
+//! starts without anybody at hand. An admin's set is sealed under a passphrase ([`sealed`]); the
+//! daemon never loads it.
+//!
 //! # Format
 //! One line of ASCII, at most [`MAX_KEY_FILE_BYTES`], ended by a line feed:
 //!
@@ -30,11 +34,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::state_dir::private::{self, PrivateError, io_hint};
 
+pub mod passphrase;
+pub mod sealed;
+
 /// Bytes of one seed.
 pub const SEED_BYTES: usize = 32;
 
-/// Largest key file read. The longest line there is has 177 bytes.
-pub const MAX_KEY_FILE_BYTES: usize = 256;
+/// Largest key file read. The longest line there is, a sealed one, has 307 bytes.
+pub const MAX_KEY_FILE_BYTES: usize = 384;
 
 /// The first word of every key file.
 const MAGIC: &str = "hedgerow-key-v1";
@@ -160,6 +167,50 @@ pub enum KeyFileError {
         /// The path.
         path: PathBuf,
     },
+    /// It is sealed, and was to be read without a passphrase.
+    #[error("the {kind} key file `{}` is sealed with a passphrase", path.display())]
+    Sealed {
+        /// The kind wanted.
+        kind: KeyKind,
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is in the clear, where only a sealed one is used.
+    #[error("the {kind} key file `{}` is not encrypted", path.display())]
+    InTheClear {
+        /// The kind wanted.
+        kind: KeyKind,
+        /// The path.
+        path: PathBuf,
+    },
+    /// The passphrase is another one, or the file was changed by somebody who mended its check.
+    #[error("the passphrase does not open the {kind} key file `{}`", path.display())]
+    WrongPassphrase {
+        /// The kind wanted.
+        kind: KeyKind,
+        /// The path.
+        path: PathBuf,
+    },
+    /// What the file asks for to turn a passphrase into a key is less than protects it, or more
+    /// than this program spends on a file.
+    #[error("the {kind} key file `{}` asks for a key derivation out of bounds: {what}", path.display())]
+    Derivation {
+        /// The kind wanted.
+        kind: KeyKind,
+        /// The path.
+        path: PathBuf,
+        /// The parameter and its bounds.
+        what: &'static str,
+    },
+    /// There is not the memory to turn the passphrase into a key.
+    #[error("not enough memory for the key derivation: {needed_kib} KiB are needed")]
+    Memory {
+        /// KiB needed.
+        needed_kib: u32,
+    },
+    /// Sealing itself failed, which only a broken library does.
+    #[error("the {0} key could not be sealed")]
+    Sealing(KeyKind),
     /// The seeds are such as no generator makes.
     #[error("the {kind} key's seeds are unusable: {what}")]
     Weak {
@@ -208,7 +259,20 @@ impl KeyFileError {
                 Some("use the version of hedgerow that made it, or a newer one".to_owned())
             }
             Self::Weak { .. } => Some("make a new key".to_owned()),
-            Self::Random(_) => None,
+            Self::Sealed { .. } => None,
+            Self::InTheClear { .. } => Some(
+                "encrypt it with `hedgerow admin encrypt`; if others may have read it, replace it \
+                 in the root instead"
+                    .to_owned(),
+            ),
+            Self::WrongPassphrase { .. } => Some(
+                "try again; a forgotten passphrase cannot be recovered, the other admins can \
+                 remove the key"
+                    .to_owned(),
+            ),
+            Self::Derivation { path, .. } => Some(restore(path)),
+            Self::Memory { .. } => Some("free some memory".to_owned()),
+            Self::Random(_) | Self::Sealing(_) => None,
             Self::Write { path, source, .. } => io_hint(path, source),
         }
     }
@@ -295,6 +359,11 @@ pub fn create(
     crypto: &dyn Crypto,
 ) -> Result<(), KeyFileError> {
     seeds.refuse_weak(kind)?;
+    store(path, kind, &encode(kind, seeds, crypto), crypto)
+}
+
+/// Writes a new file of one line, durably, complete or not at all.
+fn store(path: &Path, kind: KeyKind, line: &str, crypto: &dyn Crypto) -> Result<(), KeyFileError> {
     let write = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists {
             kind,
@@ -310,7 +379,6 @@ pub fn create(
     crypto.fill_random(&mut random)?;
     let name = format!(".{}.{}", kind.file_name(), hex::encode(random));
     let temporary = path.with_file_name(name);
-    let line = encode(kind, seeds, crypto);
     let written = write_new(&temporary, line.as_bytes())
         // A hard link is the portable rename that never replaces.
         .and_then(|()| std::fs::hard_link(&temporary, path));
@@ -344,14 +412,19 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Every variant of [`KeyFileError`] but `Exists`, `Random` and `Write`.
 pub fn load(path: &Path, kind: KeyKind, crypto: &dyn Crypto) -> Result<Seeds, KeyFileError> {
-    let bytes = match private::read_file(path, MAX_KEY_FILE_BYTES) {
-        Ok(bytes) => bytes,
-        Err(PrivateError::Missing { path }) => return Err(KeyFileError::Missing { kind, path }),
-        Err(source) => return Err(KeyFileError::Private { kind, source }),
-    };
+    let bytes = read(path, kind)?;
     let seeds = decode(path, kind, &bytes, crypto)?;
     seeds.refuse_weak(kind)?;
     Ok(seeds)
+}
+
+/// The bytes of a private key file of either form.
+fn read(path: &Path, kind: KeyKind) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    match private::read_file(path, MAX_KEY_FILE_BYTES) {
+        Ok(bytes) => Ok(bytes),
+        Err(PrivateError::Missing { path }) => Err(KeyFileError::Missing { kind, path }),
+        Err(source) => Err(KeyFileError::Private { kind, source }),
+    }
 }
 
 fn encode(kind: KeyKind, seeds: &Seeds, crypto: &dyn Crypto) -> Zeroizing<String> {
@@ -380,6 +453,23 @@ fn checksum(text: &[u8], crypto: &dyn Crypto) -> String {
     digest.chars().take(CHECK_DIGITS).collect()
 }
 
+/// Refuses a file whose kind is another than wanted.
+fn expect_kind(path: &Path, kind: KeyKind, word: &str) -> Result<(), KeyFileError> {
+    match KeyKind::ALL.into_iter().find(|k| k.word() == word) {
+        Some(found) if found == kind => Ok(()),
+        Some(found) => Err(KeyFileError::WrongKind {
+            kind,
+            found,
+            path: path.to_owned(),
+        }),
+        None => Err(KeyFileError::Malformed {
+            kind,
+            path: path.to_owned(),
+            what: "its kind is unknown",
+        }),
+    }
+}
+
 fn decode(
     path: &Path,
     kind: KeyKind,
@@ -396,6 +486,12 @@ fn decode(
         .strip_suffix('\n')
         .ok_or_else(|| malformed("it does not end with a line feed"))?;
     let words: Vec<&str> = line.split(' ').collect();
+    if words.first() == Some(&sealed::MAGIC) {
+        return Err(KeyFileError::Sealed {
+            kind,
+            path: path.to_owned(),
+        });
+    }
     if words
         .first()
         .is_some_and(|w| *w != MAGIC && w.starts_with("hedgerow-key-v"))
@@ -414,17 +510,7 @@ fn decode(
             path: path.to_owned(),
         });
     }
-    let found = KeyKind::ALL
-        .into_iter()
-        .find(|k| k.word() == word)
-        .ok_or_else(|| malformed("its kind is unknown"))?;
-    if found != kind {
-        return Err(KeyFileError::WrongKind {
-            kind,
-            found,
-            path: path.to_owned(),
-        });
-    }
+    expect_kind(path, kind, word)?;
     let mut seeds = Seeds::zero();
     let not_hex = |_| malformed("a seed is not 64 hex digits");
     hex::decode_to_slice(first, seeds.first.as_mut_slice()).map_err(not_hex)?;

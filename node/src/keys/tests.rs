@@ -161,7 +161,7 @@ fn malformed_contents_have_their_own_names() {
     let error = |text: &str| decode(&path, KeyKind::Tls, text.as_bytes(), &crypto()).unwrap_err();
     let damaged = text.replace("01010101", "01010103");
     assert!(matches!(error(&damaged), KeyFileError::Checksum { .. }));
-    let newer = text.replace("key-v1", "key-v2");
+    let newer = text.replace("key-v1", "key-v3");
     assert!(matches!(error(&newer), KeyFileError::UnknownVersion { .. }));
     let kind = checked(&text.replace(" tls ", " quic "));
     assert!(matches!(error(&kind), KeyFileError::Malformed { .. }));
