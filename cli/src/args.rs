@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Id(commands::id::Id),
     /// Admit other hosts to the mesh
     Membership(commands::membership::MembershipCommand),
+    /// Who rules the mesh: admin keys, their threshold, issuers and timestampers
+    Admin(commands::admin::AdminCommand),
     /// Show an example configuration file
     Config(commands::config::ConfigCommand),
     /// Print completions for a shell

@@ -6,6 +6,7 @@ use crate::exit::{Exit, Failed};
 use crate::output::Output;
 use crate::state::State;
 
+pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod call;
 pub(crate) mod completions;
@@ -62,6 +63,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Envelope(envelope) => envelope.run(&context),
         Command::Id(id) => id.run(&context),
         Command::Membership(membership) => blocking(membership.run(&context)),
+        Command::Admin(admin) => blocking(admin.run(&context)),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::SampleServer(server) => server.run(),

@@ -25,6 +25,7 @@ mod evidence;
 mod exit;
 mod inert;
 mod output;
+mod passphrase;
 mod state;
 mod typed;
 

@@ -34,6 +34,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::state_dir::private::{self, PrivateError, io_hint};
 
+pub mod admin;
 pub mod passphrase;
 pub mod sealed;
 
@@ -261,7 +262,7 @@ impl KeyFileError {
             Self::Weak { .. } => Some("make a new key".to_owned()),
             Self::Sealed { .. } => None,
             Self::InTheClear { .. } => Some(
-                "encrypt it with `hedgerow admin encrypt`; if others may have read it, replace it \
+                "encrypt it with `hedgerow admin passphrase`; if others may have read it, replace it \
                  in the root instead"
                     .to_owned(),
             ),

@@ -1,5 +1,8 @@
 //! Before a node runs: its keys, founding a mesh, joining one with an admission file.
 //!
+//! The admin key a founding makes is sealed under a passphrase before anything is signed with it;
+//! the passphrase is the caller's, and nothing here keeps it.
+//!
 //! Works on files only, never on the store or the network. Everything is written once, durably,
 //! with mode 0600; nothing that exists is overwritten.
 
@@ -16,11 +19,13 @@ use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::membership::sorted_names;
 use protocol::trust::{
-    Admission, Issuer, Membership, MembershipRequest, Root, TrustError, VerifiedRoot,
+    Admission, Issuer, Membership, MembershipRequest, Role, Root, SignerCard, TrustError,
+    VerifiedRoot,
 };
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::identity::{Identity, IdentityError};
+use crate::keys::passphrase::Passphrase;
 use crate::keys::{self, KeyFileError, KeyKind, Seeds};
 use crate::state_dir::{StateDir, StateDirError};
 
@@ -119,6 +124,15 @@ pub struct Founding {
     pub site: Option<Name>,
 }
 
+/// A role a running node has, so that its key is in the clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeRole {
+    /// Admits nodes.
+    Issuer,
+    /// States what is newest.
+    Timestamper,
+}
+
 /// The key sets of this host.
 struct Keys {
     tls: TlsIdentity,
@@ -157,15 +171,19 @@ pub fn identity(state: &Path, name: Option<Name>) -> Result<PublicIdentity, Setu
 }
 
 /// Founds a mesh at `state`: keys for every role, the genesis root, and this host's membership.
+/// The admin key is sealed under `admin`; one that is there already must open with it.
 ///
 /// # Errors
 /// [`SetupError`].
-pub fn found(state: &Path, founding: &Founding) -> Result<MeshId, SetupError> {
+pub fn found(state: &Path, founding: &Founding, admin: &Passphrase) -> Result<MeshId, SetupError> {
     let dir = StateDir::create(state)?;
     refuse_taken(&dir)?;
     let crypto = Primitives;
     let keys = own_keys(&dir, &crypto)?;
-    let admin = signing_set(&dir, KeyKind::Admin, &crypto)?;
+    let admin = match keys::admin::make(state, admin) {
+        Err(SetupError::Key(KeyFileError::Exists { .. })) => keys::admin::open(state, admin)?,
+        made => made?,
+    };
     let issuer = signing_set(&dir, KeyKind::Issuer, &crypto)?;
     let timestamper = signing_set(&dir, KeyKind::Timestamper, &crypto)?;
     let now = SystemClock.now().seconds();
@@ -273,6 +291,22 @@ pub fn issuer(dir: &StateDir) -> Result<Option<SigningKeys>, SetupError> {
     )?))
 }
 
+/// Makes this host's key for a role of the node, issuer or timestamper, if there is none, and its
+/// public file, for the admins to name it in the next root.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn role_card(state: &Path, role: NodeRole) -> Result<Vec<u8>, SetupError> {
+    let dir = StateDir::create(state)?;
+    let (kind, role) = match role {
+        NodeRole::Issuer => (KeyKind::Issuer, Role::Issuer),
+        NodeRole::Timestamper => (KeyKind::Timestamper, Role::Timestamper),
+    };
+    let keys = signing_set(&dir, kind, &Primitives)?;
+    let now = SystemClock.now().seconds();
+    Ok(SignerCard::sign(&Primitives, role, &keys, now)?)
+}
+
 fn admission_path(dir: &StateDir) -> PathBuf {
     dir.path().join("admission.cbor")
 }
@@ -324,7 +358,7 @@ fn make(dir: &StateDir, kind: KeyKind, crypto: &dyn Crypto) -> Result<(), SetupE
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
     let unreadable = |source| SetupError::Read {
         path: path.to_owned(),
         source,
@@ -339,7 +373,7 @@ fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
 }
 
 /// Writes a file that may be there from an attempt that did not finish.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             return Err(SetupError::Write {

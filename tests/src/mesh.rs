@@ -9,6 +9,7 @@ use bytes::Bytes;
 use node::app::{Node, Options};
 use node::config::Config;
 use node::control::{Caller, Operations as _};
+use node::keys::passphrase::Passphrase;
 use node::session::{Fabric as _, McpCall, McpSession, Principal, ServerRef, SessionError};
 use node::setup::{self, Founding};
 use node::state_dir::StateDir;
@@ -26,6 +27,9 @@ use crate::wait::{soon, until};
 
 /// The request that opens a session.
 pub const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+
+/// What opens the founding admin's key.
+pub const ADMIN_PASSPHRASE: &str = "the admin of a test mesh";
 
 /// How long a node of a test may take to end what is in flight.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -88,7 +92,8 @@ impl TestMesh {
             groups: Vec::new(),
             site: None,
         };
-        setup::found(&self.state(first), &founding).unwrap();
+        let admin = Passphrase::new(ADMIN_PASSPHRASE.to_owned().into()).unwrap();
+        setup::found(&self.state(first), &founding, &admin).unwrap();
     }
 
     /// Where a host of this mesh keeps its state.

@@ -1,13 +1,16 @@
 //! `hedgerow id`: this host's identity. It needs no node and never opens the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use protocol::id::NodeId;
+use hedgerow_crypto::Primitives;
+use protocol::id::{NodeId, SignerId};
 use protocol::name::Name;
+use protocol::trust::SignerCard;
 
-use super::run::seam;
+use super::run::seam::{self, NodeRole};
 use super::{Context, write_new};
-use crate::exit::Failed;
+use crate::exit::{Exit, Failed};
+use crate::state::State;
 
 /// Show this host's node id, making its keys if there are none.
 ///
@@ -20,7 +23,11 @@ Examples:
   hedgerow id
   b$ hedgerow id --request b.request
   a$ hedgerow membership issue b.request --name b --out b.admission
-  b$ hedgerow up --admission b.admission")]
+  b$ hedgerow up --admission b.admission
+
+A node as second issuer or timestamper:
+  b$ hedgerow id --timestamper-card b.card
+  a$ hedgerow admin timestamper add b.card")]
 pub(crate) struct Id {
     /// Write a membership request to this new file
     #[arg(long, value_name = "FILE")]
@@ -28,6 +35,12 @@ pub(crate) struct Id {
     /// The name to ask for in the request
     #[arg(long, requires = "request")]
     name: Option<Name>,
+    /// Write the public card of this host's issuer key, made if there is none, to this new file
+    #[arg(long, value_name = "FILE")]
+    issuer_card: Option<PathBuf>,
+    /// Write the public card of this host's timestamper key, made if there is none
+    #[arg(long, value_name = "FILE")]
+    timestamper_card: Option<PathBuf>,
 }
 
 /// What is printed.
@@ -35,17 +48,28 @@ pub(crate) struct Id {
 struct Identity {
     id: NodeId,
     request: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<SignerId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamper: Option<SignerId>,
 }
 
 impl Id {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
-        let identity = seam::identity(context.state()?.path(), self.name)?;
+        let state = context.state()?;
+        let identity = seam::identity(state.path(), self.name)?;
         if let Some(path) = &self.request {
             write_new(path, &identity.request)?;
         }
         let shown = Identity {
             id: identity.node,
             request: self.request,
+            issuer: card(&state, NodeRole::Issuer, self.issuer_card.as_deref())?,
+            timestamper: card(
+                &state,
+                NodeRole::Timestamper,
+                self.timestamper_card.as_deref(),
+            )?,
         };
         context.output.data(&shown, |text| {
             text.line(shown.id.to_string());
@@ -56,6 +80,23 @@ impl Id {
                     "  hedgerow membership issue {path} --name NAME --out NAME.admission"
                 ));
             }
+            for (role, id) in [("issuer", shown.issuer), ("timestamper", shown.timestamper)] {
+                if let Some(id) = id {
+                    text.field(role, id.to_string());
+                }
+            }
         })
     }
+}
+
+/// Writes the card of this host's key for `role`, if it is asked for.
+fn card(state: &State, role: NodeRole, out: Option<&Path>) -> Result<Option<SignerId>, Failed> {
+    let Some(path) = out else {
+        return Ok(None);
+    };
+    let bytes = seam::role_card(state.path(), role)?;
+    let card = SignerCard::verify(&Primitives, &bytes)
+        .map_err(|error| Failed::new(Exit::Failure, error.to_string()))?;
+    write_new(path, &bytes)?;
+    Ok(Some(card.keys.id(&Primitives)))
 }

@@ -53,6 +53,7 @@ impl Run {
             &state,
             &self.overrides,
             super::up::Origin::Existing,
+            None,
         )
     }
 }
@@ -72,7 +73,7 @@ impl SampleServer {
 }
 
 /// The daemon, as the command line sees it. Every use of crate `node` stands here.
-pub(super) mod seam {
+pub(crate) mod seam {
     use std::path::Path;
 
     use protocol::name::Name;
@@ -80,21 +81,73 @@ pub(super) mod seam {
     use super::Overrides;
     use crate::exit::{Exit, Failed};
 
+    use hedgerow_crypto::{Primitives, SigningKeys};
     use node::app::AppError;
+    use node::keys::{KeyFileError, admin};
     use node::setup::SetupError;
     use protocol::cose::CoseError;
     use protocol::trust::TrustError;
 
-    pub(crate) use node::setup::{Founding, PublicIdentity as Identity};
+    pub(crate) use node::keys::passphrase::{MAX_PASSPHRASE_BYTES, Passphrase};
+    pub(crate) use node::keys::sealed::Form;
+    pub(crate) use node::setup::{Founding, NodeRole, PublicIdentity as Identity};
+
+    /// The reason of a passphrase that does not open a key.
+    pub(crate) const WRONG_PASSPHRASE: &str = "wrong_passphrase";
 
     /// The identity of the state directory, its directory and keys made where there are none.
     pub(crate) fn identity(state: &Path, name: Option<Name>) -> Result<Identity, Failed> {
         node::setup::identity(state, name).map_err(set_up)
     }
 
-    /// Founds a mesh in the state directory: keys, root, the first membership.
-    pub(crate) fn found(state: &Path, founding: &Founding) -> Result<(), Failed> {
-        node::setup::found(state, founding)
+    /// A passphrase nobody chose, from the operating system's randomness.
+    pub(crate) fn generated_passphrase() -> Result<Passphrase, Failed> {
+        Passphrase::generate(&Primitives)
+            .map_err(|error| Failed::new(Exit::Failure, error.to_string()))
+    }
+
+    /// The form of the admin key in the state directory, if there is one.
+    pub(crate) fn admin_form(state: &Path) -> Result<Option<Form>, Failed> {
+        admin::form(state).map_err(set_up)
+    }
+
+    /// Makes an admin key in the state directory.
+    pub(crate) fn make_admin(state: &Path, passphrase: &Passphrase) -> Result<SigningKeys, Failed> {
+        admin::make(state, passphrase).map_err(set_up)
+    }
+
+    /// Opens the admin key of the state directory.
+    pub(crate) fn open_admin(state: &Path, passphrase: &Passphrase) -> Result<SigningKeys, Failed> {
+        admin::open(state, passphrase).map_err(set_up)
+    }
+
+    /// Seals the admin key anew.
+    pub(crate) fn reseal_admin(
+        state: &Path,
+        old: Option<&Passphrase>,
+        new: &Passphrase,
+    ) -> Result<SigningKeys, Failed> {
+        admin::reseal(state, old, new).map_err(set_up)
+    }
+
+    /// The public file of the admin key, where it has been written.
+    pub(crate) fn admin_card(state: &Path) -> Result<Option<Vec<u8>>, Failed> {
+        admin::card(state).map_err(set_up)
+    }
+
+    /// The public file of this host's key for a role, the key made where there is none.
+    pub(crate) fn role_card(state: &Path, role: NodeRole) -> Result<Vec<u8>, Failed> {
+        node::setup::role_card(state, role).map_err(set_up)
+    }
+
+    /// Founds a mesh in the state directory: keys, root, the first membership. The admin key is
+    /// sealed under `admin`.
+    pub(crate) fn found(
+        state: &Path,
+        founding: &Founding,
+        admin: &Passphrase,
+    ) -> Result<(), Failed> {
+        node::setup::found(state, founding, admin)
             .map(drop)
             .map_err(set_up)
     }
@@ -137,7 +190,16 @@ pub(super) mod seam {
     )]
     fn set_up(error: SetupError) -> Failed {
         let hint = error.hint();
-        hinted(Failed::new(exit_of(&error), error.to_string()), hint)
+        let failed = hinted(Failed::new(exit_of(&error), error.to_string()), hint);
+        match error {
+            SetupError::Key(KeyFileError::WrongPassphrase { .. }) => {
+                failed.with_reason(WRONG_PASSPHRASE)
+            }
+            SetupError::Key(KeyFileError::InTheClear { .. }) => {
+                failed.with_reason("admin_key_not_encrypted")
+            }
+            _ => failed,
+        }
     }
 
     /// What is no document is invalid input; a document that does not hold is a denial.
@@ -146,7 +208,11 @@ pub(super) mod seam {
             SetupError::Trust(TrustError::Codec(_) | TrustError::Cose(CoseError::Codec(_))) => {
                 Exit::InvalidInput
             }
-            SetupError::Trust(_) | SetupError::Identity(_) => Exit::Denied,
+            SetupError::Trust(_)
+            | SetupError::Identity(_)
+            | SetupError::Key(
+                KeyFileError::WrongPassphrase { .. } | KeyFileError::InTheClear { .. },
+            ) => Exit::Denied,
             _ => Exit::Failure,
         }
     }

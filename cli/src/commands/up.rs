@@ -10,11 +10,13 @@ use protocol::name::Name;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::run::{Overrides, seam};
+use super::run::Overrides;
+use super::run::seam::{self, Passphrase};
 use super::{Context, read_file};
 use crate::client::Client;
 use crate::exit::{Exit, Failed, say};
 use crate::output::{Output, Text};
+use crate::passphrase::PassphraseOption;
 use crate::state::{Standing, State};
 
 /// Pause between looks at a node that is starting.
@@ -29,6 +31,10 @@ const MAX_ADMISSION_BYTES: usize = 3 * MAX_DOCUMENT_BYTES;
 /// On a host without state it founds a mesh of one node, this one, and makes it the issuer of
 /// memberships; with --admission it joins the mesh that issued the file. Then, and every time
 /// after, it runs the node in the foreground until ctrl-c or SIGTERM.
+///
+/// Founding makes the mesh's first admin key, which signs what the mesh is and who is cut off from
+/// it. It is encrypted on disk and the running node never opens it. With --passphrase-file or
+/// HEDGEROW_PASSPHRASE the passphrase is yours; else one is generated and shown this once.
 ///
 /// Until there are tickets, a second host is admitted with two files; see the examples.
 #[derive(Debug, clap::Args)]
@@ -58,6 +64,8 @@ pub(crate) struct Up {
     #[arg(long, value_name = "FILE")]
     admission: Option<PathBuf>,
     #[command(flatten)]
+    passphrase: PassphraseOption,
+    #[command(flatten)]
     overrides: Overrides,
 }
 
@@ -75,6 +83,7 @@ pub(super) enum Origin {
 impl Up {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
         let state = context.state()?;
+        let mut generated = None;
         let origin = match (state.standing(), &self.admission) {
             (Standing::Member, Some(_)) => {
                 return Err(Failed::input(format!(
@@ -97,11 +106,42 @@ impl Up {
                 Origin::Joined
             }
             (Standing::Outsider, None) => {
-                seam::found(state.path(), &self.founding()?)?;
+                generated = self.found(context, &state)?;
                 Origin::Founded
             }
         };
-        serve(context, &state, &self.overrides, origin)
+        serve(context, &state, &self.overrides, origin, generated)
+    }
+
+    /// Founds a mesh; the passphrase of its admin key comes back if it was generated and has not
+    /// been shown yet.
+    fn found(&self, context: &Context, state: &State) -> Result<Option<Passphrase>, Failed> {
+        let founding = self.founding()?;
+        if let Some(given) = self.passphrase.given()? {
+            // A key made before opens with what it was sealed with, however short.
+            let given = match seam::admin_form(state.path())? {
+                Some(_) => given,
+                None => given
+                    .fit_for_new()
+                    .map_err(|error| Failed::input(error.to_string()))?,
+            };
+            seam::found(state.path(), &founding, &given)?;
+            return Ok(None);
+        }
+        if seam::admin_form(state.path())?.is_some() {
+            self.passphrase
+                .open(|typed| seam::found(state.path(), &founding, typed))?;
+            return Ok(None);
+        }
+        let generated = seam::generated_passphrase()?;
+        seam::found(state.path(), &founding, &generated)?;
+        match context.output.format {
+            crate::output::Format::Json => Ok(Some(generated)),
+            crate::output::Format::Human => {
+                context.output.show(|text| show_once(&generated, text))?;
+                Ok(None)
+            }
+        }
     }
 
     fn founding(&self) -> Result<seam::Founding, Failed> {
@@ -145,6 +185,7 @@ pub(super) fn serve(
     state: &State,
     overrides: &Overrides,
     origin: Origin,
+    generated: Option<Passphrase>,
 ) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -152,7 +193,8 @@ pub(super) fn serve(
         .map_err(|error| Failed::new(Exit::Failure, format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(async {
         let stop = Stop::listen(overrides.until_stdin_closes)?;
-        let announcement = tokio::spawn(announce(Client::new(state), context.output, origin));
+        let announcement = announce(Client::new(state), context.output, origin, generated);
+        let announcement = tokio::spawn(announcement);
         let outcome = seam::run(state.path(), overrides, stop.requested()).await;
         announcement.abort();
         outcome
@@ -224,7 +266,8 @@ fn watch_stdin() -> oneshot::Receiver<()> {
 }
 
 /// Waits until the node answers and is ready, then says so: one line of JSON, or what to do next.
-async fn announce(client: Client, output: Output, origin: Origin) {
+async fn announce(client: Client, output: Output, origin: Origin, generated: Option<Passphrase>) {
+    let generated = Unsaid(generated);
     let own = std::process::id();
     let status = loop {
         match client.read::<Status>(route::STATUS).await {
@@ -234,9 +277,53 @@ async fn announce(client: Client, output: Output, origin: Origin) {
     };
     // A closed stdout is no reason to stop a node.
     let _ = match output.format {
-        crate::output::Format::Json => output.json_line(&status),
+        crate::output::Format::Json => output.json_line(&Announcement {
+            status: &status,
+            admin_passphrase: generated.tell().as_ref().map(Passphrase::expose),
+        }),
         crate::output::Format::Human => output.show(|text| welcome(&status, origin, text)),
     };
+}
+
+/// The line of JSON a node that is ready prints.
+#[derive(serde::Serialize)]
+struct Announcement<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    /// The generated passphrase of the admin key, in the one line ever printed of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_passphrase: Option<&'a str>,
+}
+
+/// A generated passphrase nobody has seen. One that is dropped unseen (the node did not become
+/// ready) goes to stderr: otherwise the admin key would be lost.
+struct Unsaid(Option<Passphrase>);
+
+impl Unsaid {
+    fn tell(mut self) -> Option<Passphrase> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unsaid {
+    fn drop(&mut self) {
+        if let Some(passphrase) = self.0.take() {
+            say(&format!(
+                "note: the passphrase of the new admin key, shown this once: {}",
+                passphrase.expose()
+            ));
+        }
+    }
+}
+
+fn show_once(passphrase: &Passphrase, text: &mut Text) {
+    text.heading("The passphrase of this mesh's admin key, shown this once:");
+    text.line("");
+    text.line(format!("  {}", passphrase.expose()));
+    text.line("");
+    text.line("Write it down now. It is stored nowhere, and without it (or a second admin) nobody");
+    text.line("can revoke a node or change the mesh. Another one: `hedgerow admin passphrase`.");
+    text.line("");
 }
 
 fn welcome(status: &Status, origin: Origin, text: &mut Text) {

@@ -64,6 +64,7 @@ impl StreamKind {
             Self::Sync => const { &[Self::OURS, Self::Sync.byte()] },
             Self::Join => const { &[Self::OURS, Self::Join.byte()] },
             Self::Witness => const { &[Self::OURS, Self::Witness.byte()] },
+            Self::Trust => const { &[Self::OURS, Self::Trust.byte()] },
         }
     }
 

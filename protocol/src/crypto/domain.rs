@@ -59,6 +59,8 @@ pub mod content_type {
     pub const MEMBERSHIP: &str = "application/vnd.hedgerow.membership+cbor";
     /// A request for a membership, signed by the key set it asks to enrol.
     pub const MEMBERSHIP_REQUEST: &str = "application/vnd.hedgerow.membership-request+cbor";
+    /// The public file of a role key, signed by itself.
+    pub const SIGNER_CARD: &str = "application/vnd.hedgerow.signer-card+cbor";
     /// A node record.
     pub const NODE_RECORD: &str = "application/vnd.hedgerow.node-record+cbor";
 }

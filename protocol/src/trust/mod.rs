@@ -5,6 +5,7 @@
 //! so documents signed by different subsets of admins are one document.
 
 pub mod admission;
+pub mod card;
 pub mod joining;
 pub mod membership;
 pub mod node_record;
@@ -12,6 +13,7 @@ pub mod root;
 pub mod ticket;
 
 pub use admission::{Admission, IssuerNode, PeerAddress};
+pub use card::{Role, SignerCard};
 pub use membership::{Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
 pub use node_record::{NodeRecord, ServerRecord, ToolRecord};
 pub use root::{Issuer, Root, VerifiedRoot};

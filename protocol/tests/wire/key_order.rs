@@ -10,10 +10,10 @@ use protocol::envelope::{Header, Payload};
 use protocol::evidence::Evidence;
 use protocol::id::{Digest, EnvelopeId, SignerId};
 use protocol::record::GENESIS;
-use protocol::trust::{Admission, IssuerNode, PeerAddress};
+use protocol::trust::{Admission, IssuerNode, PeerAddress, Role, SignerCard};
 
 use crate::raw::Raw;
-use crate::world::{NOW, SALT, root_content, world};
+use crate::world::{NOW, SALT, public, root_content, world};
 
 /// A header in which every optional claim is present, though no valid one has them all.
 pub(crate) fn full_header() -> Header {
@@ -60,6 +60,11 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         membership: vec![2],
         envelope: vec![3],
     };
+    let card = SignerCard {
+        role: Role::Admin,
+        keys: public(&w.issuer),
+        created: NOW,
+    };
     let payload = Payload {
         salt: SALT,
         body: vec![1],
@@ -82,6 +87,7 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         ("node record", codec::encode(&record)),
         ("admission", codec::encode(&admission)),
         ("evidence", codec::encode(&evidence)),
+        ("signer card", codec::encode(&card)),
         ("hello", codec::encode(&crate::record::hello())),
         (
             "decision record",

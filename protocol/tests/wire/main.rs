@@ -26,6 +26,7 @@ mod record;
 mod root;
 mod round_trip;
 mod signatures;
+mod signer_card;
 mod spec;
 mod stream;
 mod ticket;
