@@ -23,7 +23,7 @@ use crate::enforcement::{
     Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Origin, Passed, Stopped,
     Subject,
 };
-use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter};
+use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter, Unexpected};
 
 /// Requests of one side that may wait for their responses on one stream at once. A server that
 /// samples asks one or two at a time.
@@ -250,7 +250,8 @@ impl Speaker {
         }
     }
 
-    async fn send(&mut self, envelope: Vec<u8>) -> Result<(), Broken> {
+    /// Sends a signed message.
+    pub(super) async fn send(&mut self, envelope: Vec<u8>) -> Result<(), Broken> {
         let frame = EnvelopeFrame::direct(envelope).encode();
         self.writer
             .write(FrameType::Envelope, &frame)
@@ -388,6 +389,12 @@ impl Listener {
             envelope: frame.envelope.into(),
             ends,
         }))
+    }
+
+    /// Watches for the other side to leave, or to say more than is kept, while it has nothing to
+    /// say. Cancel safe.
+    pub(super) async fn unexpected(&mut self) -> Unexpected {
+        self.reader.unexpected().await
     }
 
     /// Waits until the other side, which has everything it waited for, ends its direction too:

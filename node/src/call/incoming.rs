@@ -24,7 +24,7 @@ use crate::enforcement::{
     Answered, Enforcer, Incoming, Message, Occasion, Origin, Passed, Stopped, Subject,
 };
 use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
-use crate::transport::frame::{FrameReader, FrameWriter};
+use crate::transport::frame::{FrameReader, FrameWriter, Unexpected};
 use crate::transport::{IncomingStream, StreamHandler, StreamKind};
 
 /// How long a peer may take to send the first message of a stream it opened.
@@ -310,7 +310,17 @@ impl Acceptor {
             Ok(place) => place,
             Err(stopped) => return self.refuse(&mut speaker, &topic, stopped).await,
         };
-        let opened = match self.servers.open(&topic.server, body.into()).await {
+        // A server may take a minute to start; a caller that has left by then must not keep its
+        // place until it has. Dropping the opening ends what was started.
+        let opened = tokio::select! {
+            biased;
+            opened = self.servers.open(&topic.server, body.into()) => opened,
+            seen = listener.unexpected() => {
+                let stopped = self.enforcer.counted(abandoned(seen));
+                return speaker.refuse(&stopped).await;
+            }
+        };
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 return self
@@ -510,5 +520,19 @@ impl Acceptor {
 
     fn table(&self) -> std::sync::MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a session is not opened after all.
+fn abandoned(seen: Unexpected) -> Stopped {
+    match seen {
+        Unexpected::Gone => Stopped::refuse(
+            "session_abandoned",
+            "the caller ended the stream before its session was open",
+        ),
+        Unexpected::Full => Stopped::refuse(
+            "message_before_response",
+            "messages came before the response to `initialize`",
+        ),
     }
 }

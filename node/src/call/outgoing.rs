@@ -17,7 +17,6 @@ use tokio_util::task::TaskTracker;
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::drain::{InFlight, Place};
 use super::trace::Trace;
-use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{Answered, Draft, Enforcer, Message, Occasion, Origin, Passed, Subject};
 use crate::session::{
@@ -25,7 +24,7 @@ use crate::session::{
     ServerRef, SessionError,
 };
 use crate::transport::StreamKind;
-use crate::transport::frame::{FrameReader, FrameType, FrameWriter};
+use crate::transport::frame::{FrameReader, FrameWriter};
 
 /// How often a message is signed anew and sent again when the other node says it has just
 /// restarted and cannot know whether it saw it. It refused before acting, so this is safe.
@@ -96,10 +95,12 @@ pub struct RemoteSession {
     closed: CancellationToken,
 }
 
-/// Both directions of a stream whose first message was sent.
+/// Both directions of a stream that was opened for its first message.
 struct Started {
     speaker: Speaker,
     listener: Listener,
+    /// That message, signed, until it is sent.
+    first: Vec<u8>,
     /// The digest of the tool called, as signed.
     tool_digest: Option<Digest>,
 }
@@ -148,6 +149,8 @@ impl MeshFabric {
                 .start(&principal.agent, server, id, kind, &initialize, None)
                 .await
                 .map_err(|b| placed(broken(b)))?;
+            let sent = started.send().await;
+            sent.map_err(|b| placed(broken(b)))?;
             match expect_response(&mut started.listener).await {
                 Ok(heard) => break (started, heard),
                 Err(b) if again(&b, &mut attempt) => tokio::time::sleep(RESTART_PAUSE).await,
@@ -355,6 +358,13 @@ impl Begin {
     }
 }
 
+impl Started {
+    /// Sends the first message, once. Not cancel safe.
+    async fn send(&mut self) -> Result<(), Broken> {
+        self.speaker.send(std::mem::take(&mut self.first)).await
+    }
+}
+
 impl Core {
     /// A place for a call or a session that is being opened.
     async fn enter(&self, agent: &Name, server: &ServerRef) -> Result<Place, SessionError> {
@@ -377,7 +387,8 @@ impl Core {
         }
     }
 
-    /// Decides on and signs the first message, opens the stream, and sends it.
+    /// Decides on and signs the first message and opens the stream, which is still to
+    /// [send](Started::send) it.
     async fn start(
         &self,
         agent: &Name,
@@ -433,12 +444,7 @@ impl Core {
             .open(server.node_id, kind)
             .await
             .map_err(unreachable)?;
-        let mut writer = FrameWriter::new(write);
-        let frame = EnvelopeFrame::direct(sealed.bytes).encode();
-        writer
-            .write(FrameType::Envelope, &frame)
-            .await
-            .map_err(|e| Broken::Transport(e.to_string()))?;
+        let writer = FrameWriter::new(write);
         let exchange = Arc::new(Exchange::default());
         let id = described.id.as_deref().unwrap_or("null");
         if let Err(s) = exchange.await_ours(id, answered) {
@@ -469,6 +475,7 @@ impl Core {
         Ok(Started {
             speaker,
             listener,
+            first: sealed.bytes,
             tool_digest,
         })
     }
@@ -545,8 +552,12 @@ async fn pump_session(
     }
 }
 
-/// Carries one call to its end. The caller dropping its half, or the session closing, drops the
-/// stream unfinished, which resets it.
+/// Carries one call to its end, from sending its first message on. The caller dropping its half,
+/// or the session closing, drops the stream unfinished, which resets it.
+///
+/// The order within matters to a lone call, whose tasks wake one another in turn on one thread:
+/// of two woken at once the other waits for a thread to come and take it. So the link is woken
+/// last by the first message, and before the caller by the end.
 async fn pump_call(
     begin: Begin,
     started: Started,
@@ -557,18 +568,18 @@ async fn pump_call(
     let (mut started, mut attempt, mut renewed) = (started, 0, false);
     let result = loop {
         let mut heard_any = false;
-        let ended = {
-            let Started {
-                speaker, listener, ..
-            } = &mut started;
-            let trace = begin.trace.as_deref();
-            tokio::select! {
-                biased;
-                () = to_caller.closed() => return,
-                () = closed.cancelled() => Err(Broken::Transport("the session was closed".to_owned())),
-                ended = listen(listener, &to_caller, trace, &mut heard_any) => ended,
-                ended = speak(speaker, &mut from_caller) => ended,
-            }
+        let carried = carry(
+            &mut started,
+            &to_caller,
+            &mut from_caller,
+            begin.trace.as_deref(),
+            &mut heard_any,
+        );
+        let ended = tokio::select! {
+            biased;
+            () = to_caller.closed() => return,
+            () = closed.cancelled() => Err(Broken::Transport("the session was closed".to_owned())),
+            ended = carried => ended,
         };
         let retried = match &ended {
             Err(_) if heard_any => false,
@@ -590,37 +601,61 @@ async fn pump_call(
             Err(b) => break Err(b),
         }
     };
-    match result {
-        Ok(()) => started.speaker.finish().await,
+    let last = match result {
+        Ok(response) => {
+            started.speaker.finish().await;
+            Ok(response)
+        }
         Err(b) => {
             if let Broken::Stopped(stopped) = &b {
                 started.speaker.refuse(stopped).await;
             }
-            let error = place(broken(b), &begin.server);
-            // The caller may be gone; then there is nobody to tell.
-            drop(to_caller.send(Err(error)).await);
+            Err(place(broken(b), &begin.server))
         }
+    };
+    // The caller may be gone; then there is nobody to tell.
+    drop(to_caller.send(last).await);
+}
+
+/// Sends the first message and carries what follows, both ways, up to the final response.
+async fn carry(
+    started: &mut Started,
+    to_caller: &mpsc::Sender<Result<Bytes, SessionError>>,
+    from_caller: &mut mpsc::Receiver<Bytes>,
+    trace: Option<&Trace>,
+    heard_any: &mut bool,
+) -> Result<Bytes, Broken> {
+    started.send().await?;
+    let Started {
+        speaker, listener, ..
+    } = started;
+    tokio::select! {
+        biased;
+        ended = listen(listener, to_caller, trace, heard_any) => ended,
+        ended = speak(speaker, from_caller) => ended,
     }
 }
 
+/// Hands on what is heard before the final response, and returns that.
 async fn listen(
     listener: &mut Listener,
     to_caller: &mpsc::Sender<Result<Bytes, SessionError>>,
     trace: Option<&Trace>,
     heard_any: &mut bool,
-) -> Result<(), Broken> {
+) -> Result<Bytes, Broken> {
     loop {
         let Some(heard) = listener.hear().await? else {
             return Err(listener.ended_early().await);
         };
         *heard_any = true;
-        if heard.ends
-            && let Some(trace) = trace
-        {
-            trace.response(heard.id, heard.issuer, &heard.envelope);
+        if heard.ends {
+            if let Some(trace) = trace {
+                trace.response(heard.id, heard.issuer, &heard.envelope);
+            }
+            return Ok(heard.body.into());
         }
-        if to_caller.send(Ok(heard.body.into())).await.is_err() || heard.ends {
-            return Ok(());
+        if to_caller.send(Ok(heard.body.into())).await.is_err() {
+            return Err(Broken::Transport("the caller left".to_owned()));
         }
     }
 }
@@ -628,7 +663,7 @@ async fn listen(
 async fn speak(
     speaker: &mut Speaker,
     from_caller: &mut mpsc::Receiver<Bytes>,
-) -> Result<(), Broken> {
+) -> Result<Bytes, Broken> {
     while let Some(message) = from_caller.recv().await {
         speaker.say(&message, None).await?;
     }

@@ -124,6 +124,15 @@ impl FrameError {
     }
 }
 
+/// What [`FrameReader::unexpected`] saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unexpected {
+    /// The stream ended, in good order or not.
+    Gone,
+    /// More came than is kept.
+    Full,
+}
+
 /// Reads frames.
 #[derive(Debug)]
 pub struct FrameReader<R> {
@@ -168,6 +177,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 };
             }
         }
+    }
+
+    /// Watches the stream while nothing is expected on it: resolves when it has ended or failed,
+    /// or when a whole chunk came all the same. What comes is kept for [`FrameReader::next`].
+    ///
+    /// Cancel safe.
+    pub async fn unexpected(&mut self) -> Unexpected {
+        while self.buffer.len() < FRAME_CHUNK {
+            self.buffer.reserve(HEADER);
+            if !matches!(self.inner.read_buf(&mut self.buffer).await, Ok(1..)) {
+                return Unexpected::Gone;
+            }
+        }
+        Unexpected::Full
     }
 
     /// The stream itself; bytes already read ahead are lost.
@@ -367,6 +390,26 @@ mod tests {
         }
         let frame = reader.next().await.unwrap().unwrap();
         assert_eq!(&frame.payload[..], b"abc");
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_nothing_is_expected_is_kept_and_bounded() {
+        let (mut ours, theirs) = duplex(4 * FRAME_CHUNK);
+        let mut reader = FrameReader::new(theirs);
+        assert!(reader.unexpected().now_or_never().is_none());
+        ours.write_all(&[header(1, 3), b"abc".to_vec()].concat())
+            .await
+            .unwrap();
+        assert!(reader.unexpected().now_or_never().is_none());
+        let frame = reader.next().await.unwrap().unwrap();
+        assert_eq!(&frame.payload[..], b"abc");
+        ours.write_all(&vec![1; 2 * FRAME_CHUNK]).await.unwrap();
+        assert_eq!(reader.unexpected().await, Unexpected::Full);
+        assert!(reader.buffer.capacity() <= 2 * FRAME_CHUNK);
+        let (ours, theirs) = duplex(64);
+        let mut reader = FrameReader::new(theirs);
+        drop(ours);
+        assert_eq!(reader.unexpected().await, Unexpected::Gone);
     }
 
     #[tokio::test]
