@@ -25,7 +25,7 @@ pub use node::Node;
 use crate::config::{Config, ConfigError};
 use crate::setup::SetupError;
 use crate::state_dir::{StateDir, StateDirError};
-use crate::supervisor::{Signals, Supervisor};
+use crate::supervisor::{self, Signals, Supervisor};
 use crate::telemetry::{self, TelemetryError};
 
 /// How long sessions and connections have to end once no call is in flight; longer than the
@@ -98,7 +98,7 @@ pub enum AppError {
     Gossip(String),
     /// A part failed while running.
     #[error("the node stopped: {0}")]
-    Stopped(String),
+    Stopped(supervisor::Reason),
 }
 
 impl AppError {
@@ -124,6 +124,7 @@ impl AppError {
             Self::Membership(_) => {
                 Some("check the clock, or have the founder issue a new membership".to_owned())
             }
+            Self::Stopped(supervisor::Reason::Failed { hint, .. }) => Some((*hint).to_owned()),
             _ => None,
         }
     }
@@ -169,6 +170,6 @@ pub async fn run(
     if stopped.reason.is_orderly() {
         Ok(())
     } else {
-        Err(AppError::Stopped(stopped.reason.to_string()))
+        Err(AppError::Stopped(stopped.reason))
     }
 }

@@ -44,6 +44,13 @@ pub enum Reason {
     Signal(&'static str),
     /// Asked for, with what to say (`the control API asked`).
     Asked(String),
+    /// A part the node cannot be without failed.
+    Failed {
+        /// Which and why, on one line.
+        what: String,
+        /// What the operator can do about it.
+        hint: &'static str,
+    },
     /// A service returned although the node was not stopping.
     Ended {
         /// Its name.
@@ -70,7 +77,7 @@ impl core::fmt::Display for Reason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Signal(name) => write!(f, "{name}"),
-            Self::Asked(what) => f.write_str(what),
+            Self::Asked(what) | Self::Failed { what, .. } => f.write_str(what),
             Self::Ended { task } => write!(f, "task `{task}` ended unexpectedly"),
             Self::Panicked { task, what } => write!(f, "task `{task}` panicked: {what}"),
         }
@@ -133,6 +140,12 @@ impl Tasks {
     /// Stops the node in order, unless it is stopping already.
     pub fn stop(&self, why: impl Into<String>) {
         self.shared.stop(Reason::Asked(why.into()));
+    }
+
+    /// Stops the node, unless it is stopping already, because a part of it failed.
+    pub fn fail(&self, what: impl Into<String>, hint: &'static str) {
+        let what = what.into();
+        self.shared.stop(Reason::Failed { what, hint });
     }
 
     /// How many tasks of each name run.

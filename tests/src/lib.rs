@@ -6,6 +6,7 @@
 //! - [`hostile`]: a member with valid keys that writes whatever it likes; [`forge`] makes its
 //!   envelopes, [`stranger`] is a peer that is not even a member.
 //! - [`stage`]: two honest nodes, one hostile member, and a call in flight that must not notice.
+//! - [`disk`]: file systems that are full or read-only, for a test that runs as root.
 //! - [`client`]: an MCP client of a gateway; [`fixture`]: the MCP server the tests script.
 //!
 //! Nothing waits for time to pass: [`wait::until`] looks at a condition until it holds, within a
@@ -20,6 +21,7 @@
 )]
 
 pub mod client;
+pub mod disk;
 pub mod fixture;
 pub mod forge;
 pub mod hostile;

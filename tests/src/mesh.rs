@@ -180,6 +180,13 @@ impl TestNode {
         self.state
     }
 
+    /// Waits until it has stopped because a part of it failed, and returns what it says.
+    pub async fn failed(self) -> String {
+        let stopped = soon(self.running).await.unwrap();
+        assert!(!stopped.reason.is_orderly(), "{stopped:?}");
+        stopped.reason.to_string()
+    }
+
     /// What `hedgerow status` says.
     pub async fn status(&self) -> Status {
         self.node.status().await.unwrap()

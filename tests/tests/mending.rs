@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tests::mesh::TestMesh;
-use tests::process::{Process, ran};
+use tests::process::{Process, complained, ran};
 
 const ANY: [&str; 5] = ["run", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"];
 
@@ -30,23 +30,7 @@ async fn refused(state: &Path, words: &[&str], exit: i32, why: &[&str], how: &[&
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(exit), "{said}");
     assert!(output.stdout.is_empty());
-    let lines = |start: &str| -> Vec<String> {
-        let lines = said.lines().filter(|line| line.starts_with(start));
-        lines.map(str::to_owned).collect()
-    };
-    let (errors, hints) = (lines("error: "), lines("hint: "));
-    assert_eq!(errors.len(), 1, "{said}");
-    // How to mend it may stand in the line itself (`did you mean`); nothing follows either.
-    assert!(hints.len() <= 1, "{said}");
-    let last = hints.first().unwrap_or(&errors[0]);
-    assert!(said.trim_end().ends_with(last), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    for word in why {
-        assert!(errors[0].contains(word), "no `{word}` in: {said}");
-    }
-    for word in how {
-        assert!(last.contains(word), "no `{word}` in: {said}");
-    }
+    complained(&said, why, how);
 }
 
 async fn starts(state: &Path) {

@@ -237,8 +237,7 @@ async fn watch_store(store: crate::store::Store, tasks: Tasks, stop: Cancellatio
         biased;
         () = stop.cancelled() => {}
         fault = store.failed() => {
-            tracing::error!(%fault, "the store takes no more writes");
-            tasks.stop(format!("the store failed: {fault}"));
+            tasks.fail(format!("the store failed: {fault}"), fault.hint());
         }
     }
 }

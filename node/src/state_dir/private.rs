@@ -125,7 +125,7 @@ pub(crate) fn io_hint(path: &Path, source: &io::Error) -> Option<String> {
             "let this user read and write `{path}`, or choose another state directory"
         )),
         io::ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "`{path}` is on a read-only file system; choose another state directory"
+            "`{path}` is on a read-only file system: mount it writable, or choose another state directory"
         )),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some(format!("free space on the file system of `{path}`"))

@@ -175,3 +175,15 @@ fn a_condition_that_is_dropped_is_not_met() {
     assert!(!readiness.is_ready());
     assert_eq!(readiness.pending(), ["failed"]);
 }
+
+#[tokio::test]
+async fn a_part_that_failed_is_no_orderly_stop() {
+    let supervisor = Supervisor::new();
+    let tasks = supervisor.tasks();
+    tasks.fail("the store failed: no space", "free space");
+    tasks.stop("too late");
+    let (_none, signals) = Signals::by_hand();
+    let stopped = supervisor.run(signals, Duration::from_secs(1)).await;
+    assert!(!stopped.reason.is_orderly());
+    assert_eq!(stopped.reason.to_string(), "the store failed: no space");
+}
