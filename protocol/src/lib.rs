@@ -20,6 +20,7 @@ pub mod codec;
 pub mod control;
 pub mod cose;
 pub mod crypto;
+pub mod distribution;
 pub mod envelope;
 pub mod evidence;
 pub mod hello;

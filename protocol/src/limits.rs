@@ -87,3 +87,13 @@ pub const MAX_REPLAY_PER_ISSUER: usize = 250_000;
 /// Most messages on one call stream in one direction. A progress notification per
 /// millisecond for 18 hours.
 pub const MAX_STREAM_MESSAGES: u64 = 1 << 26;
+
+/// Most admins a root may remember as retired. An admin retires once; a mesh that has seen this many
+/// begins a new one.
+pub const MAX_RETIRED: usize = 64;
+
+/// Most logs known at once: those of the admins and of the retired.
+pub const MAX_LOGS: usize = MAX_ROLE_KEYS + MAX_RETIRED;
+
+/// Largest encoded entry of a revocation log: the reason and under 160 bytes of act and heads.
+pub const MAX_ENTRY_BYTES: usize = 512;

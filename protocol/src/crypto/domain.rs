@@ -63,4 +63,6 @@ pub mod content_type {
     pub const SIGNER_CARD: &str = "application/vnd.hedgerow.signer-card+cbor";
     /// A node record.
     pub const NODE_RECORD: &str = "application/vnd.hedgerow.node-record+cbor";
+    /// A node's acknowledgement that revocations are in force on it.
+    pub const REVOCATION_ACK: &str = "application/vnd.hedgerow.revocation-ack+cbor";
 }

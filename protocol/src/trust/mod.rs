@@ -100,7 +100,7 @@ struct DocumentHeader {
     content_type: String,
 }
 
-fn sign_document<T: minicbor::Encode<()>>(
+pub(crate) fn sign_document<T: minicbor::Encode<()>>(
     crypto: &dyn Crypto,
     signers: &[&dyn Signer],
     content_type: &str,
@@ -120,7 +120,7 @@ fn sign_document<T: minicbor::Encode<()>>(
 }
 
 /// Parses shape, content type and content; verifies nothing.
-fn parse_document<'a, T>(
+pub(crate) fn parse_document<'a, T>(
     bytes: &'a [u8],
     content_type: &str,
 ) -> Result<(CoseSign<'a>, T), TrustError>

@@ -1,0 +1,76 @@
+//! Acknowledgements: a node's signed word that a revocation log is in force and on disk there.
+//!
+//! It says nothing that stops being true: a log only grows. So it names no request, one signature
+//! serves every request about the same length, and showing it again harms nobody.
+
+use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain::content_type};
+use crate::id::{MeshId, NodeId, SignerId};
+use crate::time::UnixMillis;
+use crate::trust::{TrustError, parse_document, sign_document};
+
+/// Largest acknowledgement: one pair of signatures (3.5 kB) and under 200 bytes of content.
+pub const MAX_ACK_BYTES: usize = 8 * 1024;
+
+/// The content of an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Ack {
+    /// The mesh.
+    #[n(1)]
+    pub mesh: MeshId,
+    /// The node that says so.
+    #[n(2)]
+    pub node: NodeId,
+    /// Whose log.
+    #[n(3)]
+    pub admin: SignerId,
+    /// Entries of it that are in force and on disk.
+    #[n(4)]
+    pub length: u64,
+    /// When the last of them came into force there, by the node's clock; absent if the node has
+    /// started anew since and does not know.
+    #[n(5)]
+    pub effective: Option<UnixMillis>,
+}
+
+impl Ack {
+    /// Signs this acknowledgement by the node's signing set.
+    ///
+    /// # Errors
+    /// [`CryptoError`] if a signature could not be made.
+    pub fn sign(&self, crypto: &dyn Crypto, signer: &dyn Signer) -> Result<Vec<u8>, CryptoError> {
+        let aad = self.mesh.as_bytes();
+        sign_document(crypto, &[signer], content_type::REVOCATION_ACK, self, aad)
+    }
+
+    /// Reads an acknowledgement and verifies nothing but its mesh.
+    ///
+    /// # Errors
+    /// [`TrustError`] if it is not the one encoding of one, or of another mesh.
+    pub fn parse(mesh: MeshId, bytes: &[u8]) -> Result<Self, TrustError> {
+        if bytes.len() > MAX_ACK_BYTES {
+            return Err(TrustError::Field("length"));
+        }
+        let (_, ack) = parse_document::<Self>(bytes, content_type::REVOCATION_ACK)?;
+        if ack.mesh != mesh {
+            return Err(TrustError::ForeignMesh);
+        }
+        Ok(ack)
+    }
+
+    /// Reads and verifies an acknowledgement by `set`, the signing set of the node that it names.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn verify(
+        crypto: &dyn Crypto,
+        mesh: MeshId,
+        set: &SigningSet,
+        bytes: &[u8],
+    ) -> Result<Self, TrustError> {
+        let ack = Self::parse(mesh, bytes)?;
+        let (cose, _) = parse_document::<Self>(bytes, content_type::REVOCATION_ACK)?;
+        cose.verify_one(crypto, set, mesh.as_bytes())?;
+        Ok(ack)
+    }
+}

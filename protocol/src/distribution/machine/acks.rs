@@ -1,0 +1,181 @@
+//! Acknowledgements: asking for them, giving this node's, passing on those of others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Machine;
+use super::take::is_senders_fault;
+use crate::distribution::ack::Ack;
+use crate::distribution::message::{Acks, Bytes, Message, PullAcks};
+use crate::distribution::pull::{ACK_BATCH, MAX_PULL_HOPS, MAX_PULL_MS, Pull, PullId};
+use crate::distribution::{Context, Effect};
+use crate::id::{NodeId, SignerId};
+use crate::trust::TrustError;
+
+impl Machine {
+    /// Asks every node for its acknowledgement.
+    pub(super) fn pull(
+        &mut self,
+        cx: &Context<'_>,
+        id: PullId,
+        log: (SignerId, u64),
+        life_ms: u64,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.admit(id, log, None, life_ms, MAX_PULL_HOPS) {
+            self.pass_pull(id, None, out);
+            self.answer_pulls(cx, out);
+        }
+    }
+
+    /// Takes a request that came over a link: passed on once, answered once.
+    pub(super) fn take_pull(
+        &mut self,
+        cx: &Context<'_>,
+        from: NodeId,
+        pull: PullAcks,
+        out: &mut Vec<Effect>,
+    ) {
+        let log = (pull.admin, pull.length);
+        if self.admit(pull.id, log, Some(from), pull.life_ms, pull.hops) {
+            self.pass_pull(pull.id, Some(from), out);
+            self.answer_pulls(cx, out);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        id: PullId,
+        (admin, length): (SignerId, u64),
+        towards: Option<NodeId>,
+        life_ms: u64,
+        hops: u8,
+    ) -> bool {
+        let pull = Pull {
+            admin,
+            length,
+            towards,
+            ends: self.now().saturating_add(life_ms.min(MAX_PULL_MS)),
+            hops: hops.min(MAX_PULL_HOPS),
+            answered: false,
+            seen: BTreeSet::new(),
+            outbox: Vec::new(),
+            flush_at: None,
+        };
+        self.pulls.admit(id, pull)
+    }
+
+    fn pass_pull(&mut self, id: PullId, except: Option<NodeId>, out: &mut Vec<Effect>) {
+        let now = self.now();
+        let onward = self.pulls.find(&id).and_then(|pull| pull.onward(id, now));
+        let Some(onward) = onward else {
+            return;
+        };
+        let message = Arc::new(Message::PullAcks(onward));
+        for &peer in self.peers.keys().filter(|&&peer| Some(peer) != except) {
+            out.push(Effect::Send(peer, Arc::clone(&message)));
+        }
+    }
+
+    /// Passes the requests alive here on to a peer that has just come.
+    pub(super) fn pass_pulls_to(&mut self, peer: NodeId, out: &mut Vec<Effect>) {
+        let now = self.now();
+        for (id, pull) in self.pulls.iter_mut() {
+            if let Some(onward) = pull.onward(*id, now) {
+                let message = Message::PullAcks(onward);
+                out.push(Effect::Send(peer, Arc::new(message)));
+            }
+        }
+    }
+
+    /// Gives this node's acknowledgement to every request that it can answer by now.
+    pub(super) fn answer_pulls(&mut self, cx: &Context<'_>, out: &mut Vec<Effect>) {
+        let (now, node, mesh) = (self.now(), self.node, self.state.mesh());
+        for (id, pull) in self.pulls.iter_mut().filter(|(_, pull)| !pull.answered) {
+            let held = self.durable.holding(&pull.admin, pull.length);
+            let Some((length, effective)) = held else {
+                continue;
+            };
+            let ack = Ack {
+                mesh,
+                node,
+                admin: pull.admin,
+                length,
+                effective,
+            };
+            pull.answered = true;
+            if pull.towards.is_none() {
+                pull.seen.insert(node);
+                out.push(Effect::Acked { id: *id, ack });
+            } else if let Ok(bytes) = ack.sign(cx.crypto, cx.signer) {
+                // A node that cannot sign is missing from the answer, which is what it is.
+                pull.pass(now, node, Bytes::from(bytes));
+            }
+        }
+    }
+
+    /// Takes acknowledgements of others: what holds goes on towards who pulled.
+    pub(super) fn take_acks(
+        &mut self,
+        cx: &Context<'_>,
+        from: NodeId,
+        acks: &Acks,
+        out: &mut Vec<Effect>,
+    ) {
+        for bytes in &acks.acks {
+            if let Err(error) = self.take_ack(cx, acks.id, bytes, out)
+                && is_senders_fault(&error)
+            {
+                out.push(Effect::Misbehaved(from, error));
+                break;
+            }
+        }
+        self.flush_pulls(out);
+    }
+
+    fn take_ack(
+        &mut self,
+        cx: &Context<'_>,
+        id: PullId,
+        bytes: &Bytes,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), TrustError> {
+        let (now, mesh) = (self.now(), self.state.mesh());
+        let Some(pull) = self.pulls.find(&id) else {
+            return Ok(());
+        };
+        let claim = Ack::parse(mesh, bytes)?;
+        let answers = claim.admin == pull.admin && claim.length >= pull.length;
+        if !answers || pull.seen.contains(&claim.node) {
+            return Ok(());
+        }
+        // Of a node unknown here nothing can be said, so nothing is passed on.
+        let Some(set) = cx.members.signing_set(&claim.node) else {
+            return Ok(());
+        };
+        let ack = Ack::verify(cx.crypto, mesh, &set, bytes)?;
+        if pull.towards.is_none() {
+            if pull.seen.insert(ack.node) {
+                out.push(Effect::Acked { id, ack });
+            }
+        } else {
+            pull.pass(now, ack.node, bytes.clone());
+        }
+        Ok(())
+    }
+
+    /// Sends on the acknowledgements that have waited long enough.
+    pub(super) fn flush_pulls(&mut self, out: &mut Vec<Effect>) {
+        let now = self.now();
+        for (id, pull) in self.pulls.iter_mut() {
+            let Some(towards) = pull.towards else {
+                continue;
+            };
+            for acks in pull.flush(now).unwrap_or_default().chunks(ACK_BATCH) {
+                let acks = acks.to_vec();
+                let message = Message::Acks(Acks { id: *id, acks });
+                out.push(Effect::Send(towards, Arc::new(message)));
+            }
+        }
+    }
+}

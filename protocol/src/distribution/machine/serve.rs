@@ -1,0 +1,90 @@
+//! Answering requests for parts, within what each peer may be given.
+
+use std::sync::Arc;
+
+use super::Machine;
+use crate::distribution::Effect;
+use crate::distribution::fetch::{CHUNK_BYTES, CHUNK_ENTRIES};
+use crate::distribution::message::{Bytes, Message, Part, Want};
+use crate::id::{Digest, NodeId};
+
+impl Machine {
+    /// Answers a request with the part, or with an empty one: then the peer asks another at once.
+    pub(super) fn serve(&mut self, to: NodeId, want: Want, out: &mut Vec<Effect>) {
+        let now = self.now();
+        let message = Message::Body(self.part(want));
+        let weight = message.weight();
+        let peer = self.peers.get_mut(&to);
+        let given = peer.is_some_and(|peer| peer.may_have(now, weight));
+        let message = if given {
+            message
+        } else {
+            Message::Body(empty(want))
+        };
+        out.push(Effect::Send(to, Arc::new(message)));
+    }
+
+    fn part(&self, want: Want) -> Part {
+        match want {
+            Want::Roots { from } => {
+                let versions = from..=self.ours.root.version;
+                let roots = versions.map_while(|version| self.state.root_bytes(version));
+                Part::Roots {
+                    from,
+                    roots: chunk(roots),
+                }
+            }
+            Want::Body { digest, offset } => Part::Body {
+                digest,
+                offset,
+                bytes: self.body_from(digest, offset),
+            },
+            Want::Entries { admin, from } => Part::Entries {
+                admin,
+                from,
+                entries: chunk(self.state.log_entries(&admin, from).iter().cloned()),
+            },
+        }
+    }
+
+    fn body_from(&self, digest: Digest, offset: u64) -> Bytes {
+        let held = self
+            .state
+            .bundle_body()
+            .filter(|_| self.state.bundle_digest() == Some(digest));
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let piece = held.as_deref().and_then(|body| body.get(from..));
+        let piece = piece.unwrap_or(&[]);
+        Bytes::from(piece.get(..CHUNK_BYTES).unwrap_or(piece))
+    }
+}
+
+/// As many of `items` as one part holds.
+fn chunk(items: impl Iterator<Item = Bytes>) -> Vec<Bytes> {
+    let mut bytes = 0;
+    let fits = |item: &Bytes| {
+        bytes += item.len();
+        bytes <= CHUNK_BYTES
+    };
+    items.take(CHUNK_ENTRIES).take_while(fits).collect()
+}
+
+/// The part that says there is none.
+fn empty(want: Want) -> Part {
+    match want {
+        Want::Roots { from } => Part::Roots {
+            from,
+            roots: Vec::new(),
+        },
+        Want::Body { digest, offset } => Part::Body {
+            digest,
+            offset,
+            bytes: Bytes::from([]),
+        },
+        Want::Entries { admin, from } => Part::Entries {
+            admin,
+            from,
+            entries: Vec::new(),
+        },
+    }
+}

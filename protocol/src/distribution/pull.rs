@@ -1,0 +1,160 @@
+//! Pulled acknowledgements: who asked, through whom the answers go back, which have gone.
+//!
+//! A request floods the mesh, each node passing it on once; an answer goes back along the way on
+//! which the request first came. Every table is bounded, every request ends by itself, and only
+//! acknowledgements whose signature holds are passed on, one for each node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::message::{Bytes, PullAcks};
+use crate::id::{NodeId, SignerId};
+
+/// Most requests alive at once in one node.
+pub const MAX_PULLS: usize = 32;
+
+/// Most requests alive at once that came from one peer. What is pulled costs the whole mesh an
+/// answer from every node, so a peer gets few.
+pub const MAX_PULLS_PER_PEER: usize = 4;
+
+/// Longest life of a request, in milliseconds.
+pub const MAX_PULL_MS: u64 = 60_000;
+
+/// Most links a request travels. Twelve peers each reach 10,000 nodes in four or five; a chain
+/// of hosts needs more.
+pub const MAX_PULL_HOPS: u8 = 32;
+
+/// Most nodes whose acknowledgements one request passes on.
+pub const MAX_ACKS_PER_PULL: usize = 16_384;
+
+/// Acknowledgements sent at once: 64 of 3.7 kB are under a quarter of a message.
+pub const ACK_BATCH: usize = 64;
+
+/// How long acknowledgements wait for others to travel with, in milliseconds.
+pub const ACK_DELAY_MS: u64 = 100;
+
+/// Sixteen random bytes that name a request for acknowledgements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PullId(pub [u8; 16]);
+
+impl<C> minicbor::Encode<C> for PullId {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for PullId {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let at = d.position();
+        let bytes = d.bytes()?.try_into();
+        bytes
+            .map(Self)
+            .map_err(|_| minicbor::decode::Error::message("not 16 bytes").at(at))
+    }
+}
+
+/// One request alive here.
+#[derive(Debug)]
+pub(super) struct Pull {
+    /// Whose log.
+    pub(super) admin: SignerId,
+    /// The length asked about.
+    pub(super) length: u64,
+    /// Where answers go; none for this node's own requests.
+    pub(super) towards: Option<NodeId>,
+    /// When it ends, on the machine's clock.
+    pub(super) ends: u64,
+    /// How many links further it may travel.
+    pub(super) hops: u8,
+    /// Whether this node has answered.
+    pub(super) answered: bool,
+    /// Nodes whose acknowledgements have gone.
+    pub(super) seen: BTreeSet<NodeId>,
+    /// Acknowledgements about to go.
+    pub(super) outbox: Vec<Bytes>,
+    /// When they go, at the latest.
+    pub(super) flush_at: Option<u64>,
+}
+
+/// The requests alive in one node.
+#[derive(Debug, Default)]
+pub(super) struct Pulls {
+    table: BTreeMap<PullId, Pull>,
+}
+
+impl Pulls {
+    /// Adds a request unless it is known or there are too many.
+    pub(super) fn admit(&mut self, id: PullId, pull: Pull) -> bool {
+        let same_way = |other: &&Pull| other.towards == pull.towards;
+        let from_there = self.table.values().filter(same_way).count();
+        let room = self.table.len() < MAX_PULLS
+            && (pull.towards.is_none() || from_there < MAX_PULLS_PER_PEER);
+        if !room || self.table.contains_key(&id) {
+            return false;
+        }
+        self.table.insert(id, pull);
+        true
+    }
+
+    pub(super) fn find(&mut self, id: &PullId) -> Option<&mut Pull> {
+        self.table.get_mut(id)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&PullId, &mut Pull)> {
+        self.table.iter_mut()
+    }
+
+    /// Forgets what has ended by `now`.
+    pub(super) fn expire(&mut self, now: u64) {
+        self.table.retain(|_, pull| pull.ends > now);
+    }
+
+    /// Forgets the requests whose answers went to `peer`.
+    pub(super) fn lose(&mut self, peer: &NodeId) {
+        self.table.retain(|_, pull| pull.towards != Some(*peer));
+    }
+
+    /// The next time at which something is due.
+    pub(super) fn next(&self) -> Option<u64> {
+        let due = |pull: &Pull| pull.flush_at.map_or(pull.ends, |at| at.min(pull.ends));
+        self.table.values().map(due).min()
+    }
+}
+
+impl Pull {
+    /// The request as it is passed on, while it may travel further.
+    pub(super) fn onward(&self, id: PullId, now: u64) -> Option<PullAcks> {
+        Some(PullAcks {
+            id,
+            admin: self.admin,
+            length: self.length,
+            hops: self.hops.checked_sub(1)?,
+            life_ms: self.ends.saturating_sub(now),
+        })
+    }
+
+    /// Puts an acknowledgement of `node` in the outbox, to go by `now` + [`ACK_DELAY_MS`]. False
+    /// if one has gone or there were too many.
+    pub(super) fn pass(&mut self, now: u64, node: NodeId, ack: Bytes) -> bool {
+        if self.seen.len() >= MAX_ACKS_PER_PULL || !self.seen.insert(node) {
+            return false;
+        }
+        self.outbox.push(ack);
+        let by = now.saturating_add(ACK_DELAY_MS);
+        self.flush_at = Some(self.flush_at.map_or(by, |at| at.min(by)));
+        true
+    }
+
+    /// The acknowledgements that are to go now: a full batch, or whatever waited long enough.
+    pub(super) fn flush(&mut self, now: u64) -> Option<Vec<Bytes>> {
+        let due = self.flush_at.is_some_and(|at| at <= now);
+        if self.outbox.is_empty() || !(due || self.outbox.len() >= ACK_BATCH) {
+            return None;
+        }
+        self.flush_at = None;
+        Some(core::mem::take(&mut self.outbox))
+    }
+}

@@ -1,0 +1,3 @@
+//! Messages byte for byte, and machines against one another.
+
+mod messages;
