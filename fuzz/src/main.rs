@@ -15,6 +15,7 @@ mod fake;
 mod mcp;
 mod seeds;
 mod signed;
+mod sync;
 mod text;
 mod vectors;
 
@@ -58,6 +59,7 @@ const TARGETS: &[Target] = &[
     target("admission", 24_576, signed::admission, seeds::admissions),
     target("evidence", 32_768, signed::evidence, seeds::evidence),
     target("hello", 16_384, signed::hello, seeds::hellos),
+    target("sync_message", 4096, sync::message, sync::messages),
     target("id_text", 160, text::ids, seeds::ids),
     target("name", 64, text::names, seeds::names),
     target("control_json", 2048, text::control, seeds::control),

@@ -316,8 +316,7 @@ impl Acceptor {
             biased;
             opened = self.servers.open(&topic.server, body.into()) => opened,
             seen = listener.unexpected() => {
-                let stopped = self.enforcer.counted(abandoned(seen));
-                return speaker.refuse(&stopped).await;
+                return self.refuse(&mut speaker, &topic, abandoned(seen)).await;
             }
         };
         let opened = match opened {

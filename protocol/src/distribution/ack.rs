@@ -3,6 +3,7 @@
 //! It says nothing that stops being true: a log only grows. So it names no request, one signature
 //! serves every request about the same length, and showing it again harms nobody.
 
+use crate::codec::CodecError;
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain::content_type};
 use crate::id::{MeshId, NodeId, SignerId};
 use crate::time::UnixMillis;
@@ -49,7 +50,8 @@ impl Ack {
     /// [`TrustError`] if it is not the one encoding of one, or of another mesh.
     pub fn parse(mesh: MeshId, bytes: &[u8]) -> Result<Self, TrustError> {
         if bytes.len() > MAX_ACK_BYTES {
-            return Err(TrustError::Field("length"));
+            let (max, found) = (MAX_ACK_BYTES, bytes.len());
+            return Err(CodecError::Oversized { max, found }.into());
         }
         let (_, ack) = parse_document::<Self>(bytes, content_type::REVOCATION_ACK)?;
         if ack.mesh != mesh {

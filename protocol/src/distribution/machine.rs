@@ -20,7 +20,7 @@ use super::head::HeadSet;
 use super::message::{Heads, Message};
 use super::peer::Peer;
 use super::pull::Pulls;
-use super::{Config, Context, Effect, Event, TrustState};
+use super::{Config, Context, Effect, Event, ForkOf, TrustState};
 use crate::id::NodeId;
 use crate::time::UnixMillis;
 use clock::Clock;
@@ -47,6 +47,8 @@ pub struct Machine {
     durable: Durable,
     clock: Clock,
     probe_at: u64,
+    /// Forks that have been told of.
+    alarmed: Vec<ForkOf>,
 }
 
 impl Machine {
@@ -64,6 +66,7 @@ impl Machine {
             pulls: Pulls::default(),
             clock: Clock::starting(now),
             probe_at: config.anti_entropy_ms,
+            alarmed: Vec::new(),
             config,
         }
     }

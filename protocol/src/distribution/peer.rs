@@ -32,18 +32,19 @@ impl Bucket {
         }
     }
 
-    /// Takes `cost` if that much is left, after refilling by `per_s` a second up to `burst`.
-    pub(super) fn take(&mut self, now: u64, cost: u64, per_s: u64, burst: u64) -> bool {
+    /// Refills by `per_s` a second up to `burst`; whether anything is left then.
+    pub(super) fn refill(&mut self, now: u64, per_s: u64, burst: u64) -> bool {
         let gained = now.saturating_sub(self.at).saturating_mul(per_s) / 1000;
         if gained > 0 {
             self.left = self.left.saturating_add(gained).min(burst);
             self.at = now;
         }
-        let enough = self.left >= cost;
-        if enough {
-            self.left -= cost;
-        }
-        enough
+        self.left > 0
+    }
+
+    /// Takes `cost`, or what is left.
+    pub(super) const fn spend(&mut self, cost: u64) {
+        self.left = self.left.saturating_sub(cost);
     }
 }
 
@@ -101,13 +102,19 @@ impl Peer {
 
     /// Whether it may send one more message now.
     pub(super) fn may_send(&mut self, now: u64) -> bool {
-        self.inbound.take(now, 1, INBOUND_PER_S, INBOUND_BURST)
+        let may = self.inbound.refill(now, INBOUND_PER_S, INBOUND_BURST);
+        self.inbound.spend(1);
+        may
     }
 
-    /// Whether it may be given `bytes` more now.
-    pub(super) fn may_have(&mut self, now: u64, bytes: usize) -> bool {
-        let cost = bytes as u64;
-        self.serving.take(now, cost, SERVING_PER_S, SERVING_BURST)
+    /// Whether it may be given anything more now; asked before any work is done for it.
+    pub(super) fn may_have_more(&mut self, now: u64) -> bool {
+        self.serving.refill(now, SERVING_PER_S, SERVING_BURST)
+    }
+
+    /// It is given these many bytes.
+    pub(super) const fn given(&mut self, bytes: usize) {
+        self.serving.spend(bytes as u64);
     }
 
     /// Takes its talk of more than `ours` for idle.

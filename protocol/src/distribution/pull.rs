@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::message::{Bytes, PullAcks};
 use crate::id::{NodeId, SignerId};
 
-/// Most requests alive at once in one node.
+/// Most requests of others alive at once in one node.
 pub const MAX_PULLS: usize = 32;
+
+/// Most requests of this node's own operator alive at once.
+pub const MAX_OWN_PULLS: usize = 8;
 
 /// Most requests alive at once that came from one peer. What is pulled costs the whole mesh an
 /// answer from every node, so a peer gets few.
@@ -89,9 +92,13 @@ impl Pulls {
     /// Adds a request unless it is known or there are too many.
     pub(super) fn admit(&mut self, id: PullId, pull: Pull) -> bool {
         let same_way = |other: &&Pull| other.towards == pull.towards;
-        let from_there = self.table.values().filter(same_way).count();
-        let room = self.table.len() < MAX_PULLS
-            && (pull.towards.is_none() || from_there < MAX_PULLS_PER_PEER);
+        let same_way = self.table.values().filter(same_way).count();
+        let own = self.table.values().filter(|p| p.towards.is_none()).count();
+        let room = match pull.towards {
+            // What others ask never keeps this node's operator from asking.
+            None => own < MAX_OWN_PULLS,
+            Some(_) => self.table.len() - own < MAX_PULLS && same_way < MAX_PULLS_PER_PEER,
+        };
         if !room || self.table.contains_key(&id) {
             return false;
         }

@@ -29,6 +29,7 @@ mod signatures;
 mod signer_card;
 mod spec;
 mod stream;
+mod sync;
 mod ticket;
 mod vectors;
 mod world;

@@ -175,6 +175,9 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
+        if ours.root.version > before {
+            peer.asks = 0;
+        }
         if peer.known.root.version > ours.root.version && ours.root.version > before {
             self.ask_for_roots(from, out);
         } else {

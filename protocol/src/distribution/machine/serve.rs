@@ -12,15 +12,13 @@ impl Machine {
     /// Answers a request with the part, or with an empty one: then the peer asks another at once.
     pub(super) fn serve(&mut self, to: NodeId, want: Want, out: &mut Vec<Effect>) {
         let now = self.now();
-        let message = Message::Body(self.part(want));
-        let weight = message.weight();
         let peer = self.peers.get_mut(&to);
-        let given = peer.is_some_and(|peer| peer.may_have(now, weight));
-        let message = if given {
-            message
-        } else {
-            Message::Body(empty(want))
-        };
+        let may = peer.is_some_and(|peer| peer.may_have_more(now));
+        let part = if may { self.part(want) } else { empty(want) };
+        let message = Message::Body(part);
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.given(message.weight());
+        }
         out.push(Effect::Send(to, Arc::new(message)));
     }
 

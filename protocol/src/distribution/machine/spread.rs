@@ -86,20 +86,20 @@ impl Machine {
             return;
         }
         for item in self.ours.beyond(&peer.known.clone()) {
-            let Some(peer) = self.peers.get(&to) else {
-                return;
-            };
-            let Some(message) = self.push(item, tail_start(item, &peer.known)) else {
-                continue;
-            };
-            let weight = message.weight();
             let Some(peer) = self.peers.get_mut(&to) else {
                 return;
             };
-            if !peer.may_have(now, weight) {
+            if !peer.may_have_more(now) {
                 return;
             }
-            peer.known.adopt(&self.ours, item);
+            let from = tail_start(item, &peer.known);
+            let Some(message) = self.push(item, from) else {
+                continue;
+            };
+            if let Some(peer) = self.peers.get_mut(&to) {
+                peer.given(message.weight());
+                peer.known.adopt(&self.ours, item);
+            }
             out.push(Effect::Send(to, message));
         }
     }

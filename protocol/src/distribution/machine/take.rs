@@ -4,9 +4,12 @@ use super::Machine;
 use crate::cose::CoseError;
 use crate::distribution::head::Item;
 use crate::distribution::message::{Head, Heads, LogPush, Message};
-use crate::distribution::{Context, Document, Effect, Missing, Offer};
+use crate::distribution::{Context, Document, Effect, ForkOf, Missing, Offer};
 use crate::id::NodeId;
 use crate::trust::TrustError;
+
+/// Forks remembered so that each is told of once. Only admins and timestampers can make one.
+const MAX_ALARMED: usize = 64;
 
 impl Machine {
     /// Takes a message of a peer. One from somebody who is no peer, or beyond what a peer may
@@ -40,7 +43,7 @@ impl Machine {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.known = heads.heads.clone();
             peer.compared = true;
-            let waits = !peer.known.within(&self.ours);
+            let waits = peer.recheck || !peer.known.within(&self.ours);
             peer.ask_at = waits.then(|| peer.ask_at.map_or(soon, |at| at.min(soon)));
         }
         self.show_what_it_lacks(from, out);
@@ -95,10 +98,21 @@ impl Machine {
         let offer = self.state.offer(cx.crypto, cx.now.seconds(), document)?;
         match &offer {
             Offer::New(change) => self.in_force(from, change.clone(), out),
-            Offer::Fork(of) => out.push(Effect::Alarm(of.clone())),
+            Offer::Fork(of) => self.alarm(of, out),
             Offer::Known | Offer::Stale | Offer::Wanted(_) => {}
         }
         Ok(offer)
+    }
+
+    /// Tells of a fork, once.
+    fn alarm(&mut self, of: &ForkOf, out: &mut Vec<Effect>) {
+        if self.alarmed.contains(of) {
+            return;
+        }
+        if self.alarmed.len() < MAX_ALARMED {
+            self.alarmed.push(of.clone());
+        }
+        out.push(Effect::Alarm(of.clone()));
     }
 
     /// Draws the conclusions about a peer from what became of a document it sent.
