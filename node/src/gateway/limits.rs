@@ -57,8 +57,11 @@ pub struct Limits {
     pub plain_answer_wait: Duration,
     /// Time for a server to answer `initialize`.
     pub open_wait: Duration,
-    /// Time for one server to answer its part of a merged list, its start included: those of a
-    /// package runner take long on a busy host. Clients commonly wait for a minute.
+    /// Time for one server to answer its part of a merged list. It covers the server's start,
+    /// since each client session has processes of its own: one behind a package runner was seen
+    /// to take over ten seconds on two busy cores, and was then missing from the list. A server
+    /// that has started answers at once, so nobody waits this long for a healthy one; it stays
+    /// under [`Limits::open_wait`] and well under the minute that clients commonly wait.
     pub list_wait: Duration,
     /// How long a session without calls and streams lives.
     pub session_idle: Duration,
