@@ -23,7 +23,7 @@ use node::transport::{
 use protocol::codec;
 use protocol::envelope::stream::{CallIdentity, StreamState};
 use protocol::envelope::{Direction, Header, Kind, Payload, UnverifiedEnvelope};
-use protocol::id::{EnvelopeId, NodeId};
+use protocol::id::{Digest, EnvelopeId, NodeId};
 use protocol::mcp;
 use protocol::trust::{NodeRecord, ServerRecord, ToolRecord};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -162,8 +162,27 @@ impl Hostile {
 
     /// Tells a node that this one has a server with the tool [`ECHO`], and waits until it knows.
     pub async fn announce(&self, node: &TestNode, server: &str) {
+        self.announce_as(node, server, 1, ECHO).await;
         let identity = &self.forge.identity;
-        let digest = mcp::tool_digest(&*identity.crypto, ECHO).unwrap();
+        node.sees(identity.name().as_str(), server).await;
+    }
+
+    /// The digest of a tool's definition.
+    #[must_use]
+    pub fn digest(&self, definition: &str) -> Digest {
+        mcp::tool_digest(&*self.forge.identity.crypto, definition).unwrap()
+    }
+
+    /// Sends a node the record of this sequence, in which `echo` of this server is so defined.
+    pub async fn announce_as(
+        &self,
+        node: &TestNode,
+        server: &str,
+        sequence: u64,
+        definition: &str,
+    ) {
+        let identity = &self.forge.identity;
+        let digest = self.digest(definition);
         let record = NodeRecord {
             mesh: identity.mesh(),
             membership: identity.membership().bytes().to_vec(),
@@ -178,7 +197,7 @@ impl Hostile {
                 }],
             }],
             posture: None,
-            sequence: 1,
+            sequence,
             issued: now(),
             expires: now().plus(600),
         };
@@ -190,7 +209,6 @@ impl Hostile {
         send.write_all(&length).await.unwrap();
         send.write_all(&signed).await.unwrap();
         send.finish();
-        node.sees(identity.name().as_str(), server).await;
     }
 
     /// The next stream of this kind that a node opens to this one, its first message read.

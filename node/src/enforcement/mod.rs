@@ -28,7 +28,7 @@ use protocol::record::Point;
 use protocol::time::UnixSeconds;
 
 pub use ledger::{Ledger, LedgerError};
-pub use limit::PEER_ENVELOPES_PER_S;
+pub use limit::{PEER_ENVELOPES_AT_ONCE, PEER_ENVELOPES_PER_S, PeerRate};
 pub use refusals::{FURTHER_REFUSALS, Occasion, RECORDED_REFUSALS, REFUSAL_WINDOW_MS};
 pub use subject::{Answered, Described, Draft, Incoming, Message, Origin, Subject, describe};
 
@@ -249,6 +249,11 @@ impl Enforcer {
 
     fn policy(&self) -> Arc<dyn Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another bound on the envelopes of each peer in force, from now on.
+    pub fn replace_peer_rate(&self, rate: PeerRate) {
+        self.limits.replace(rate);
     }
 
     /// Puts another policy in force, for every message from now on.

@@ -2,7 +2,7 @@
 //!
 //! The tool decides (`tools/call` with `params.name`): see [`Fixture::call`]. With an argument
 //! `--table FILE` it refuses to start while FILE holds `down`; with `--log FILE` it appends a line
-//! for every flood message it got rid of.
+//! for every flood message it got rid of; with `--about FILE` its tools are described by FILE.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -30,6 +30,7 @@ fn main() {
     }
     let mut fixture = Fixture {
         log: option("--log"),
+        about: option("--about"),
         ..Fixture::default()
     };
     for line in io::stdin().lock().lines() {
@@ -64,6 +65,7 @@ fn answer(id: &Value, result: &Value) {
 #[derive(Default)]
 struct Fixture {
     log: Option<String>,
+    about: Option<String>,
     held: Vec<Value>,
     cancelled: Vec<Value>,
     said: Vec<String>,
@@ -84,7 +86,12 @@ impl Fixture {
             ),
             Some("ping") => answer(id, &json!({})),
             Some("tools/list") => {
-                let tool = |name: &&str| json!({"name": name, "inputSchema": {"type": "object"}});
+                let about = self.about.as_ref();
+                let about = about.map_or_else(String::new, |f| std::fs::read_to_string(f).unwrap());
+                let tool = |name: &&str| {
+                    json!({"name": name, "description": about,
+                        "inputSchema": {"type": "object"}})
+                };
                 let tools: Vec<Value> = TOOLS.iter().map(tool).collect();
                 answer(id, &json!({ "tools": tools }));
             }
@@ -117,6 +124,11 @@ impl Fixture {
             "odd" => write(&odd_response(&id.to_string())),
             // Waits for `release`.
             "hold" => self.held.push(id.clone()),
+            // Says that its tools have changed.
+            "changed" => {
+                write(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+                answer(id, &json!({"content": []}));
+            }
             "release" => {
                 for held in self.held.drain(..) {
                     answer(&held, &json!({"content": [], "held": true}));
@@ -172,9 +184,9 @@ impl Fixture {
     }
 }
 
-const TOOLS: [&str; 11] = [
-    "echo", "verbatim", "odd", "hold", "release", "state", "progress", "ask", "size", "flood",
-    "crash",
+const TOOLS: [&str; 12] = [
+    "echo", "verbatim", "odd", "hold", "changed", "release", "state", "progress", "ask", "size",
+    "flood", "crash",
 ];
 
 fn progress(token: &Value, n: u64, message: &str) {
