@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Demo(commands::demo::Demo),
     /// Show the state of the node
     Status(commands::status::StatusCommand),
+    /// Say what is wrong with this node, why, and how to mend it
+    Doctor(commands::doctor::Doctor),
     /// List the other nodes and what was negotiated with each
     Peers(commands::peers::Peers),
     /// Attach MCP servers to this node, list and remove them

@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use protocol::time::UnixSeconds;
 use serde::Serialize;
 
 use crate::exit::Failed;
@@ -111,8 +112,24 @@ pub(crate) struct Text {
 const BOLD: &str = "1";
 const GREEN: &str = "32";
 const RED: &str = "31";
+const YELLOW: &str = "33";
 
 impl Text {
+    /// An empty text without colours.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            out: String::new(),
+            color: false,
+        }
+    }
+
+    /// What was laid out so far.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> &str {
+        &self.out
+    }
+
     /// One line, made inert.
     pub(crate) fn line(&mut self, line: impl AsRef<str>) {
         self.out.push_str(&inert(line.as_ref()));
@@ -141,6 +158,14 @@ impl Text {
             if holds { GREEN } else { RED },
             if holds { "✓" } else { "✗" },
         );
+        self.out.push(' ');
+        self.line(line);
+    }
+
+    /// A line with the mark of a warning.
+    pub(crate) fn warning(&mut self, line: impl AsRef<str>) {
+        self.out.push_str("  ");
+        self.painted(YELLOW, "!");
         self.out.push(' ');
         self.line(line);
     }
@@ -216,6 +241,39 @@ pub(crate) fn instant(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The time of this host.
+pub(crate) fn now() -> UnixSeconds {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    UnixSeconds(since.map_or(0, |d| d.as_secs()))
+}
+
+/// Seconds as people say them, in at most eight columns for ten thousand days.
+pub(crate) fn lasting(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// How long before `now` something was; `now` for what is at most as old as a keep-alive.
+pub(crate) fn ago(then: u64, now: u64) -> String {
+    match now.saturating_sub(then) {
+        0..5 => "now".to_owned(),
+        seconds => lasting(seconds),
+    }
+}
+
+/// `text` in at most `columns` characters.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
 /// A value or a dash.
 pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
@@ -231,10 +289,7 @@ mod tests {
     use super::*;
 
     fn text() -> Text {
-        Text {
-            out: String::new(),
-            color: false,
-        }
+        Text::plain()
     }
 
     #[test]

@@ -112,6 +112,9 @@ fn status_for_people_and_as_json() {
   node         {id}
   groups       agents
   membership   until 2026-11-22 12:40:03Z
+  documents    root 2, bundle 7, 3 revocations
+  roles        2 of 3 admins sign; 1 issuers, 2 timestampers
+  lease        newest timestamp 90 s old, at most 24 h
   listens      127.0.0.1:7443
   announces    127.0.0.1:7443
   gateway      http://127.0.0.1:7480/mcp
@@ -143,6 +146,11 @@ fn peers_show_what_was_negotiated() {
     let peers = node.json(&["peers"]);
     assert_eq!(peers[0]["signature_scheme"], "MLDSA65-Ed25519");
     assert_eq!(peers[0]["rtts"], 1);
+    for line in ran.stdout.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(ran.stdout.contains("r2 b7 v3"), "{}", ran.stdout);
+    assert_eq!(peers[0]["versions"]["bundle"], 7);
     let ran = node.run(&["peers", "--dial", "127.0.0.1:9"]);
     assert_eq!(ran.code, Some(2));
     assert_eq!(
@@ -395,4 +403,66 @@ fn a_closed_stdout_is_success() {
     let output = node.command(&["tools"]).stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn doctor_reports_every_check_and_fails_only_for_failures() {
+    use protocol::control::Check;
+    let node = node();
+    std::fs::set_permissions(
+        node.dir.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    *node.fake.checks.lock().unwrap() = vec![
+        Check::ok("clock", "the clock agrees"),
+        Check::fail("revoked", "this node is revoked: lost\u{1b}[2J")
+            .because("an admin revoked it")
+            .mend("ask an admin"),
+        Check::warn("admins", "there is one admin").mend("add one"),
+    ];
+    let ran = node.run(&["doctor"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
+    for line in [
+        "  ✓ clock           the clock agrees",
+        "  ✗ revoked         this node is revoked: lost\\u{1b}[2J",
+        "likely: an admin revoked it",
+        "  ! admins          there is one admin",
+    ] {
+        assert!(ran.stdout.contains(line), "{line}: {}", ran.stdout);
+    }
+    let ran = node.run(&["--format", "json", "doctor"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &report["running"]), (Some(1), &true.into()));
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|c| c["name"] == "disk"));
+    assert!(checks.iter().any(|c| c["level"] == "warn"));
+}
+
+#[test]
+fn doctor_works_where_no_node_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["--format", "json", "doctor"])
+        .env("HEDGEROW_STATE_DIR", dir.path())
+        .env("HEDGEROW_LISTEN", "127.0.0.1:0")
+        .env("HEDGEROW_GATEWAY_LISTEN", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        (&report["running"], &report["healthy"]),
+        (&false.into(), &false.into())
+    );
+    let failed = |name: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        checks
+            .iter()
+            .any(|c| c["name"] == name && c["level"] == "fail")
+    };
+    assert!(
+        failed("node") && failed("mesh") && failed("keys"),
+        "{report}"
+    );
 }

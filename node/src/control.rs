@@ -8,7 +8,7 @@
 
 use async_trait::async_trait;
 use protocol::control::{
-    AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Decision,
+    AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
     DecisionQuery, Dial, Failure, FileBytes, IssueMembership, MembershipRequestInfo, Peer, Server,
     ServerFilter, Status, Tool,
 };
@@ -41,6 +41,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// Why it cannot be told.
     async fn status(&self) -> Result<Status, Failure>;
+
+    /// What is wrong with this node, why, and how to mend it.
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    async fn doctor(&self) -> Result<Vec<Check>, Failure>;
 
     /// Every known peer, sorted by name, then id.
     ///

@@ -18,6 +18,7 @@ pub mod call;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod enforcement;
 pub mod gateway;
 pub mod identity;

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 mod agent;
 mod call;
 mod decision;
+mod doctor;
 mod membership;
 mod peer;
 mod server;
@@ -29,6 +30,7 @@ pub use call::{
     ServerFilter, Tool,
 };
 pub use decision::{Decision, DecisionQuery, MAX_DECISIONS};
+pub use doctor::{Check, Level};
 pub use membership::{
     Admission, InspectRequest, IssueMembership, MAX_MEMBERSHIP_DAYS, MembershipRequestInfo,
 };
@@ -37,12 +39,17 @@ pub use server::{
     AddServer, MAX_COMMAND_WORDS, MAX_SETTING_BYTES, MAX_SETTINGS, Server, ServerInfo, ServerSpec,
     ServerState, SpecError,
 };
-pub use status::{Condition, Counters, MeshInfo, NodeInfo, Status, StoreInfo, TimeHealth};
+pub use status::{
+    Condition, Counters, DocumentVersions, Freshness, FreshnessState, MeshInfo, NodeInfo, Renewal,
+    Status, StoreInfo, TimeHealth, TrustStatus,
+};
 
 /// The paths of the control API. The version is part of each.
 pub mod route {
     /// `GET` → [`super::Status`].
     pub const STATUS: &str = "/v1/status";
+    /// `GET` → array of [`super::Check`]: what the running node finds wrong with itself.
+    pub const DOCTOR: &str = "/v1/doctor";
     /// `GET` → array of [`super::Peer`].
     pub const PEERS: &str = "/v1/peers";
     /// `POST` [`super::Dial`] → [`super::Peer`].

@@ -85,6 +85,7 @@ pub(crate) mod seam {
     use node::app::AppError;
     use node::keys::{KeyFileError, admin};
     use node::setup::SetupError;
+    use protocol::control::Check;
     use protocol::cose::CoseError;
     use protocol::trust::TrustError;
 
@@ -222,6 +223,11 @@ pub(crate) mod seam {
             Some(hint) => failed.with_hint(hint),
             None => failed,
         }
+    }
+
+    /// What the state directory says of itself; see `node::doctor`.
+    pub(crate) fn examine(state: &Path, running: bool) -> Vec<Check> {
+        node::doctor::local(state, running, &|name| std::env::var_os(name))
     }
 
     /// The example configuration, every key with its default.

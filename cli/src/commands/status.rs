@@ -1,15 +1,16 @@
 //! `hedgerow status`: the state of the node.
 
-use protocol::control::{Status, route};
+use protocol::control::{FreshnessState, Status, TrustStatus, route};
 
 use super::Context;
 use crate::exit::Failed;
-use crate::output::{Text, instant};
+use crate::output::{Text, instant, lasting};
 
 /// Show the state of the node.
 ///
-/// Says who this node is, whether it is ready and what is missing, and counts calls and
-/// refusals by reason since the daemon started.
+/// Says who this node is, whether it is ready and what is missing, which trust documents are in
+/// force and how fresh they are, and counts calls and refusals by reason since the daemon started.
+/// `hedgerow doctor` says what to do about what is wrong.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusCommand {}
 
@@ -34,6 +35,9 @@ fn show(status: &Status, text: &mut Text) {
         let why = status.time.message.as_deref().unwrap_or("unusable");
         text.check(false, format!("clock: {why}"));
     }
+    if let Some(trust) = &status.trust {
+        alarms(trust, text);
+    }
     text.field("mesh", status.mesh.id.to_string());
     text.field("node", status.node.id.to_string());
     text.field("groups", joined(&status.node.groups));
@@ -44,6 +48,9 @@ fn show(status: &Status, text: &mut Text) {
         "membership",
         format!("until {}", instant(status.node.membership_expires.0)),
     );
+    if let Some(trust) = &status.trust {
+        documents(trust, text);
+    }
     text.field("listens", &status.listen);
     text.field("announces", joined(&status.addresses));
     text.field("gateway", status.gateway_url.as_deref().unwrap_or("down"));
@@ -84,6 +91,68 @@ fn show(status: &Status, text: &mut Text) {
             .map(|(reason, count)| vec![reason.clone(), count.to_string()])
             .collect();
         text.table(&["REASON", "TIMES"], &rows);
+    }
+}
+
+/// What keeps calls from being made although the node runs.
+fn alarms(trust: &TrustStatus, text: &mut Text) {
+    if let Some(why) = &trust.revoked {
+        text.check(false, format!("revoked: {why}"));
+    }
+    if let Some(why) = &trust.waiting {
+        text.warning(format!("calls wait: {why}"));
+    }
+    if let Some(lease) = &trust.freshness {
+        match lease.state {
+            FreshnessState::Fresh => {}
+            FreshnessState::Stale | FreshnessState::Never => text.check(
+                false,
+                "the freshness lease is over: tools that write or reach out are refused",
+            ),
+            FreshnessState::ClockBehind => {
+                text.check(false, "the clock is behind verified time: all is refused");
+            }
+        }
+    }
+    if let Some(renewal) = trust.renewal.as_ref().filter(|r| r.failures > 0) {
+        let why = renewal.last_error.as_deref().unwrap_or("no issuer answers");
+        let times = renewal.failures;
+        text.warning(format!(
+            "renewing the membership failed {times} times: {why}"
+        ));
+    }
+}
+
+fn documents(trust: &TrustStatus, text: &mut Text) {
+    let held = &trust.versions;
+    let bundle = held.bundle.map(|v| format!(", bundle {v}"));
+    let entries = held.revocations.map(|v| format!(", {v} revocations"));
+    text.field(
+        "documents",
+        format!(
+            "root {}{}{}",
+            held.root,
+            bundle.unwrap_or_default(),
+            entries.unwrap_or_default()
+        ),
+    );
+    text.field(
+        "roles",
+        format!(
+            "{} of {} admins sign; {} issuers, {} timestampers",
+            trust.threshold, trust.admins, trust.issuers, trust.timestampers
+        ),
+    );
+    if let Some(lease) = &trust.freshness {
+        let age = lease.age_s.map(lasting);
+        text.field(
+            "lease",
+            format!(
+                "newest timestamp {}, at most {}",
+                age.map_or_else(|| "none".to_owned(), |age| format!("{age} old")),
+                lasting(lease.lease_s)
+            ),
+        );
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Fake {
     servers: Mutex<BTreeMap<Name, Server>>,
     agents: Mutex<BTreeMap<Name, Agent>>,
     price: Mutex<String>,
+    /// What `doctor` finds.
+    pub(crate) checks: Mutex<Vec<Check>>,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -55,6 +57,7 @@ impl Fake {
             servers: Mutex::default(),
             agents: Mutex::default(),
             price: Mutex::new("34.90".to_owned()),
+            checks: Mutex::new(vec![Check::ok("clock", "the clock agrees")]),
         }
     }
 
@@ -97,6 +100,25 @@ impl Fake {
                 greatest_ms: 1,
                 message: None,
             },
+            trust: Some(TrustStatus {
+                versions: DocumentVersions {
+                    root: 2,
+                    bundle: Some(7),
+                    revocations: Some(3),
+                },
+                admins: 3,
+                threshold: 2,
+                issuers: 1,
+                timestampers: 2,
+                freshness: Some(Freshness {
+                    state: FreshnessState::Fresh,
+                    age_s: Some(90),
+                    lease_s: 86_400,
+                }),
+                renewal: None,
+                revoked: None,
+                waiting: None,
+            }),
         }
     }
 
@@ -115,6 +137,10 @@ impl Fake {
 impl Operations for Fake {
     async fn status(&self) -> Result<Status, Failure> {
         Ok(self.status_now())
+    }
+
+    async fn doctor(&self) -> Result<Vec<Check>, Failure> {
+        Ok(self.checks.lock().unwrap().clone())
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, Failure> {
@@ -139,8 +165,14 @@ impl Operations for Fake {
             since: Some(UnixSeconds(1)),
             last_seen: Some(UnixSeconds(1_795_351_203)),
             membership_expires: Some(UnixSeconds(1_795_351_203)),
+            versions: Some(DocumentVersions {
+                root: 2,
+                bundle: Some(7),
+                revocations: Some(3),
+            }),
             servers: vec![name("shop")],
             last_error: None,
+            last_reason: None,
         }])
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use protocol::control::{
-    AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Decision,
+    AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
     DecisionQuery, Dial, Failure, FailureKind, FileBytes, IssueMembership, MAX_DECISIONS,
     MembershipRequestInfo, Peer, Secret, Server, ServerFilter, Status, Tool,
 };
@@ -23,6 +23,7 @@ use super::probe::{Probe, read};
 use super::views::upstream_spec;
 use crate::call::Trace;
 use crate::control::{Caller, Operations};
+use crate::doctor;
 use crate::members::Resolved;
 use crate::session::Fabric as _;
 use crate::session::{ErrorKind, KnownServer, Principal, SessionError};
@@ -170,7 +171,18 @@ impl Operations for Node {
                 greatest_ms: greatest.0.saturating_mul(1000),
                 message: behind.map(|s| format!("the clock is {s} s behind verified time")),
             },
+            trust: Some(self.trust()),
         })
+    }
+
+    async fn doctor(&self) -> Result<Vec<Check>, Failure> {
+        Ok(doctor::judge(&doctor::Facts {
+            status: self.status().await?,
+            peers: self.peers().await?,
+            bootstraps: self.bootstraps(),
+            servers: self.servers().await?,
+            store_fault: self.store.progress().fault.map(|f| f.to_string()),
+        }))
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, Failure> {

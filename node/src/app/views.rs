@@ -3,8 +3,8 @@
 //! Reads only. Nothing here holds a secret: specs are shown without their values.
 
 use protocol::control::{
-    Decision, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, LinkPath, Peer, PeerState,
-    Secret, Server, ServerInfo, ServerState, Tool,
+    Decision, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, LinkPath,
+    Peer, PeerState, Secret, Server, ServerInfo, ServerState, Tool, TrustStatus,
 };
 use protocol::crypto::{Algorithm, Suite};
 use protocol::evidence::Evidence;
@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use super::node::Node;
 use super::operations::stored;
 use crate::call::TracedEnvelope;
+use crate::doctor::Bootstrap;
 use crate::members::Member;
 use crate::transport::LinkInfo;
 use crate::upstream::{self, ServerSpec, ServerStatus};
@@ -59,10 +60,50 @@ impl Node {
             servers: record
                 .map(|r| r.content.servers.iter().map(|s| s.name.clone()).collect())
                 .unwrap_or_default(),
+            // Distribution says what a peer holds; nothing is heard of it yet.
+            versions: None,
+            last_reason: attempt
+                .as_ref()
+                .filter(|_| link.is_none())
+                .and_then(|a| a.last_reason.clone()),
             last_error: attempt
                 .filter(|_| link.is_none())
                 .and_then(|a| a.last_error),
         })
+    }
+
+    /// The trust documents in force, as `status` and `doctor` show them.
+    pub(super) fn trust(&self) -> TrustStatus {
+        let root = self.identity.root();
+        let root = root.root();
+        TrustStatus {
+            versions: DocumentVersions {
+                root: root.version,
+                bundle: None,
+                revocations: None,
+            },
+            admins: root.admins.len() as u64,
+            threshold: root.threshold,
+            issuers: root.issuers.len() as u64,
+            timestampers: root.timestampers.len() as u64,
+            freshness: None,
+            renewal: None,
+            revoked: None,
+            waiting: None,
+        }
+    }
+
+    /// The addresses this node was told to dial, and what came of it.
+    pub(super) fn bootstraps(&self) -> Vec<Bootstrap> {
+        let seeds = self.dialing.starting_points().into_iter();
+        seeds
+            .map(|(seed, attempt)| Bootstrap {
+                linked: seed.node.is_some_and(|n| self.links.get(n).is_some()),
+                address: seed.address,
+                node: seed.node,
+                reason: attempt.and_then(|a| a.last_reason),
+            })
+            .collect()
     }
 
     pub(super) fn server(&self, status: ServerStatus, spec: Option<ServerInfo>) -> Server {

@@ -46,6 +46,7 @@ pub(super) fn routes(operations: Arc<dyn Operations>, caller: Caller) -> Router 
     let named = |path: &str| format!("{path}/{{name}}");
     Router::new()
         .route(route::STATUS, get(status))
+        .route(route::DOCTOR, get(doctor))
         .route(route::PEERS, get(peers))
         .route(route::DIAL, post(dial))
         .route(route::SERVERS, get(servers).post(add_server))
@@ -100,6 +101,10 @@ type Answer<T> = Result<Json<T>, Refusal>;
 
 async fn status(State(context): State<Context>) -> Answer<impl Serialize> {
     within(context.operations.status()).await
+}
+
+async fn doctor(State(context): State<Context>) -> Answer<impl Serialize> {
+    within(context.operations.doctor()).await
 }
 
 async fn peers(State(context): State<Context>) -> Answer<impl Serialize> {

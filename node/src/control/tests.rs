@@ -89,7 +89,12 @@ impl Operations for Fake {
                 greatest_ms: 1,
                 message: None,
             },
+            trust: None,
         })
+    }
+
+    async fn doctor(&self) -> Result<Vec<Check>, Failure> {
+        Ok(vec![Check::ok("clock", "the clock is right")])
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, Failure> {

@@ -33,6 +33,21 @@ pub struct Seed {
     pub address: String,
 }
 
+impl Seed {
+    fn target(&self) -> Target {
+        match self.node {
+            Some(node) => Target::Node(node),
+            None => Target::Address(self.address.clone()),
+        }
+    }
+}
+
+/// Why a dial failed: a stable name and a line for people.
+struct Failed {
+    reason: String,
+    message: String,
+}
+
 /// What dialing looks like to an operator.
 #[derive(Debug, Clone, Default)]
 pub struct Attempt {
@@ -40,6 +55,8 @@ pub struct Attempt {
     pub failures: u32,
     /// Why the last one failed.
     pub last_error: Option<String>,
+    /// The stable name of that reason.
+    pub last_reason: Option<String>,
     next: Option<Instant>,
     running: bool,
 }
@@ -74,6 +91,18 @@ impl Dialing {
         attempts.get(&Target::Node(*node)).cloned()
     }
 
+    /// The addresses it starts from, and why the last dial of each failed, where it did.
+    #[must_use]
+    pub fn starting_points(&self) -> Vec<(Seed, Option<Attempt>)> {
+        let seeds = self.seeds();
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = |seed: Seed| {
+            let found = attempts.get(&seed.target()).cloned();
+            (seed, found)
+        };
+        seeds.into_iter().map(attempt).collect()
+    }
+
     fn seeds(&self) -> Vec<Seed> {
         self.seeds
             .lock()
@@ -98,7 +127,7 @@ impl Dialing {
         due
     }
 
-    fn settle(&self, target: &Target, outcome: Result<(), String>) {
+    fn settle(&self, target: &Target, outcome: Result<(), Failed>) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = attempts.entry(target.clone()).or_default();
         attempt.running = false;
@@ -107,7 +136,8 @@ impl Dialing {
             Err(error) => {
                 let pause = FIRST_PAUSE * 2_u32.saturating_pow(attempt.failures.min(8));
                 attempt.failures = attempt.failures.saturating_add(1);
-                attempt.last_error = Some(error);
+                attempt.last_error = Some(error.message);
+                attempt.last_reason = Some(error.reason);
                 attempt.next = Some(Instant::now() + pause.min(LONGEST_PAUSE));
             }
         }
@@ -161,9 +191,7 @@ fn wanted(links: &Links, members: &Members, dialing: &Dialing) -> Vec<Wanted> {
         {
             continue;
         }
-        let target = seed
-            .node
-            .map_or_else(|| Target::Address(seed.address.clone()), Target::Node);
+        let target = seed.target();
         match wanted.iter_mut().find(|(t, ..)| *t == target) {
             Some((_, _, addresses)) => addresses.push(seed.address),
             None => wanted.push((target, seed.node, vec![seed.address])),
@@ -194,13 +222,17 @@ async fn dial(
     dialing: &Dialing,
     node: Option<NodeId>,
     addresses: &[String],
-) -> Result<(), String> {
-    let mut last = "no address to dial".to_owned();
+) -> Result<(), Failed> {
+    let failed = |reason: &str, message: String| Failed {
+        reason: reason.to_owned(),
+        message,
+    };
+    let mut last = failed("no_address", "no address to dial".to_owned());
     for address in addresses {
         let resolved: Vec<SocketAddr> = match tokio::net::lookup_host(address).await {
             Ok(found) => found.collect(),
             Err(e) => {
-                last = format!("cannot resolve `{address}`: {e}");
+                last = failed("unresolved", format!("cannot resolve `{address}`: {e}"));
                 continue;
             }
         };
@@ -210,10 +242,10 @@ async fn dial(
                     dialing.identify(address, link.peer);
                     return Ok(());
                 }
-                Err(e) => last = format!("{address}: {e}"),
+                Err(e) => last = failed(e.name(), format!("{address}: {e}")),
             }
         }
     }
-    tracing::debug!(error = %last, "dial failed");
+    tracing::debug!(error = %last.message, "dial failed");
     Err(last)
 }

@@ -1,5 +1,6 @@
 //! Peers and the links to them.
 
+use super::DocumentVersions;
 use crate::id::NodeId;
 use crate::name::Name;
 use crate::time::UnixSeconds;
@@ -51,12 +52,18 @@ pub struct Peer {
     /// When its membership ends.
     #[serde(default)]
     pub membership_expires: Option<UnixSeconds>,
+    /// The versions of the trust documents it was heard to hold.
+    #[serde(default)]
+    pub versions: Option<DocumentVersions>,
     /// The names of the MCP servers it announces.
     #[serde(default)]
     pub servers: Vec<Name>,
-    /// Why there is no link, where one was tried: the name of the reason, then a line for people.
+    /// Why there is no link, where one was tried: a line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// The stable name of that reason (`unreachable`, `wrong_mesh`, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reason: Option<String>,
 }
 
 /// Whether there is a link to a peer.

@@ -43,6 +43,87 @@ pub struct Status {
     pub store: StoreInfo,
     /// The clock.
     pub time: TimeHealth,
+    /// The trust documents in force; absent from a node that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustStatus>,
+}
+
+/// The trust documents in force, and how long they may be relied on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TrustStatus {
+    /// Their versions.
+    pub versions: DocumentVersions,
+    /// Admins of the root.
+    pub admins: u64,
+    /// Admins who must sign together.
+    pub threshold: u64,
+    /// Issuers of memberships.
+    pub issuers: u64,
+    /// Timestampers.
+    pub timestampers: u64,
+    /// The freshness lease; absent where no timestamps are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Freshness>,
+    /// The renewal of this node's membership; absent where it does not renew by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
+    /// Why this node is revoked, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
+    /// Why calls wait although the node runs (it has not synced yet), if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+}
+
+/// Versions of the documents that a node holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DocumentVersions {
+    /// The root.
+    pub root: u64,
+    /// The bundle, where there is one.
+    #[serde(default)]
+    pub bundle: Option<u64>,
+    /// Entries of all revocation logs.
+    #[serde(default)]
+    pub revocations: Option<u64>,
+}
+
+/// The freshness lease: for how long without a new timestamp write and egress tools may run.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Freshness {
+    /// Whether it runs.
+    pub state: FreshnessState,
+    /// Seconds since the newest timestamp, where there is one.
+    #[serde(default)]
+    pub age_s: Option<u64>,
+    /// How old it may get.
+    pub lease_s: u64,
+}
+
+/// Whether the freshness lease runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FreshnessState {
+    /// The newest timestamp is young enough.
+    Fresh,
+    /// It is too old: writes are refused.
+    Stale,
+    /// There has been none yet.
+    Never,
+    /// The local clock is behind verified time: everything is refused.
+    ClockBehind,
+}
+
+/// The renewal of a membership.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Renewal {
+    /// From when on it is tried: half of the membership's life.
+    pub due: UnixSeconds,
+    /// Failed tries in a row.
+    pub failures: u64,
+    /// Why the last one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// A mesh.

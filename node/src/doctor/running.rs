@@ -1,0 +1,416 @@
+//! Judging what a running node says of itself.
+
+use protocol::control::{
+    Check, FreshnessState, Peer, PeerState, Server, ServerState, Status, TrustStatus,
+};
+use protocol::id::NodeId;
+
+use super::{EXPIRES_SOON_S, lasting};
+
+/// Reasons of refusals that a difference of clocks makes, as the counters name them.
+const CLOCK_REASONS: [&str; 3] = [
+    "issued_in_future",
+    "not_yet_valid",
+    "record_issued_in_future",
+];
+
+/// Reasons of failed dials that say nothing answered at all.
+const SILENT_REASONS: [&str; 3] = ["unreachable", "handshake_timeout", "timed_out"];
+
+/// Names listed in one message; more are counted.
+const NAMES_SHOWN: usize = 5;
+
+/// An address this node was told to dial, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// `host:port`.
+    pub address: String,
+    /// Who is expected there, where that is known.
+    pub node: Option<NodeId>,
+    /// Whether there is a link to that node.
+    pub linked: bool,
+    /// Why the last dial failed: the stable name of the reason.
+    pub reason: Option<String>,
+}
+
+/// What a running node knows of itself.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its status.
+    pub status: Status,
+    /// The other nodes.
+    pub peers: Vec<Peer>,
+    /// Where it was told to find them.
+    pub bootstraps: Vec<Bootstrap>,
+    /// The MCP servers attached to it.
+    pub servers: Vec<Server>,
+    /// Why the store takes no more writes, if so.
+    pub store_fault: Option<String>,
+}
+
+/// Every check of a running node, in the order in which one depends on another.
+#[must_use]
+pub fn judge(facts: &Facts) -> Vec<Check> {
+    let trust = facts.status.trust.as_ref();
+    let mut checks = vec![
+        ready(facts),
+        clock(facts),
+        store(facts),
+        port(facts),
+        gateway(facts),
+        revoked(facts),
+        membership(facts),
+        mesh(facts),
+        bootstrap(facts),
+        peers(facts),
+        lease(trust),
+    ];
+    if let Some(trust) = trust {
+        checks.extend(roles(trust));
+    }
+    checks.push(servers(facts));
+    checks
+}
+
+fn ready(facts: &Facts) -> Check {
+    const NAME: &str = "ready";
+    let unmet: Vec<&str> = facts
+        .status
+        .conditions
+        .iter()
+        .filter(|c| !c.met)
+        .map(|c| c.name.as_str())
+        .collect();
+    if let Some(why) = facts.status.trust.as_ref().and_then(|t| t.waiting.as_ref()) {
+        return Check::warn(NAME, format!("calls wait: {why}"))
+            .because("the node has not yet compared its documents with another node's")
+            .mend("let it reach another node of the mesh: see `bootstrap` and `peers` below");
+    }
+    if facts.status.ready {
+        return Check::ok(NAME, "the node runs and is ready");
+    }
+    Check::fail(
+        NAME,
+        format!("the node is not ready: {}", listed(unmet.into_iter())),
+    )
+    .because("it is starting, stopping, or a part of it did not start")
+    .mend("wait a moment; then read its log (`journalctl -u hedgerow`, or its stderr)")
+}
+
+fn clock(facts: &Facts) -> Check {
+    const NAME: &str = "clock";
+    let behind = facts
+        .status
+        .trust
+        .as_ref()
+        .and_then(|t| t.freshness.as_ref())
+        .is_some_and(|f| f.state == FreshnessState::ClockBehind);
+    if !facts.status.time.healthy || behind {
+        let why = facts.status.time.message.clone();
+        return Check::fail(
+            NAME,
+            why.unwrap_or_else(|| "the clock is behind verified time".to_owned()),
+        )
+        .because("this host's clock was set back, or its battery is flat")
+        .mend(
+            "set the clock (`timedatectl set-ntp true`); everything is refused until it is right",
+        );
+    }
+    let strange: u64 = CLOCK_REASONS
+        .iter()
+        .filter_map(|reason| facts.status.counters.refusals.get(*reason))
+        .sum();
+    if strange > 0 {
+        return Check::warn(
+            NAME,
+            format!("{strange} messages came from the future since the start"),
+        )
+        .because("this host's clock is behind that of another node, or theirs is ahead")
+        .mend("compare `date -u` on both; let NTP set them");
+    }
+    Check::ok(NAME, "the clock agrees with verified time")
+}
+
+fn store(facts: &Facts) -> Check {
+    const NAME: &str = "store";
+    match &facts.store_fault {
+        Some(fault) => Check::fail(NAME, format!("the store takes no more writes: {fault}"))
+            .because("the disk is full, read-only or broken")
+            .mend("mend the disk, then start the node again"),
+        None => Check::ok(
+            NAME,
+            format!(
+                "{} decisions in {} bytes",
+                facts.status.store.decisions, facts.status.store.bytes
+            ),
+        ),
+    }
+}
+
+fn port(facts: &Facts) -> Check {
+    Check::ok(
+        "port",
+        format!("the mesh port is bound: UDP {}", facts.status.listen),
+    )
+}
+
+fn gateway(facts: &Facts) -> Check {
+    match &facts.status.gateway_url {
+        Some(url) => Check::ok("gateway", format!("MCP clients connect to {url}")),
+        None => Check::fail("gateway", "the gateway does not listen")
+            .because("its port was taken or it was stopped")
+            .mend("read the log, then start the node again"),
+    }
+}
+
+fn revoked(facts: &Facts) -> Check {
+    const NAME: &str = "revoked";
+    let own = facts
+        .status
+        .trust
+        .as_ref()
+        .and_then(|t| t.revoked.clone())
+        .or_else(|| {
+            refused_for(facts, "revoked").map(|by| format!("{by} refuses this node as revoked"))
+        });
+    match own {
+        Some(why) => Check::fail(NAME, format!("this node is revoked: {why}"))
+            .because("an admin revoked it; no other node will speak with it")
+            .mend("ask an admin; a host that is clean again joins with new keys and a new ticket"),
+        None => Check::ok(NAME, "this node is not revoked"),
+    }
+}
+
+fn membership(facts: &Facts) -> Check {
+    const NAME: &str = "membership";
+    let now = facts.status.time.now_ms / 1000;
+    let left = facts.status.node.membership_expires.0.saturating_sub(now);
+    let renewal = facts.status.trust.as_ref().and_then(|t| t.renewal.as_ref());
+    let failing = renewal.filter(|r| r.failures > 0);
+    if left == 0 {
+        return Check::fail(NAME, "this node's membership has ended")
+            .because(
+                failing
+                    .and_then(|r| r.last_error.clone())
+                    .unwrap_or_else(|| {
+                        "it was not renewed in time: no issuer was reachable, or the clock is wrong"
+                            .to_owned()
+                    }),
+            )
+            .mend("let it reach an issuer, which renews it; else join again with a new ticket");
+    }
+    let lasts = format!("the membership lasts {} more", lasting(left));
+    if let Some(renewal) = failing {
+        let why = renewal.last_error.as_deref().unwrap_or("no issuer answers");
+        return Check::warn(
+            NAME,
+            format!(
+                "{lasts}; renewing it failed {} times: {why}",
+                renewal.failures
+            ),
+        )
+        .because("no issuer is reachable, or none may renew this node")
+        .mend("see `peers` below; an issuer must be among them");
+    }
+    if renewal.is_none() && left < EXPIRES_SOON_S {
+        return Check::warn(NAME, lasts)
+            .because("nothing renews it")
+            .mend("have an issuer issue a new one before it ends");
+    }
+    Check::ok(NAME, lasts)
+}
+
+fn mesh(facts: &Facts) -> Check {
+    const NAME: &str = "mesh";
+    let own = &facts.status.mesh;
+    match refused_for(facts, "foreign_mesh") {
+        Some(who) => Check::fail(NAME, format!("{who} is of another mesh than `{}`", own.name))
+            .because("one of the two was founded instead of joined, or the address is an old one")
+            .mend("compare the mesh ids in `hedgerow status` on both hosts; join with a ticket of the right mesh"),
+        None => Check::ok(NAME, format!("mesh `{}`, {}", own.name, own.id.short())),
+    }
+}
+
+fn bootstrap(facts: &Facts) -> Check {
+    const NAME: &str = "bootstrap";
+    let known = facts.peers.iter().filter(|p| p.address.is_some()).count();
+    if known == 0 && facts.bootstraps.is_empty() {
+        return Check::warn(NAME, "no other node is known and no address to find one")
+            .because("this is the only node of its mesh, or it joined without an address")
+            .mend("admit another host, or name a node: `hedgerow peers --dial HOST:PORT`");
+    }
+    Check::ok(
+        NAME,
+        format!(
+            "{known} nodes with addresses, {} configured addresses",
+            facts.bootstraps.len()
+        ),
+    )
+}
+
+fn peers(facts: &Facts) -> Check {
+    const NAME: &str = "peers";
+    let unlinked = |p: &&Peer| p.state == PeerState::Disconnected;
+    let down: Vec<&Peer> = facts.peers.iter().filter(unlinked).collect();
+    let names = listed(
+        down.iter()
+            .map(|p| p.name.as_ref().map_or("?", |n| n.as_str())),
+    );
+    if facts.status.links > 0 {
+        if down.is_empty() {
+            return Check::ok(NAME, format!("{} links", facts.status.links));
+        }
+        return Check::warn(
+            NAME,
+            format!("{} links; no link to {names}", facts.status.links),
+        )
+        .because("those nodes are stopped, or cannot be reached from here")
+        .mend("`hedgerow peers` says what was tried and why it failed");
+    }
+    let reasons: Vec<&str> = reasons(facts).collect();
+    if reasons.is_empty() {
+        return if facts.peers.is_empty() && facts.bootstraps.is_empty() {
+            Check::ok(NAME, "no other node to reach")
+        } else {
+            Check::warn(NAME, "no link yet; the first dials are under way")
+                .mend("look again in a few seconds")
+        };
+    }
+    if reasons.iter().all(|r| SILENT_REASONS.contains(r)) {
+        return Check::fail(NAME, "no other node answers although addresses are known")
+            .because("UDP is blocked on the way, the addresses are old, or those nodes are down")
+            .mend(format!(
+                "let UDP through to the port of the other nodes and to {} here; on another node: `hedgerow status`",
+                facts.status.listen
+            ));
+    }
+    Check::fail(NAME, format!("no link: {}", listed(reasons.into_iter())))
+        .because("the other nodes answer and refuse, or this node refuses them")
+        .mend("`hedgerow peers` has each reason in full; see also `mesh`, `clock`, `membership` and `revoked`")
+}
+
+fn lease(trust: Option<&TrustStatus>) -> Check {
+    const NAME: &str = "lease";
+    let Some(lease) = trust.and_then(|t| t.freshness.as_ref()) else {
+        return Check::ok(NAME, "this mesh takes no timestamps");
+    };
+    let age = lease.age_s.map_or_else(|| "none".to_owned(), lasting);
+    let of = format!("newest timestamp: {age}, lease {}", lasting(lease.lease_s));
+    let unreachable = "no timestamper has been reachable for that long";
+    let mend = "start the node that holds a timestamper key, or let this node reach it";
+    match lease.state {
+        FreshnessState::Fresh if lease.age_s.is_some_and(|age| age > lease.lease_s / 2) => {
+            Check::warn(NAME, of).because(unreachable).mend(mend)
+        }
+        FreshnessState::Fresh => Check::ok(NAME, of),
+        FreshnessState::Stale | FreshnessState::Never => Check::fail(
+            NAME,
+            format!("the freshness lease is over, writes are refused; {of}"),
+        )
+        .because(unreachable)
+        .mend(mend),
+        FreshnessState::ClockBehind => {
+            Check::fail(NAME, format!("the lease cannot be judged; {of}"))
+                .because("the clock is behind verified time")
+                .mend("see `clock`")
+        }
+    }
+}
+
+fn roles(trust: &TrustStatus) -> [Check; 3] {
+    let one = |name: &str, count: u64, role: &str, because: &str, mend: &str| match count {
+        0 => Check::fail(name, format!("the root names no {role}")).mend(mend),
+        1 => Check::warn(name, format!("there is one {role}"))
+            .because(because)
+            .mend(mend),
+        count => Check::ok(name, format!("there are {count} {role}s")),
+    };
+    [
+        one(
+            "admins",
+            trust.admins,
+            "admin",
+            "whoever has that one key can do anything, and who loses it can change nothing any more",
+            "add admins and a threshold: `hedgerow admin add`",
+        ),
+        one(
+            "issuers",
+            trust.issuers,
+            "issuer",
+            "while its node is down no host can join and no membership is renewed",
+            "name a second issuer in the root: `hedgerow admin`",
+        ),
+        one(
+            "timestampers",
+            trust.timestampers,
+            "timestamper",
+            "while its node is down the freshness lease of every node runs out",
+            "name a second timestamper in the root: `hedgerow admin`",
+        ),
+    ]
+}
+
+fn servers(facts: &Facts) -> Check {
+    const NAME: &str = "servers";
+    let down: Vec<&Server> = facts
+        .servers
+        .iter()
+        .filter(|s| s.state == ServerState::BackingOff)
+        .collect();
+    let Some(first) = down.first() else {
+        return Check::ok(NAME, format!("{} servers attached", facts.servers.len()));
+    };
+    let names = listed(down.iter().map(|s| s.name.as_str()));
+    let cause = first.last_error.clone();
+    Check::fail(NAME, format!("down: {names}"))
+        .because(cause.unwrap_or_else(|| "it ended or does not answer".to_owned()))
+        .mend("`hedgerow server list` has the error of each; run its command by hand as the node's user")
+}
+
+/// Why dials failed, of everything that has no link.
+fn reasons(facts: &Facts) -> impl Iterator<Item = &str> {
+    let peers = facts
+        .peers
+        .iter()
+        .filter(|p| p.state != PeerState::Connected)
+        .filter_map(|p| p.last_reason.as_deref());
+    let bootstraps = facts
+        .bootstraps
+        .iter()
+        .filter(|b| !b.linked)
+        .filter_map(|b| b.reason.as_deref());
+    let mut all: Vec<&str> = peers.chain(bootstraps).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter()
+}
+
+/// Whoever has no link for this reason.
+fn refused_for(facts: &Facts, reason: &str) -> Option<String> {
+    let peer = facts
+        .peers
+        .iter()
+        .filter(|p| p.state != PeerState::Connected)
+        .find(|p| p.last_reason.as_deref() == Some(reason))
+        .map(|p| {
+            let name = p.name.as_ref().map(|n| format!("node `{n}`"));
+            name.unwrap_or_else(|| format!("node {}", p.id.short()))
+        });
+    peer.or_else(|| {
+        let found = facts
+            .bootstraps
+            .iter()
+            .find(|b| !b.linked && b.reason.as_deref() == Some(reason));
+        found.map(|b| format!("the node at `{}`", b.address))
+    })
+}
+
+/// A few names, and how many more.
+fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let count = names.len();
+    let mut text = names.take(NAMES_SHOWN).collect::<Vec<_>>().join(", ");
+    if count > NAMES_SHOWN {
+        text.push_str(&format!(" and {} more", count - NAMES_SHOWN));
+    }
+    text
+}

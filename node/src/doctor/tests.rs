@@ -1,0 +1,398 @@
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+
+use protocol::control::{
+    Check, Condition, Counters, Freshness, FreshnessState, Level, MeshInfo, NodeInfo, Peer,
+    PeerState, Renewal, Server, ServerInfo, ServerState, Status, StoreInfo, TimeHealth,
+    TrustStatus,
+};
+use protocol::id::{MeshId, NodeId};
+use protocol::name::Name;
+use protocol::time::UnixSeconds;
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 24 * 3600;
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// A node with which nothing is wrong.
+fn healthy() -> Facts {
+    let status = Status {
+        version: "0".into(),
+        pid: 1,
+        mesh: MeshInfo {
+            id: MeshId::from_bytes([1; 32]),
+            name: name("m"),
+        },
+        node: NodeInfo {
+            id: NodeId::from_bytes([2; 32]),
+            name: name("a"),
+            groups: vec![],
+            site: None,
+            membership_expires: UnixSeconds(NOW + 30 * DAY),
+        },
+        listen: "0.0.0.0:7443".into(),
+        addresses: vec![],
+        gateway_url: Some("http://127.0.0.1:7480/mcp".into()),
+        ready: true,
+        conditions: vec![],
+        uptime_s: 5,
+        links: 1,
+        servers: 1,
+        sessions: 0,
+        counters: Counters::default(),
+        store: StoreInfo {
+            decisions: 0,
+            bytes: 0,
+        },
+        time: TimeHealth {
+            healthy: true,
+            now_ms: NOW * 1000,
+            greatest_ms: NOW * 1000,
+            message: None,
+        },
+        trust: Some(TrustStatus {
+            admins: 3,
+            threshold: 2,
+            issuers: 2,
+            timestampers: 2,
+            freshness: Some(Freshness {
+                state: FreshnessState::Fresh,
+                age_s: Some(60),
+                lease_s: DAY,
+            }),
+            renewal: Some(Renewal {
+                due: UnixSeconds(NOW + 15 * DAY),
+                failures: 0,
+                last_error: None,
+            }),
+            ..TrustStatus::default()
+        }),
+    };
+    Facts {
+        status,
+        peers: vec![peer("b", PeerState::Connected, None)],
+        bootstraps: vec![],
+        servers: vec![server(ServerState::Ready)],
+        store_fault: None,
+    }
+}
+
+fn peer(called: &str, state: PeerState, reason: Option<&str>) -> Peer {
+    Peer {
+        id: NodeId::from_bytes([3; 32]),
+        name: Some(name(called)),
+        state,
+        address: Some("192.0.2.1:7443".into()),
+        group: None,
+        signature_scheme: None,
+        path: None,
+        handshake_ms: None,
+        hello_ms: None,
+        rtts: None,
+        rtt_ms: None,
+        dialed: None,
+        since: None,
+        last_seen: None,
+        membership_expires: None,
+        versions: None,
+        servers: vec![],
+        last_error: reason.map(str::to_owned),
+        last_reason: reason.map(str::to_owned),
+    }
+}
+
+fn server(state: ServerState) -> Server {
+    Server {
+        name: name("files"),
+        spec: ServerInfo::Stdio {
+            command: vec![],
+            env: vec![],
+            cwd: None,
+        },
+        state,
+        tools: 0,
+        restarts: 0,
+        last_error: Some("exit code 127".into()),
+    }
+}
+
+fn trust(facts: &mut Facts) -> &mut TrustStatus {
+    facts.status.trust.as_mut().unwrap()
+}
+
+fn cut_off(facts: &mut Facts, reason: &str) {
+    facts.status.links = 0;
+    facts.peers = vec![peer("b", PeerState::Disconnected, Some(reason))];
+}
+
+fn found<'a>(checks: &'a [Check], name: &str) -> &'a Check {
+    let mut named = checks.iter().filter(|c| c.name == name);
+    let check = named.next().unwrap_or_else(|| panic!("no check `{name}`"));
+    assert!(named.next().is_none(), "`{name}` stands twice");
+    check
+}
+
+/// Changes a healthy node and returns one check of it, which must say what to do.
+fn after(change: impl FnOnce(&mut Facts), name: &str) -> Check {
+    let mut facts = healthy();
+    change(&mut facts);
+    let check = found(&judge(&facts), name).clone();
+    assert!(
+        check.level == Level::Ok || check.mend.is_some(),
+        "{check:?}"
+    );
+    check
+}
+
+#[test]
+fn nothing_is_wrong_with_a_healthy_node() {
+    for check in judge(&healthy()) {
+        assert_eq!(check.level, Level::Ok, "{check:?}");
+    }
+}
+
+#[test]
+fn each_trouble_has_its_check_its_cause_and_its_mend() {
+    type Trouble = (&'static str, Level, &'static str, fn(&mut Facts));
+    let troubles: [Trouble; 23] = [
+        ("ready", Level::Fail, "serving", |f| {
+            f.status.ready = false;
+            f.status.conditions = vec![Condition {
+                name: "serving".into(),
+                met: false,
+                message: None,
+            }];
+        }),
+        ("ready", Level::Warn, "not synced", |f| {
+            trust(f).waiting = Some("not synced".into());
+        }),
+        ("clock", Level::Fail, "90 s behind", |f| {
+            f.status.time.healthy = false;
+            f.status.time.message = Some("the clock is 90 s behind".into());
+        }),
+        ("clock", Level::Fail, "behind verified time", |f| {
+            trust(f).freshness.as_mut().unwrap().state = FreshnessState::ClockBehind;
+        }),
+        (
+            "clock",
+            Level::Warn,
+            "4 messages came from the future",
+            |f| {
+                f.status.counters.refusals = BTreeMap::from([("issued_in_future".to_owned(), 4)]);
+            },
+        ),
+        ("store", Level::Fail, "no space", |f| {
+            f.store_fault = Some("no space is left on the device".into());
+        }),
+        ("gateway", Level::Fail, "does not listen", |f| {
+            f.status.gateway_url = None
+        }),
+        ("revoked", Level::Fail, "stolen", |f| {
+            trust(f).revoked = Some("stolen".into())
+        }),
+        ("revoked", Level::Fail, "`b` refuses this node", |f| {
+            cut_off(f, "revoked")
+        }),
+        ("membership", Level::Fail, "has ended", |f| {
+            f.status.node.membership_expires = UnixSeconds(NOW);
+        }),
+        (
+            "membership",
+            Level::Warn,
+            "failed 3 times: no issuer",
+            |f| {
+                trust(f).renewal.as_mut().unwrap().failures = 3;
+            },
+        ),
+        ("membership", Level::Warn, "lasts 6 days more", |f| {
+            trust(f).renewal = None;
+            f.status.node.membership_expires = UnixSeconds(NOW + 6 * DAY);
+        }),
+        ("mesh", Level::Fail, "another mesh than `m`", |f| {
+            cut_off(f, "foreign_mesh")
+        }),
+        ("mesh", Level::Fail, "192.0.2.9:7443", |f| {
+            f.bootstraps = vec![Bootstrap {
+                address: "192.0.2.9:7443".into(),
+                node: None,
+                linked: false,
+                reason: Some("foreign_mesh".into()),
+            }];
+        }),
+        ("bootstrap", Level::Warn, "no other node is known", |f| {
+            f.peers = vec![]
+        }),
+        ("peers", Level::Fail, "no other node answers", |f| {
+            cut_off(f, "unreachable")
+        }),
+        ("peers", Level::Fail, "expired", |f| cut_off(f, "expired")),
+        ("peers", Level::Warn, "no link to c", |f| {
+            f.peers
+                .push(peer("c", PeerState::Disconnected, Some("unreachable")));
+        }),
+        ("lease", Level::Fail, "writes are refused", |f| {
+            trust(f).freshness.as_mut().unwrap().state = FreshnessState::Stale;
+        }),
+        ("lease", Level::Warn, "13 h", |f| {
+            trust(f).freshness.as_mut().unwrap().age_s = Some(13 * 3600);
+        }),
+        ("admins", Level::Warn, "one admin", |f| trust(f).admins = 1),
+        ("timestampers", Level::Warn, "one timestamper", |f| {
+            trust(f).timestampers = 1
+        }),
+        ("servers", Level::Fail, "files", |f| {
+            f.servers = vec![server(ServerState::BackingOff)];
+        }),
+    ];
+    for (name, level, says, change) in troubles {
+        let check = after(change, name);
+        assert_eq!(check.level, level, "{check:?}");
+        assert!(check.message.contains(says), "{check:?}");
+        assert!(check.cause.is_some(), "{check:?}");
+    }
+    assert_eq!(
+        after(|f| trust(f).issuers = 1, "issuers").level,
+        Level::Warn
+    );
+    assert_eq!(
+        after(|f| trust(f).issuers = 0, "issuers").level,
+        Level::Fail
+    );
+}
+
+#[test]
+fn silence_is_told_from_refusal() {
+    let silent = after(|f| cut_off(f, "unreachable"), "peers");
+    assert!(silent.cause.unwrap().contains("UDP is blocked"));
+    let refused = after(|f| cut_off(f, "not_admitted"), "peers");
+    assert!(refused.cause.unwrap().contains("refuse"));
+}
+
+#[test]
+fn a_clock_behind_verified_time_is_found_without_the_node() {
+    let behind = local::clocked(10_000_000, 1_000_000);
+    assert_eq!((behind.name.as_str(), behind.level), ("clock", Level::Fail));
+    let right = local::clocked(1_000_000, 1_000_000);
+    assert_eq!((right.name.as_str(), right.level), ("store", Level::Ok));
+}
+
+fn examine(path: &std::path::Path) -> Vec<Check> {
+    let free = |name: &str| {
+        let address = matches!(name, "HEDGEROW_LISTEN" | "HEDGEROW_GATEWAY_LISTEN");
+        address.then(|| "127.0.0.1:0".into())
+    };
+    local(path, false, &free)
+}
+
+fn founded() -> (tempfile::TempDir, std::path::PathBuf) {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("s");
+    let founding = crate::setup::Founding {
+        mesh: name("m"),
+        node: name("a"),
+        groups: vec![],
+        site: None,
+    };
+    crate::setup::found(&path, &founding).unwrap();
+    (tmp, path)
+}
+
+#[test]
+fn a_directory_without_a_running_node_is_examined() {
+    let (_tmp, path) = founded();
+    let checks = examine(&path);
+    for name in [
+        "state_directory",
+        "keys",
+        "config",
+        "mesh",
+        "membership",
+        "port",
+        "gateway",
+        "store",
+    ] {
+        let check = found(&checks, name);
+        assert_eq!(check.level, Level::Ok, "{check:?}");
+    }
+    let nothing = examine(&path.join("not-there"));
+    assert_eq!(found(&nothing, "state_directory").level, Level::Fail);
+}
+
+#[test]
+fn what_others_can_read_or_own_is_found() {
+    let (_tmp, path) = founded();
+    let mode = |at: &std::path::Path, mode| {
+        std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let key = path.join("keys/signing.key");
+    mode(&key, 0o644);
+    let check = found(&examine(&path), "keys").clone();
+    assert!(
+        check.mend.unwrap().contains("chmod 600"),
+        "{}",
+        check.message
+    );
+    mode(&key, 0o600);
+
+    mode(&path.join("root.cose"), 0o640);
+    assert_eq!(found(&examine(&path), "state_directory").level, Level::Fail);
+    mode(&path.join("root.cose"), 0o600);
+    mode(&path, 0o755);
+    let check = found(&examine(&path), "state_directory").clone();
+    assert!(check.mend.unwrap().contains("chmod 700"));
+    mode(&path, 0o700);
+
+    std::fs::remove_file(&key).unwrap();
+    assert_eq!(found(&examine(&path), "keys").level, Level::Fail);
+}
+
+#[test]
+fn damaged_files_and_taken_ports_are_found() {
+    let (_tmp, path) = founded();
+    std::fs::write(path.join("config.toml"), "[node]\nlisten = 7\n").unwrap();
+    let checks = examine(&path);
+    assert_eq!(found(&checks, "config").level, Level::Fail);
+    assert_eq!(found(&checks, "port").level, Level::Warn);
+    std::fs::remove_file(path.join("config.toml")).unwrap();
+
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let variable = |name: &str| match name {
+        "HEDGEROW_LISTEN" => Some(address.clone().into()),
+        "HEDGEROW_GATEWAY_LISTEN" => Some("127.0.0.1:0".into()),
+        _ => None,
+    };
+    let check = found(&local(&path, false, &variable), "port").clone();
+    assert_eq!(check.level, Level::Fail, "{check:?}");
+    assert!(check.cause.unwrap().contains("another process"));
+
+    let file = path.join("store.redb");
+    std::fs::write(&file, b"no store").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(found(&examine(&path), "store").level, Level::Fail);
+
+    let mut root = std::fs::read(path.join("root.cose")).unwrap();
+    *root.last_mut().unwrap() ^= 1;
+    std::fs::write(path.join("root.cose"), root).unwrap();
+    assert_eq!(found(&examine(&path), "mesh").level, Level::Fail);
+}
+
+#[test]
+fn an_ended_and_a_coming_membership_are_told_apart() {
+    let (_tmp, path) = founded();
+    let crypto = hedgerow_crypto::Primitives;
+    let root = std::fs::read(path.join("root.cose")).unwrap();
+    let root = protocol::trust::VerifiedRoot::genesis(&crypto, &root).unwrap();
+    let bytes = std::fs::read(path.join("membership.cose")).unwrap();
+    let at = |now| local::membership(&root, &bytes, UnixSeconds(now));
+    let ended = at(u64::MAX / 2);
+    assert!(ended.message.contains("ended"), "{ended:?}");
+    let early = at(1000);
+    assert!(early.message.contains("future"), "{early:?}");
+    assert_eq!((ended.level, early.level), (Level::Fail, Level::Fail));
+}
