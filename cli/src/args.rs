@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Peers(commands::peers::Peers),
     /// Attach MCP servers to this node, list and remove them
     Server(commands::server::ServerCommand),
+    /// Run the node as a hardened systemd service
+    Service(commands::service::ServiceCommand),
     /// Give MCP clients of this host tokens, list and remove them
     Agent(commands::agent::AgentCommand),
     /// List the tools that can be called, here and on other nodes

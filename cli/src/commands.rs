@@ -20,6 +20,7 @@ pub(crate) mod membership;
 pub(crate) mod peers;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod tools;
 pub(crate) mod up;
@@ -58,6 +59,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Doctor(doctor) => blocking(doctor.run(&context)),
         Command::Peers(peers) => blocking(peers.run(&context)),
         Command::Server(server) => blocking(server.run(&context)),
+        Command::Service(service) => service.run(&context),
         Command::Agent(agent) => blocking(agent.run(&context)),
         Command::Tools(tools) => blocking(tools.run(&context)),
         Command::Call(call) => blocking(call.run(&context)),

@@ -18,11 +18,13 @@ mod views;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use node::Node;
 
 use crate::config::{Config, ConfigError};
+use crate::sd_notify::{self, Notifier};
 use crate::setup::SetupError;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::supervisor::{self, Signals, Supervisor};
@@ -150,6 +152,16 @@ pub async fn run(
     let tasks = supervisor.tasks();
     let drain = Duration::from_secs(config.limits().drain_s.into()) + CLOSING;
     let node = Node::build(&dir, &config, options, &tasks, &supervisor.readiness()).await?;
+    if let Some(notifier) = Notifier::from_environment(&variable) {
+        let described = Arc::clone(&node);
+        let telling = sd_notify::follow(
+            notifier,
+            supervisor.readiness(),
+            move || described.summary(),
+            tasks.stopping(),
+        );
+        tasks.service("service manager", telling);
+    }
     let stopper = tasks.clone();
     let stopping = tasks.stopping();
     tasks.service("stop", async move {

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod members;
 pub mod overlay;
 pub mod sample;
+pub mod sd_notify;
 pub mod session;
 pub mod setup;
 pub mod state_dir;

@@ -1,5 +1,7 @@
 //! The log on standard error, and named counters for `status`.
 //!
+//! Where stderr is the systemd journal, which has its own clock, lines carry none.
+//!
 //! The log is for people and their collectors; it is no evidence. Decision records go their own
 //! durable way and never through here. Payloads and secrets are never logged.
 
@@ -12,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+mod journal;
 
 use crate::config::{LogFormat, LogSection, environment};
 
@@ -58,8 +62,14 @@ pub fn init(
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<(), TelemetryError> {
     let plain = variable(environment::NO_COLOR).is_some_and(|v| !v.is_empty());
-    let colour = !plain && std::io::stderr().is_terminal();
-    subscriber(section, colour, BoxMakeWriter::new(std::io::stderr))?
+    let lines = if journal::is_stderr(variable) {
+        Lines::Journal
+    } else if !plain && std::io::stderr().is_terminal() {
+        Lines::Coloured
+    } else {
+        Lines::Plain
+    };
+    subscriber(section, lines, BoxMakeWriter::new(std::io::stderr))?
         .try_init()
         .map_err(|_| TelemetryError::AlreadySet)
 }
@@ -69,9 +79,20 @@ pub fn init(
 /// filter, which wins.
 const QUIET: &str = "libp2p_gossipsub=error,libp2p_swarm=error";
 
+/// How lines for people look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    /// With the time.
+    Plain,
+    /// With the time, in colours.
+    Coloured,
+    /// As the journal wants them.
+    Journal,
+}
+
 fn subscriber(
     section: &LogSection,
-    colour: bool,
+    lines: Lines,
     writer: BoxMakeWriter,
 ) -> Result<tracing::Dispatch, TelemetryError> {
     let filter = format!("{QUIET},{}", section.filter);
@@ -82,9 +103,13 @@ fn subscriber(
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);
-    Ok(match section.format {
-        LogFormat::Human => builder.with_ansi(colour).into(),
-        LogFormat::Json => builder.json().flatten_event(true).into(),
+    Ok(match (section.format, lines) {
+        (LogFormat::Human, Lines::Journal) => {
+            let builder = builder.with_ansi(false);
+            builder.event_format(journal::Journal::new()).into()
+        }
+        (LogFormat::Human, lines) => builder.with_ansi(lines == Lines::Coloured).into(),
+        (LogFormat::Json, _) => builder.json().flatten_event(true).into(),
     })
 }
 
@@ -161,6 +186,10 @@ mod tests {
     }
 
     fn logged(filter: &str, format: LogFormat) -> String {
+        logged_as(filter, format, Lines::Plain)
+    }
+
+    fn logged_as(filter: &str, format: LogFormat, lines: Lines) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
         let section = LogSection {
@@ -168,7 +197,7 @@ mod tests {
             format,
         };
         let make = BoxMakeWriter::new(move || writer.clone());
-        let dispatch = subscriber(&section, false, make).unwrap();
+        let dispatch = subscriber(&section, lines, make).unwrap();
         tracing::dispatcher::with_default(&dispatch, || {
             tracing::info!(peer = "Qm", "a line\nwith \u{1b}[31m escapes");
             tracing::debug!("not this");
@@ -198,13 +227,28 @@ mod tests {
     }
 
     #[test]
+    fn the_journal_gets_priorities_and_no_second_timestamp() {
+        let text = logged_as("debug", LogFormat::Human, Lines::Journal);
+        let mut lines = text.lines();
+        let info = lines.next().unwrap();
+        assert!(
+            info.starts_with("<6> INFO") || info.starts_with("<6>INFO"),
+            "{info}"
+        );
+        assert!(text.contains("\n<7>"), "{text}");
+        assert!(!text.contains("T0") && !text.contains("20"), "{text}");
+        // A stream named by the environment that is not our stderr is somebody else's.
+        assert!(!journal::is_stderr(&|_| Some("1:1".into())));
+    }
+
+    #[test]
     fn a_wrong_filter_is_named() {
         let section = LogSection {
             filter: "info,=,=".to_owned(),
             format: LogFormat::Human,
         };
         let make = BoxMakeWriter::new(std::io::sink);
-        let error = subscriber(&section, false, make).unwrap_err();
+        let error = subscriber(&section, Lines::Plain, make).unwrap_err();
         assert!(matches!(error, TelemetryError::Filter { .. }), "{error}");
         assert!(error.hint().is_some());
     }

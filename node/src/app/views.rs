@@ -93,6 +93,13 @@ impl Node {
         }
     }
 
+    /// One line for the service manager.
+    pub(super) fn summary(&self) -> String {
+        let (links, servers) = (self.links.all().len(), self.upstreams.list().len());
+        let name = self.identity.name();
+        format!("node {name}: {links} links, {servers} servers")
+    }
+
     /// The addresses this node was told to dial, and what came of it.
     pub(super) fn bootstraps(&self) -> Vec<Bootstrap> {
         let seeds = self.dialing.starting_points().into_iter();
