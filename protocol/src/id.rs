@@ -220,13 +220,7 @@ bytes_id!(
     /// Thirty-two random bytes that blind the body digest; they stand in no header.
     Salt, 32
 );
-bytes_id!(
-    /// An admin, issuer or timestamper: the labelled hash of its encoded signing
-    /// set. Lowercase hex as text.
-    SignerId, 32
-);
 
-hex_text!(SignerId);
 hex_text!(MeshId);
 hex_text!(EnvelopeId);
 hex_text!(Kid);

@@ -42,7 +42,9 @@ fn founded(disk: &Disk) -> PathBuf {
         groups: Vec::new(),
         site: None,
     };
-    setup::found(&state, &founding).unwrap();
+    let admin =
+        node::keys::passphrase::Passphrase::new(tests::mesh::ADMIN_PASSPHRASE.to_owned().into());
+    setup::found(&state, &founding, &admin.unwrap()).unwrap();
     state
 }
 

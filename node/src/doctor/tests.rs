@@ -298,7 +298,8 @@ fn founded() -> (tempfile::TempDir, std::path::PathBuf) {
         groups: vec![],
         site: None,
     };
-    crate::setup::found(&path, &founding).unwrap();
+    let admin = crate::keys::passphrase::Passphrase::new("a test's own words".to_owned().into());
+    crate::setup::found(&path, &founding, &admin.unwrap()).unwrap();
     (tmp, path)
 }
 
