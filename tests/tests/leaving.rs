@@ -103,7 +103,7 @@ async fn refusal(read: ReadHalf<DuplexStream>) -> String {
 
 #[tokio::test]
 async fn a_caller_that_vanishes() {
-    leaves(async |_| None, "session_abandoned").await;
+    Box::pin(leaves(async |_| None, "session_abandoned")).await;
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_caller_that_ends_its_direction() {
         writer.finish().await.unwrap();
         Some((read, writer))
     };
-    leaves(finish, "session_abandoned").await;
+    Box::pin(leaves(finish, "session_abandoned")).await;
 }
 
 #[tokio::test]
@@ -122,5 +122,5 @@ async fn a_caller_that_goes_on_talking() {
         writer.inner_mut().write_all(&chunk).await.unwrap();
         Some((read, writer))
     };
-    leaves(talk, "message_before_response").await;
+    Box::pin(leaves(talk, "message_before_response")).await;
 }

@@ -556,8 +556,8 @@ async fn pump_session(
 /// or the session closing, drops the stream unfinished, which resets it.
 ///
 /// The order within matters to a lone call, whose tasks wake one another in turn on one thread:
-/// of two woken at once the other waits for a thread to come and take it. So the link is woken
-/// last by the first message, and before the caller by the end.
+/// of two woken at once one waits for another thread to wake and take it. So this task, and not
+/// the caller's, sends the first message, and it lets the caller go on before it ends the stream.
 async fn pump_call(
     begin: Begin,
     started: Started,
@@ -601,20 +601,21 @@ async fn pump_call(
             Err(b) => break Err(b),
         }
     };
-    let last = match result {
+    // The caller may be gone; then there is nobody to tell.
+    match result {
         Ok(response) => {
+            drop(to_caller.send(Ok(response)).await);
+            tokio::task::yield_now().await;
             started.speaker.finish().await;
-            Ok(response)
         }
         Err(b) => {
             if let Broken::Stopped(stopped) = &b {
                 started.speaker.refuse(stopped).await;
             }
-            Err(place(broken(b), &begin.server))
+            let error = place(broken(b), &begin.server);
+            drop(to_caller.send(Err(error)).await);
         }
-    };
-    // The caller may be gone; then there is nobody to tell.
-    drop(to_caller.send(last).await);
+    }
 }
 
 /// Sends the first message and carries what follows, both ways, up to the final response.
