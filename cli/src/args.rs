@@ -25,10 +25,9 @@ First steps:
   hedgerow agent add claude                  a token for an MCP client on this host
   hedgerow tools                             what can be called, on every node
 
-A second host (until there are tickets, with files):
-  b$ hedgerow id --request b.request
-  a$ hedgerow membership issue b.request --name b --out b.admission
-  b$ hedgerow up --admission b.admission
+A second host:
+  a$ hedgerow invite --group tool-hosts      a ticket
+  b$ hedgerow join TICKET                    join with it and run the node
 
 Exit codes: 0 ok, 1 failure, 2 denied or refused by a check, 3 invalid input."
 )]
@@ -61,8 +60,14 @@ pub(crate) struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start a node here: found a mesh, or join one with an admission file
+    /// Start a node here: found a mesh, or run the node that is here
     Up(commands::up::Up),
+    /// Make a ticket with which another host joins the mesh
+    Invite(commands::invite::Invite),
+    /// Join a mesh with a ticket, then run the node here
+    Join(commands::join::Join),
+    /// List the tickets made on this node, who used them, and revoke them
+    Tickets(commands::tickets::Tickets),
     /// Run the node of an existing state directory in the foreground
     Run(commands::run::Run),
     /// Show it work: two real nodes on this host, signed calls, a forgery refused
@@ -71,7 +76,7 @@ pub(crate) enum Command {
     Status(commands::status::StatusCommand),
     /// Say what is wrong with this node, why, and how to mend it
     Doctor(commands::doctor::Doctor),
-    /// List the other nodes and what was negotiated with each
+    /// List the other nodes and what was negotiated with each; approve newcomers
     Peers(commands::peers::Peers),
     /// Attach MCP servers to this node, list and remove them
     Server(commands::server::ServerCommand),
@@ -89,7 +94,7 @@ pub(crate) enum Command {
     Envelope(commands::envelope::EnvelopeCommand),
     /// Show this host's node id, making its keys if there are none; needs no node
     Id(commands::id::Id),
-    /// Admit other hosts to the mesh
+    /// Admit other hosts with files carried by hand
     Membership(commands::membership::MembershipCommand),
     /// Who rules the mesh: admin keys, their threshold, issuers and timestampers
     Admin(commands::admin::AdminCommand),

@@ -15,6 +15,8 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod envelope;
 pub(crate) mod id;
+pub(crate) mod invite;
+pub(crate) mod join;
 pub(crate) mod mcp;
 pub(crate) mod membership;
 pub(crate) mod peers;
@@ -22,6 +24,7 @@ pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod tickets;
 pub(crate) mod tools;
 pub(crate) mod up;
 
@@ -53,6 +56,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
     };
     match cli.command {
         Command::Up(up) => up.run(&context),
+        Command::Invite(invite) => blocking(invite.run(&context)),
+        Command::Join(join) => join.run(&context),
+        Command::Tickets(tickets) => blocking(tickets.run(&context)),
         Command::Run(run) => run.run(&context),
         Command::Demo(demo) => demo.run(&context),
         Command::Status(status) => blocking(status.run(&context)),

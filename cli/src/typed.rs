@@ -183,6 +183,24 @@ impl<'de> serde::Deserialize<'de> for Members {
     }
 }
 
+/// A length of time in seconds: a number and `s`, `m`, `h` or `d`.
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
+    let expected = || format!("`{text}` is no length of time: write 90s, 15m, 1h or 7d");
+    let at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(expected)?;
+    let (number, unit) = text.split_at(at);
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(expected()),
+    };
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    number.checked_mul(unit).ok_or_else(expected)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,5 +269,24 @@ mod tests {
         }
         assert!("n/s".parse::<ServerAddress>().is_ok());
         assert!("n".parse::<ServerAddress>().is_err());
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        for (text, found) in [("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604_800)] {
+            assert_eq!(seconds(text), Ok(found), "{text}");
+        }
+        for bad in [
+            "",
+            "h",
+            "1",
+            "1w",
+            "-1s",
+            "1.5h",
+            "99999999999999999999s",
+            "9999999999999999d",
+        ] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
     }
 }

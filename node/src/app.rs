@@ -7,6 +7,7 @@
 //! the greatest time accepted, close the store.
 
 mod dialer;
+mod enrolling;
 mod issuing;
 mod ledger;
 mod node;

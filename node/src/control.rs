@@ -16,11 +16,13 @@ use protocol::name::Name;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
+mod enrolling;
 mod router;
 mod serve;
 #[cfg(test)]
 mod tests;
 
+pub use enrolling::Enrolling;
 pub use serve::{Admit, BindError, bind, serve};
 
 /// The local process on the other end of a connection, as the kernel tells.
@@ -35,7 +37,7 @@ pub struct Caller {
 /// What the node does for local operators. Every method may be called many times at once, and
 /// its future may be dropped at any await point: a change is either made durable or not made.
 #[async_trait]
-pub trait Operations: Send + Sync {
+pub trait Operations: Enrolling {
     /// The state of this node.
     ///
     /// # Errors

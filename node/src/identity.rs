@@ -55,7 +55,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`].
     pub fn new(
-        tls: TlsIdentity,
+        tls: Arc<TlsIdentity>,
         signing: SigningKeys,
         root: &[u8],
         membership: &[u8],
@@ -77,7 +77,7 @@ impl Identity {
         }
         Ok(Self {
             crypto,
-            tls: Arc::new(tls),
+            tls,
             signing: Arc::new(signing),
             node: keys,
             name: membership.content().name.clone(),

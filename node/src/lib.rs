@@ -20,6 +20,7 @@ pub mod config;
 pub mod control;
 pub mod doctor;
 pub mod enforcement;
+pub mod enrol;
 pub mod gateway;
 pub mod identity;
 pub mod keys;

@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hedgerow_crypto::{Primitives, SigningKeys, TlsIdentity};
 use protocol::crypto::{Crypto, CryptoError, Signer as _, Suite};
@@ -134,9 +135,37 @@ pub enum NodeRole {
 }
 
 /// The key sets of this host.
-struct Keys {
-    tls: TlsIdentity,
-    signing: SigningKeys,
+pub(crate) struct Keys {
+    pub(crate) tls: Arc<TlsIdentity>,
+    pub(crate) signing: SigningKeys,
+}
+
+/// The keys with which the host at `state` may join a mesh, made where there are none.
+///
+/// # Errors
+/// [`SetupError`].
+pub(crate) fn keys_to_join_with(state: &Path) -> Result<Keys, SetupError> {
+    let dir = StateDir::create(state)?;
+    refuse_taken(&dir)?;
+    own_keys(&dir, &Primitives)
+}
+
+/// Puts a renewed membership in the place of the one before: at every moment one of the two is
+/// there, whole.
+///
+/// # Errors
+/// [`SetupError`].
+pub(crate) fn keep_membership(file: &Path, bytes: &[u8]) -> Result<(), SetupError> {
+    let fresh = file.with_extension("cose.new");
+    replace(&fresh, bytes)?;
+    let renamed = std::fs::rename(&fresh, file).and_then(|()| match file.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    });
+    renamed.map_err(|source| SetupError::Write {
+        path: file.to_owned(),
+        source,
+    })
 }
 
 /// The identity of the host at `state`; directory and keys are made where there are none.
@@ -260,6 +289,15 @@ pub fn load(dir: &StateDir) -> Result<Identity, SetupError> {
     Ok(Identity::new(keys.tls, keys.signing, &root, &membership)?)
 }
 
+/// The mesh of the node at `state`.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn mesh(state: &Path) -> Result<MeshId, SetupError> {
+    let dir = StateDir::open(state)?;
+    Ok(VerifiedRoot::genesis(&Primitives, &read(&dir.root())?)?.mesh())
+}
+
 /// The peers an admission named, if this host joined with one.
 ///
 /// # Errors
@@ -330,8 +368,10 @@ fn load_keys(dir: &StateDir, crypto: &dyn Crypto) -> Result<Keys, SetupError> {
     let tls = keys::load(&dir.key(KeyKind::Tls), KeyKind::Tls, crypto)?;
     let signing = keys::load(&dir.key(KeyKind::Signing), KeyKind::Signing, crypto)?;
     Ok(Keys {
-        tls: TlsIdentity::from_seeds(tls.first(), tls.second())
-            .map_err(|e| SetupError::Tls(e.to_string()))?,
+        tls: Arc::new(
+            TlsIdentity::from_seeds(tls.first(), tls.second())
+                .map_err(|e| SetupError::Tls(e.to_string()))?,
+        ),
         signing: SigningKeys::from_seeds(signing.first(), signing.second())?,
     })
 }

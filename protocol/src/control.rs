@@ -23,6 +23,7 @@ mod membership;
 mod peer;
 mod server;
 mod status;
+mod ticket;
 
 pub use agent::{AddAgent, Agent, AgentToken};
 pub use call::{
@@ -42,6 +43,10 @@ pub use server::{
 pub use status::{
     Condition, Counters, DocumentVersions, Freshness, FreshnessState, MeshInfo, NodeInfo, Renewal,
     Status, StoreInfo, TimeHealth, TrustStatus,
+};
+pub use ticket::{
+    DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, Redeemer, TicketChoice, TicketInfo,
+    TicketState,
 };
 
 /// The paths of the control API. The version is part of each.
@@ -68,6 +73,16 @@ pub mod route {
     pub const INSPECT_REQUEST: &str = "/v1/memberships/inspect";
     /// `POST` [`super::IssueMembership`] → [`super::Admission`].
     pub const MEMBERSHIPS: &str = "/v1/memberships";
+    /// `GET` → array of [`super::TicketInfo`]; `POST` [`super::Invite`] → [`super::NewTicket`].
+    pub const TICKETS: &str = "/v1/tickets";
+    /// `POST` [`super::TicketChoice`] → [`super::TicketInfo`].
+    pub const REVOKE_TICKET: &str = "/v1/tickets/revoke";
+    /// `GET` → array of [`super::PendingPeer`].
+    pub const PENDING: &str = "/v1/peers/pending";
+    /// `POST` [`super::PeerChoice`] → [`super::DecidedPeer`].
+    pub const APPROVE: &str = "/v1/peers/approve";
+    /// `POST` [`super::PeerChoice`] → [`super::DecidedPeer`].
+    pub const DENY: &str = "/v1/peers/deny";
     /// `GET` with the fields of [`super::DecisionQuery`] as query → array of [`super::Decision`].
     pub const DECISIONS: &str = "/v1/decisions";
 }

@@ -15,8 +15,8 @@ use crate::state::State;
 /// Show this host's node id, making its keys if there are none.
 ///
 /// With --request, also write a membership request: public keys and a proof that this host has
-/// the secret halves. It holds no secret. Until there are tickets, a host joins a mesh with it:
-/// take the file to the founding host, and the admission file made there back here.
+/// the secret halves. It holds no secret. A host that reaches no issuer joins a mesh with it: take
+/// the file to the founding host, and the admission file made there back here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -15,9 +15,9 @@ use super::{Context, read_file, write_new};
 use crate::exit::Failed;
 use crate::output::{instant, or_dash};
 
-/// Admit other hosts to the mesh.
+/// Admit other hosts with files carried by hand.
 ///
-/// Until there are tickets this is done with files. The new host makes a request (`hedgerow id
+/// For hosts that reach no issuer; else `hedgerow invite` and `hedgerow join` do it. The new host makes a request (`hedgerow id
 /// --request`), the founding host issues a membership for it, and the new host starts with the
 /// admission file (`hedgerow up --admission`). Neither file holds a secret; compare the node id
 /// with what `hedgerow id` shows on the new host, so that nobody exchanged the request.

@@ -83,15 +83,18 @@ pub(crate) mod seam {
 
     use hedgerow_crypto::{Primitives, SigningKeys};
     use node::app::AppError;
+    use node::enrol::JoinError;
     use node::keys::{KeyFileError, admin};
     use node::setup::SetupError;
     use protocol::control::Check;
     use protocol::cose::CoseError;
     use protocol::trust::TrustError;
 
+    pub(crate) use node::enrol::{Joined, Progress};
     pub(crate) use node::keys::passphrase::{MAX_PASSPHRASE_BYTES, Passphrase};
     pub(crate) use node::keys::sealed::Form;
     pub(crate) use node::setup::{Founding, NodeRole, PublicIdentity as Identity};
+    pub(crate) use protocol::trust::Ticket;
 
     /// The reason of a passphrase that does not open a key.
     pub(crate) const WRONG_PASSPHRASE: &str = "wrong_passphrase";
@@ -159,6 +162,54 @@ pub(crate) mod seam {
         node::setup::join(state, admission)
             .map(drop)
             .map_err(set_up)
+    }
+
+    /// Reads a ticket.
+    pub(crate) fn ticket(text: &str) -> Result<Ticket, Failed> {
+        Ticket::parse(&Primitives, text).map_err(|error| {
+            Failed::input(error.to_string())
+                .with_reason(error.reason())
+                .with_hint("copy the whole line that `hedgerow invite` printed")
+        })
+    }
+
+    /// Refuses a ticket of another mesh than the state directory's.
+    pub(crate) fn same_mesh(state: &Path, ticket: &Ticket) -> Result<(), Failed> {
+        let mesh = node::setup::mesh(state).map_err(set_up)?;
+        if mesh == ticket.mesh {
+            return Ok(());
+        }
+        let message = format!(
+            "this host is a member of mesh {}, the ticket is of mesh {}",
+            mesh.short(),
+            ticket.mesh.short()
+        );
+        Err(Failed::new(Exit::Denied, message)
+            .with_reason("foreign_mesh")
+            .with_hint("join another mesh with another `--state-dir`"))
+    }
+
+    /// Joins with a ticket; `tell` hears how it goes.
+    pub(crate) async fn enrol(
+        state: &Path,
+        ticket: &Ticket,
+        name: Name,
+        tell: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Joined, Failed> {
+        let joined = Box::pin(node::enrol::join(state, ticket, Some(name), tell)).await;
+        joined.map_err(|error| {
+            let exit = match &error {
+                JoinError::Setup(error) => exit_of(error),
+                JoinError::Refused(_) | JoinError::Clock(_) => Exit::Denied,
+                _ => Exit::Failure,
+            };
+            let failed = Failed::new(exit, error.to_string());
+            let failed = match error.reason() {
+                Some(reason) => failed.with_reason(reason),
+                None => failed,
+            };
+            hinted(failed, error.hint())
+        })
     }
 
     /// Runs the node until `stop` or until a part of it fails; drains before it returns.

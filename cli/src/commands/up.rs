@@ -26,24 +26,27 @@ const ORPHAN_STOP: Duration = Duration::from_secs(10);
 /// Largest admission file: root, membership and addresses.
 const MAX_ADMISSION_BYTES: usize = 3 * MAX_DOCUMENT_BYTES;
 
-/// Start a node here: found a mesh, or join one with an admission file.
+/// Start a node here: found a mesh, or run the node that is here.
 ///
 /// On a host without state it founds a mesh of one node, this one, and makes it the issuer of
-/// memberships; with --admission it joins the mesh that issued the file. Then, and every time
-/// after, it runs the node in the foreground until ctrl-c or SIGTERM.
+/// memberships. Then, and every time after, it runs the node in the foreground until ctrl-c or
+/// SIGTERM. Other hosts join with tickets (`hedgerow invite` here, `hedgerow join` there), or, where
+/// they reach no issuer, with two files carried by hand.
 ///
 /// Founding makes the mesh's first admin key, which signs what the mesh is and who is cut off from
 /// it. It is encrypted on disk and the running node never opens it. With --passphrase-file or
 /// HEDGEROW_PASSPHRASE the passphrase is yours; else one is generated and shown this once.
-///
-/// Until there are tickets, a second host is admitted with two files; see the examples.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hedgerow up                                 found a mesh here, or run the node that is here
   hedgerow up --name hub --mesh acme --listen 0.0.0.0:7443
 
-Admit a second host, b, to the mesh founded on a:
+A second host, b, joins the mesh founded on a:
+  a$ hedgerow invite --group tool-hosts
+  b$ hedgerow join hedgerow1…
+
+The same with files:
   b$ hedgerow id --request b.request          make keys and a request, note the node id
   a$ hedgerow membership issue b.request --name b --out b.admission
   b$ hedgerow up --admission b.admission")]
@@ -161,7 +164,7 @@ impl Up {
 }
 
 /// The host's name made a valid one, or `node`.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     as_name(host.split('.').next().unwrap_or_default().trim())
 }
@@ -342,7 +345,7 @@ fn welcome(status: &Status, origin: Origin, text: &mut Text) {
     text.line("  hedgerow agent add NAME               a token for an MCP client on this host");
     text.line("  hedgerow tools                        what can be called");
     if origin == Origin::Founded {
-        text.line("  hedgerow membership --help            admit a second host");
+        text.line("  hedgerow invite --group GROUP         a ticket for a second host");
     } else {
         text.line("  hedgerow peers                        the other nodes");
     }

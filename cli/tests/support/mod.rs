@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+pub(crate) mod enrolling;
 pub(crate) mod mesh;
 
 use std::collections::BTreeMap;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hedgerow_crypto::SigningKeys;
 use protocol::envelope::replay::ReplayWindow;
 use protocol::id::Digest;
 use protocol::limits::MAX_CLOCK_AHEAD_S;
 use protocol::name::Name;
 use protocol::policy::AllowMembers;
 use protocol::time::UnixMillis;
+use protocol::trust::TrustError;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::task::TaskTracker;
 
@@ -24,9 +24,10 @@ use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::enforcement::{Enforcer, Inventory, Parts};
+use crate::enrol::{self, Desk, GenesisOnly, Issuer, IssuerNodes, NobodyBarred, Renewal};
 use crate::gateway::{AgentEntry, AgentTokens, Gateway, TokenTable};
 use crate::identity::Identity;
-use crate::members::Members;
+use crate::members::{DirectoryError, Members};
 use crate::overlay::{Dialing, MeshAdmission, Records, Seed};
 use crate::session::{OpenSession, Principal, SessionError};
 use crate::setup;
@@ -40,7 +41,9 @@ use crate::upstream::{self, ServerSpec, Upstreams};
 /// A node that runs. Holds what the control API reads and changes.
 pub struct Node {
     pub(super) identity: Arc<Identity>,
-    pub(super) issuer: Option<SigningKeys>,
+    pub(super) issuer: Option<Arc<Issuer>>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) renewal: Arc<Renewal>,
     pub(super) members: Arc<Members>,
     pub(super) store: Store,
     pub(super) enforcer: Arc<Enforcer>,
@@ -60,8 +63,6 @@ pub struct Node {
     pub(super) started: UnixMillis,
     pub(super) store_path: std::path::PathBuf,
     pub(super) retention: Retention,
-    /// Serialises changes of the issuer's sequence.
-    pub(super) issuing: tokio::sync::Mutex<()>,
     pub(super) seen: Arc<SeenTokens>,
     _lock: StateLock,
 }
@@ -133,8 +134,16 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let started = clock.now();
         let own = identity.membership();
-        own.valid_at(started.seconds())
-            .map_err(AppError::Membership)?;
+        match own.valid_at(started.seconds()) {
+            // It renews its membership first, from whichever issuer it reaches.
+            Err(TrustError::Expired(at)) => {
+                tracing::warn!(
+                    expired = at.0,
+                    "this node's membership has ended; renewing it"
+                );
+            }
+            other => other.map_err(AppError::Membership)?,
+        }
         let store = open_store(dir, config, &identity)?;
         store.durable(vec![Write::ProcessStart(started)]).await?;
         let members = Arc::new(Members::new(Arc::clone(&identity.crypto), identity.root()));
@@ -227,8 +236,50 @@ impl Node {
             Arc::clone(&clock),
         ));
         let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?));
+        let issuers = Arc::new(IssuerNodes::restore(store.clone())?);
+        for told in setup::admission(dir)?
+            .and_then(|a| a.issuers)
+            .unwrap_or_default()
+        {
+            issuers.learn(told.issuer, told.node).await;
+        }
+        let issuer = match setup::issuer(dir)? {
+            None => None,
+            Some(keys) => {
+                let barred = Arc::new(NobodyBarred);
+                let (identity, members) = (Arc::clone(&identity), Arc::clone(&members));
+                let clock = Arc::clone(&clock);
+                let opened =
+                    Issuer::open(identity, members, store.clone(), clock, barred, keys).await?;
+                issuers.learn(opened.id(), opened.node()).await;
+                Some(opened)
+            }
+        };
+        let desk = Arc::new(Desk::new(enrol::Parts {
+            identity: Arc::clone(&identity),
+            members: Arc::clone(&members),
+            admission: Arc::clone(&admission),
+            links: links.clone(),
+            issuer: issuer.clone(),
+            issuers: Arc::clone(&issuers),
+            roots: Arc::new(GenesisOnly(Arc::clone(&identity))),
+            counters: Arc::clone(&counters),
+        }));
+        let renewal = Arc::new(Renewal {
+            identity: Arc::clone(&identity),
+            members: Arc::clone(&members),
+            links: links.clone(),
+            dialing: Arc::clone(&dialing),
+            issuer: issuer.clone(),
+            issuers,
+            clock: Arc::clone(&clock),
+            file: dir.membership(),
+            renewed: tokio::sync::watch::Sender::new(0),
+        });
         let node = Arc::new(Self {
-            issuer: setup::issuer(dir)?,
+            issuer,
+            desk,
+            renewal,
             identity,
             members,
             store,
@@ -249,7 +300,6 @@ impl Node {
             started,
             store_path: dir.store(),
             retention: Retention::of(config.decisions()),
-            issuing: tokio::sync::Mutex::new(()),
             seen,
             _lock: lock,
         });
@@ -331,12 +381,15 @@ fn restore_members(
 ) -> Result<(), AppError> {
     let now = now.seconds();
     let snapshot = store.snapshot()?;
-    members
-        .learn_membership(identity.membership().bytes(), now)
-        .map_err(|e| AppError::Stored {
-            what: "own membership",
-            detail: e.to_string(),
-        })?;
+    match members.learn_membership(identity.membership().bytes(), now) {
+        Ok(_) | Err(DirectoryError::Trust(TrustError::Expired(_))) => {}
+        Err(e) => {
+            return Err(AppError::Stored {
+                what: "own membership",
+                detail: e.to_string(),
+            });
+        }
+    }
     // Expired ones are no error: their nodes come back with new ones.
     for (_, bytes) in snapshot.node_records()? {
         drop(members.learn_record(&bytes, now));

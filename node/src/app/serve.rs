@@ -15,13 +15,14 @@ use super::AppError;
 use super::node::{Listeners, Node};
 use crate::call::Acceptor;
 use crate::control::Admit;
+use crate::enrol::{Source, keep_renewed};
 use crate::members::DirectoryError;
 use crate::overlay::{RENEW_AFTER, TOPIC, keep_links};
 use crate::session::Principal;
 use crate::store::Write;
 use crate::supervisor::Tasks;
 use crate::transport::{
-    Gossip, GossipError, GossipMessage, IncomingStream, LinkEvent, Reason, StreamHandler,
+    Gossip, GossipError, GossipMessage, IncomingStream, LinkEvent, Newcomer, Reason, StreamHandler,
     StreamKind, Verdict,
 };
 
@@ -71,11 +72,31 @@ impl StreamHandler for Streams {
                     }
                 }
             }
+            StreamKind::Join => {
+                let Some(node) = self.node.upgrade() else {
+                    return;
+                };
+                let source = Source::Member(stream.peer);
+                let serve = node.desk.serve(source, stream.send, stream.recv);
+                tokio::select! {
+                    biased;
+                    () = stream.down.cancelled() => {}
+                    () = serve => {}
+                }
+            }
             // Nobody speaks these yet; dropping the stream resets it.
-            StreamKind::Join | StreamKind::Witness | StreamKind::Trust => {
+            StreamKind::Witness | StreamKind::Trust => {
                 tracing::debug!(peer = %stream.peer.short(), "stream of a kind not spoken yet");
             }
         }
+    }
+
+    async fn newcomer(&self, newcomer: Newcomer) {
+        let Some(node) = self.node.upgrade() else {
+            return;
+        };
+        let source = Source::Newcomer(newcomer.peer.remote.ip());
+        node.desk.serve(source, newcomer.send, newcomer.recv).await;
     }
 }
 
@@ -108,6 +129,8 @@ pub(super) fn spawn(
         "records",
         renew_records(Arc::clone(node), gossip, stopping.clone()),
     );
+    let renewal = Arc::clone(&node.renewal);
+    tasks.service("renewal", keep_renewed(renewal, stopping.clone()));
     tasks.service(
         "gossip",
         hear_gossip(Arc::clone(node), inbound, stopping.clone()),
@@ -164,6 +187,7 @@ impl Node {
 
 async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken) {
     let mut changes = node.upstreams.changes();
+    let mut renewed = node.renewal.renewed.subscribe();
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         match node.records.renew() {
@@ -183,6 +207,8 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
                 stop.cancelled().await;
                 return;
             },
+            // Peers learn of the new membership by the record that carries it.
+            _ = renewed.changed() => {}
             () = tokio::time::sleep(RENEW_AFTER) => {}
         }
     }

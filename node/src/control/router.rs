@@ -36,9 +36,9 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What handlers work with.
 #[derive(Clone)]
-struct Context {
-    operations: Arc<dyn Operations>,
-    caller: Caller,
+pub(super) struct Context {
+    pub(super) operations: Arc<dyn Operations>,
+    pub(super) caller: Caller,
 }
 
 /// All routes, for one admitted caller.
@@ -58,6 +58,7 @@ pub(super) fn routes(operations: Arc<dyn Operations>, caller: Caller) -> Router 
         .route(route::INSPECT_REQUEST, post(inspect_request))
         .route(route::MEMBERSHIPS, post(issue_membership))
         .route(route::DECISIONS, get(decisions))
+        .merge(super::enrolling::routes())
         .fallback(async || Refusal(unknown_route()))
         .method_not_allowed_fallback(async || Refusal(unknown_route()))
         .with_state(Context { operations, caller })
@@ -97,7 +98,7 @@ fn unknown_route() -> Failure {
     .with_hint("use the `hedgerow` command of the version the node runs (`hedgerow status`)")
 }
 
-type Answer<T> = Result<Json<T>, Refusal>;
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 
 async fn status(State(context): State<Context>) -> Answer<impl Serialize> {
     within(context.operations.status()).await
@@ -295,7 +296,7 @@ fn event_line(event: &CallEvent) -> Result<Bytes, serde_json::Error> {
     Ok(line.into())
 }
 
-async fn within<T: Serialize>(
+pub(super) async fn within<T: Serialize>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<Json<T>, Refusal> {
     match tokio::time::timeout(OPERATION_TIMEOUT, work).await {
@@ -325,7 +326,7 @@ fn query<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
 }
 
 /// A failure on its way to the client.
-struct Refusal(Failure);
+pub(super) struct Refusal(Failure);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -336,7 +337,7 @@ impl IntoResponse for Refusal {
 }
 
 /// A JSON body, bounded in size and time on the way in.
-struct Json<T>(T);
+pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {

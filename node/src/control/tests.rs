@@ -10,6 +10,9 @@ use protocol::control::{
     CallEvent, FailureKind, MAX_REQUEST_BYTES, ServerState, TimeHealth, route,
 };
 use protocol::control::{Counters, MeshInfo, NodeInfo, StoreInfo};
+use protocol::control::{
+    DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, TicketChoice, TicketInfo,
+};
 use protocol::id::{MeshId, NodeId};
 use protocol::time::UnixSeconds;
 use tokio::net::UnixStream;
@@ -50,6 +53,33 @@ fn unsupported<T>() -> Result<T, Failure> {
         "fake",
         "the fake cannot",
     ))
+}
+
+#[async_trait]
+impl Enrolling for Fake {
+    async fn invite(&self, _: Caller, _: Invite) -> Result<NewTicket, Failure> {
+        unsupported()
+    }
+
+    async fn tickets(&self) -> Result<Vec<TicketInfo>, Failure> {
+        unsupported()
+    }
+
+    async fn revoke_ticket(&self, _: Caller, _: TicketChoice) -> Result<TicketInfo, Failure> {
+        unsupported()
+    }
+
+    async fn pending(&self) -> Result<Vec<PendingPeer>, Failure> {
+        unsupported()
+    }
+
+    async fn approve(&self, _: Caller, _: PeerChoice) -> Result<DecidedPeer, Failure> {
+        unsupported()
+    }
+
+    async fn deny(&self, _: Caller, _: PeerChoice) -> Result<DecidedPeer, Failure> {
+        unsupported()
+    }
 }
 
 #[async_trait]

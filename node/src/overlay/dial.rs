@@ -103,6 +103,21 @@ impl Dialing {
         seeds.into_iter().map(attempt).collect()
     }
 
+    /// The places to try, as configured or found since.
+    #[must_use]
+    pub fn seeded(&self) -> Vec<Seed> {
+        self.seeds()
+    }
+
+    /// Ends every pause: what kept peers from admitting this node is over.
+    pub fn again(&self) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        for attempt in attempts.values_mut() {
+            attempt.next = None;
+            attempt.failures = 0;
+        }
+    }
+
     fn seeds(&self) -> Vec<Seed> {
         self.seeds
             .lock()
