@@ -134,6 +134,8 @@ fn content_root() -> Root {
         lease_s: 86_400,
         read_grace_s: 3600,
         nonce: vec![3; 16],
+        previous: None,
+        retired: None,
     }
 }
 

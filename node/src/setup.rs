@@ -238,6 +238,8 @@ pub fn found(state: &Path, founding: &Founding, admin: &Passphrase) -> Result<Me
         lease_s: LEASE_S,
         read_grace_s: READ_GRACE_S,
         nonce: nonce.to_vec(),
+        previous: None,
+        retired: None,
     };
     let root = root.sign(&crypto, &[&admin])?;
     let mesh = VerifiedRoot::genesis(&crypto, &root)?.mesh();

@@ -54,6 +54,9 @@ pub enum CoseError {
     /// A signature does not verify.
     #[error("the {0} signature does not verify")]
     BadSignature(&'static str),
+    /// Signatures are to be put together that are not over the same bytes.
+    #[error("the signatures are over other content")]
+    OtherContent,
     /// Fewer distinct signers than the threshold.
     #[error("{found} of {needed} required signers")]
     UnderThreshold {
@@ -79,6 +82,7 @@ impl CoseError {
             Self::DuplicateSignature => "duplicate_signature",
             Self::UnknownKey => "unknown_key",
             Self::BadSignature(_) => "bad_signature",
+            Self::OtherContent => "other_content",
             Self::UnderThreshold { .. } => "under_threshold",
         }
     }
@@ -93,6 +97,15 @@ pub struct Signature<'a> {
     pub kid: Kid,
     protected: &'a [u8],
     bytes: &'a [u8],
+}
+
+/// Those of whom a number must sign.
+#[derive(Debug, Clone, Copy)]
+pub struct Quorum<'a> {
+    /// Who may sign.
+    pub sets: &'a [SigningSet],
+    /// How many distinct ones must.
+    pub needed: usize,
 }
 
 /// A parsed, *unverified* COSE_Sign, borrowing from the received bytes.
@@ -194,29 +207,89 @@ impl<'a> CoseSign<'a> {
         needed: usize,
         external_aad: &[u8],
     ) -> Result<(), CoseError> {
+        self.verify_quorums(crypto, &[Quorum { sets, needed }], external_aad)
+    }
+
+    /// Verifies that every one of `quorums` is met: old *and* new admins of a root that changes
+    /// them. A signer who is in several counts in each, and stands once; a signer in none is
+    /// refused, and so is any signature that does not verify.
+    ///
+    /// # Errors
+    /// As [`CoseSign::verify_threshold`].
+    pub fn verify_quorums(
+        &self,
+        crypto: &dyn Crypto,
+        quorums: &[Quorum<'_>],
+        external_aad: &[u8],
+    ) -> Result<(), CoseError> {
         let pairs = self.pairs()?;
-        let mut seen: Vec<usize> = Vec::new();
+        let mut signers: Vec<&SigningSet> = Vec::new();
         for pair in &pairs {
-            let index = sets
+            let signer = quorums
                 .iter()
-                .position(|set| self.belongs(crypto, pair, set).is_ok())
+                .flat_map(|quorum| quorum.sets)
+                .find(|set| self.belongs(crypto, pair, set).is_ok())
                 .ok_or(CoseError::UnknownKey)?;
-            if seen.contains(&index) {
+            if signers.contains(&signer) {
                 return Err(CoseError::DuplicateSignature);
             }
-            seen.push(index);
+            signers.push(signer);
         }
-        if seen.len() < needed {
-            return Err(CoseError::UnderThreshold {
-                needed,
-                found: seen.len(),
-            });
+        for quorum in quorums {
+            let found = signers.iter().filter(|s| quorum.sets.contains(s)).count();
+            if found < quorum.needed {
+                let needed = quorum.needed;
+                return Err(CoseError::UnderThreshold { needed, found });
+            }
         }
-        for (pair, index) in pairs.iter().zip(seen) {
-            let set = sets.get(index).ok_or(CoseError::UnknownKey)?;
-            self.verify_pair(crypto, pair, set, external_aad)?;
+        for (pair, signer) in pairs.iter().zip(signers) {
+            self.verify_pair(crypto, pair, signer, external_aad)?;
         }
         Ok(())
+    }
+
+    /// Verifies every pair there is, none included, and says whose they are, in the order in which
+    /// they stand. For a document that still gathers signatures; never a reason to accept it.
+    ///
+    /// # Errors
+    /// As [`CoseSign::verify_threshold`], the threshold excepted.
+    pub fn verified_signers<'s>(
+        &self,
+        crypto: &dyn Crypto,
+        sets: &'s [SigningSet],
+        external_aad: &[u8],
+    ) -> Result<Vec<&'s SigningSet>, CoseError> {
+        if self.signatures.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.verify_threshold(crypto, sets, 0, external_aad)?;
+        let owner = |pair: &&[Signature<'a>]| {
+            sets.iter()
+                .find(|set| self.belongs(crypto, pair, set).is_ok())
+        };
+        Ok(self.pairs()?.iter().filter_map(owner).collect())
+    }
+
+    /// This message with the signatures of `others` behind its own, as far as they are by other
+    /// keys; nothing is verified. `others` must be over the same header and payload.
+    ///
+    /// # Errors
+    /// [`CoseError::OtherContent`] if it is not; [`CoseError::TooManySignatures`].
+    pub fn with_signatures_of(&self, others: &CoseSign<'_>) -> Result<Vec<u8>, CoseError> {
+        if self.protected != others.protected || self.payload != others.payload {
+            return Err(CoseError::OtherContent);
+        }
+        let foreign = |s: &&Signature<'_>| self.signatures.iter().all(|own| own.kid != s.kid);
+        let all: Vec<(&[u8], &[u8])> = self
+            .signatures
+            .iter()
+            .chain(others.signatures.iter().filter(foreign))
+            .map(|s| (s.protected, s.bytes))
+            .collect();
+        if all.len() as u64 > MAX_SIGNATURES {
+            return Err(CoseError::TooManySignatures);
+        }
+        Ok(assemble(self.protected, self.payload, &all))
     }
 
     /// The signatures grouped by signer, each group complete and in suite order.
@@ -313,7 +386,14 @@ pub fn sign(
     Ok(assemble(protected, payload, &signatures))
 }
 
-fn assemble(protected: &[u8], payload: &[u8], signatures: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+/// `payload` under `protected` without any signature: what a document that gathers signatures
+/// begins as. No verifier takes it.
+#[must_use]
+pub fn unsigned(protected: &[u8], payload: &[u8]) -> Vec<u8> {
+    assemble::<&[u8]>(protected, payload, &[])
+}
+
+fn assemble<B: AsRef<[u8]>>(protected: &[u8], payload: &[u8], signatures: &[(B, B)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(protected.len() + payload.len() + 4096);
     let mut e = Encoder::new(&mut out);
     let written: Result<(), minicbor::encode::Error<core::convert::Infallible>> = (|| {
@@ -321,7 +401,8 @@ fn assemble(protected: &[u8], payload: &[u8], signatures: &[(Vec<u8>, Vec<u8>)])
         e.bytes(protected)?.map(0)?.bytes(payload)?;
         e.array(signatures.len() as u64)?;
         for (head, signature) in signatures {
-            e.array(3)?.bytes(head)?.map(0)?.bytes(signature)?;
+            e.array(3)?.bytes(head.as_ref())?.map(0)?;
+            e.bytes(signature.as_ref())?;
         }
         Ok(())
     })();

@@ -177,10 +177,8 @@ impl SigningSet {
     pub fn kid(&self, crypto: &dyn Crypto, algorithm: Algorithm) -> Kid {
         Kid::from_bytes(crypto.sha256(&[&cose_key(algorithm, self.key(algorithm))]))
     }
-}
 
-impl SigningSet {
-    /// What names this set in the role of an admin, issuer or timestamper.
+    /// What names this set where it holds a role: admin, issuer or timestamper.
     #[must_use]
     pub fn id(&self, crypto: &dyn Crypto) -> SignerId {
         let encoded = crate::codec::encode(self);

@@ -220,7 +220,13 @@ bytes_id!(
     /// Thirty-two random bytes that blind the body digest; they stand in no header.
     Salt, 32
 );
+bytes_id!(
+    /// One entry of a revocation log: the labelled hash of mesh, admin and encoded entry, so that
+    /// nobody can lift an entry that was not there. Lowercase hex as text.
+    EntryId, 32
+);
 
+hex_text!(EntryId);
 hex_text!(MeshId);
 hex_text!(EnvelopeId);
 hex_text!(Kid);

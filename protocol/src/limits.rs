@@ -95,5 +95,49 @@ pub const MAX_RETIRED: usize = 64;
 /// Most logs known at once: those of the admins and of the retired.
 pub const MAX_LOGS: usize = MAX_ROLE_KEYS + MAX_RETIRED;
 
+/// Largest body of a policy bundle: 20,000 policies of 400 bytes.
+pub const MAX_BUNDLE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most policies in a bundle.
+pub const MAX_POLICIES: usize = 20_000;
+
+/// Most pinned tool definitions in a bundle: one for each tool of 20 full servers.
+pub const MAX_PINS: usize = 20_480;
+
+/// Most labelled targets, and most sites, in a bundle.
+pub const MAX_BUNDLE_NAMES: usize = 4096;
+
+/// Most labels on one target.
+pub const MAX_LABELS: usize = 32;
+
+/// Most entries in one admin's revocation log; then the admin's key is rotated. With the largest
+/// reasons 90 MiB in memory, with ordinary ones 35.
+pub const MAX_LOG_ENTRIES: u64 = 131_072;
+
 /// Largest encoded entry of a revocation log: the reason and under 160 bytes of act and heads.
 pub const MAX_ENTRY_BYTES: usize = 512;
+
+/// Longest reason of a revocation, in bytes.
+pub const MAX_REASON_BYTES: usize = 256;
+
+/// Most revocations that one admin of several makes effective within an hour of dates, or a tenth
+/// of the nodes if that is more. More takes as many admins as the threshold.
+pub const LONE_ADMIN_REVOCATIONS: u64 = 5;
+
+/// The span over which [`LONE_ADMIN_REVOCATIONS`] counts, in seconds.
+pub const LONE_ADMIN_WINDOW_S: u64 = 3600;
+
+/// Most earlier states of one log that a timestamp repeats, so that a latecomer dates entries as
+/// others did. An honest log needs none.
+pub const MAX_MARKS: usize = 64;
+
+/// By how much a bundle's version may exceed the one in force: hourly bundles for seven years.
+pub const MAX_BUNDLE_JUMP: u64 = 65_536;
+
+/// By how much a timestamp's version may exceed the same timestamper's last: one every minute for
+/// two years.
+pub const MAX_TIMESTAMP_JUMP: u64 = 1 << 20;
+
+/// How far a timestamp may be ahead of the local clock, and the local clock behind the greatest
+/// verified time, in seconds. Hosts without NTP drift by seconds a day.
+pub const MAX_TIME_AHEAD_S: u64 = 300;

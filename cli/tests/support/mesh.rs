@@ -63,6 +63,8 @@ impl Mesh {
             lease_s: 3600,
             read_grace_s: 3600,
             nonce: random::<16>().to_vec(),
+            previous: None,
+            retired: None,
         };
         let root = root.sign(&Primitives, &[&admin]).unwrap();
         Self {

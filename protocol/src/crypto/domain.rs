@@ -27,14 +27,20 @@ pub const HOP_RECORD: Label = Label("hedgerow/v1/hop-record");
 pub const DECISION_RECORD: Label = Label("hedgerow/v1/decision-record");
 /// The digest of a tool definition.
 pub const TOOL_DIGEST: Label = Label("hedgerow/v1/tool-digest");
+/// [`crate::id::SignerId`] of a signing set that holds a role.
+pub const ROLE_KEY: Label = Label("hedgerow/v1/role-key");
+/// [`crate::id::TicketId`] of a ticket's secret.
+pub const TICKET_ID: Label = Label("hedgerow/v1/ticket-id");
+/// [`crate::id::EntryId`] of an entry in a revocation log.
+pub const REVOCATION_ENTRY: Label = Label("hedgerow/v1/revocation-entry");
+/// The hash that chains the entries of a revocation log.
+pub const REVOCATION_CHAIN: Label = Label("hedgerow/v1/revocation-chain");
+/// The digest by which a bundle's signed head binds its body.
+pub const BUNDLE_BODY: Label = Label("hedgerow/v1/bundle-body");
 /// The content hash of a trust document.
 pub const DOCUMENT: Label = Label("hedgerow/v1/document");
 /// A leaf of a signed batch (reserved for amortised signing).
 pub const BATCH_LEAF: Label = Label("hedgerow/v1/batch-leaf");
-/// [`crate::id::SignerId`] of a signing set in a role.
-pub const ROLE_KEY: Label = Label("hedgerow/v1/role-key");
-/// [`crate::id::TicketId`] of a ticket's secret.
-pub const TICKET_ID: Label = Label("hedgerow/v1/ticket-id");
 /// The MAC key derived from a ticket's secret, which is all that its issuer keeps.
 pub const TICKET_KEY: Label = Label("hedgerow/v1/ticket-key");
 /// What a ticket's MAC is over.
@@ -55,6 +61,12 @@ pub mod content_type {
     pub const HOP_RECORD: &str = "application/vnd.hedgerow.hop-record+cbor";
     /// A root document.
     pub const ROOT: &str = "application/vnd.hedgerow.root+cbor";
+    /// The head of a policy bundle.
+    pub const BUNDLE: &str = "application/vnd.hedgerow.bundle+cbor";
+    /// The head of one admin's revocation log.
+    pub const REVOCATION_LOG: &str = "application/vnd.hedgerow.revocation-log+cbor";
+    /// A timestamp.
+    pub const TIMESTAMP: &str = "application/vnd.hedgerow.timestamp+cbor";
     /// A membership.
     pub const MEMBERSHIP: &str = "application/vnd.hedgerow.membership+cbor";
     /// A request for a membership, signed by the key set it asks to enrol.

@@ -3,25 +3,46 @@
 //! Each is a COSE_Sign over deterministic CBOR with a content type of its own. The exact bytes
 //! received are what is verified, stored and forwarded; hashes cover content, never signatures,
 //! so documents signed by different subsets of admins are one document.
+//!
+//! [`TrustState`] holds what is in force and is the only code that takes a newer document.
 
 pub mod admission;
+pub mod bundle;
 pub mod card;
+pub mod dating;
+pub mod document;
 pub mod joining;
 pub mod membership;
 pub mod node_record;
+pub mod revocation;
+pub mod revoked;
 pub mod root;
+pub mod state;
+pub mod threshold;
 pub mod ticket;
+pub mod timestamp;
 
 pub use admission::{Admission, IssuerNode, PeerAddress};
+pub use bundle::{Bundle, BundleBody, BundleHead};
 pub use card::{Role, SignerCard};
+pub use document::{Document, HeadSet};
 pub use membership::{Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
 pub use node_record::{NodeRecord, ServerRecord, ToolRecord};
-pub use root::{Issuer, Root, VerifiedRoot};
+pub use revocation::{Act, Entry, LogHead};
+pub use revoked::{Cause, Revoked};
+pub use root::{Issuer, Retired, Root, VerifiedRoot};
+pub use state::{Change, ForkOf, Freshness, Kept, Missing, Offer, TrustState};
+pub use threshold::Pending;
 pub use ticket::{MacKey, Ticket, TicketError, TicketSecret};
+pub use timestamp::{Timestamp, VerifiedTimestamp};
+
+/// The exact bytes of a document as received, kept once and shared.
+pub type Bytes = std::sync::Arc<[u8]>;
 
 use crate::codec::{self, CodecError};
 use crate::cose::{self, CoseError, CoseSign};
-use crate::crypto::{Crypto, CryptoError, Signer};
+use crate::crypto::{Crypto, CryptoError, Signer, domain};
+use crate::id::Digest;
 use crate::limits::MAX_DOCUMENT_BYTES;
 use crate::time::UnixSeconds;
 
@@ -68,6 +89,45 @@ pub enum TrustError {
     /// life.
     #[error("the record was issued at {at}, ahead of the local clock", at = .0.0)]
     RecordFuture(UnixSeconds),
+    /// A root that is not the next after the one it is offered to.
+    #[error("root version {found} where {expected} is next")]
+    NotNextRoot {
+        /// The version that would follow.
+        expected: u64,
+        /// The version found.
+        found: u64,
+    },
+    /// A root that does not name the root before it by its hash.
+    #[error("the root does not follow from the one before it")]
+    Unchained,
+    /// Of another epoch than the root in force.
+    #[error("of epoch {found}, in force is {expected}")]
+    WrongEpoch {
+        /// The epoch in force.
+        expected: u64,
+        /// The epoch found.
+        found: u64,
+    },
+    /// A version so far ahead that taking it would use up the versions.
+    #[error("version {found} is too far ahead of {held}")]
+    VersionJump {
+        /// The version in force.
+        held: u64,
+        /// The version found.
+        found: u64,
+    },
+    /// A timestamp further ahead of the local clock than clocks may differ.
+    #[error("the timestamp is of {at}, ahead of the local clock\nhint: check the clock of this host", at = .0.0)]
+    TimestampAhead(UnixSeconds),
+    /// Entries that do not lead to the signed head of their log.
+    #[error("the entries do not lead to the signed head of the log")]
+    BrokenChain,
+    /// A body that is not the one the signed head of a bundle names.
+    #[error("the body is not the one the head of the bundle names")]
+    WrongBody,
+    /// A signature by somebody who has signed this document already.
+    #[error("this key has signed it already")]
+    AlreadySigned,
 }
 
 impl TrustError {
@@ -88,6 +148,14 @@ impl TrustError {
             Self::Expired(_) => "membership_expired",
             Self::RecordExpired(_) => "record_expired",
             Self::RecordFuture(_) => "record_issued_in_future",
+            Self::NotNextRoot { .. } => "not_next_root",
+            Self::Unchained => "root_unchained",
+            Self::WrongEpoch { .. } => "wrong_epoch",
+            Self::VersionJump { .. } => "version_jump",
+            Self::TimestampAhead(_) => "timestamp_ahead",
+            Self::BrokenChain => "revocation_chain_broken",
+            Self::WrongBody => "bundle_body_mismatch",
+            Self::AlreadySigned => "already_signed",
         }
     }
 }
@@ -100,6 +168,24 @@ struct DocumentHeader {
     content_type: String,
 }
 
+/// The protected header of a document of this content type, encoded.
+fn document_header(content_type: &str) -> Vec<u8> {
+    codec::encode(&DocumentHeader {
+        content_type: content_type.to_owned(),
+    })
+}
+
+/// The hash by which documents name one another: over content type and content, never over
+/// signatures.
+pub(crate) fn document_hash(crypto: &dyn Crypto, content_type: &str, payload: &[u8]) -> Digest {
+    Digest::over(
+        crypto,
+        domain::DOCUMENT,
+        &[content_type.as_bytes(), payload],
+    )
+}
+
+/// Signs `content` under the header of its content type by every one of `signers`.
 pub(crate) fn sign_document<T: minicbor::Encode<()>>(
     crypto: &dyn Crypto,
     signers: &[&dyn Signer],
@@ -107,9 +193,7 @@ pub(crate) fn sign_document<T: minicbor::Encode<()>>(
     content: &T,
     external_aad: &[u8],
 ) -> Result<Vec<u8>, CryptoError> {
-    let header = codec::encode(&DocumentHeader {
-        content_type: content_type.to_owned(),
-    });
+    let header = document_header(content_type);
     cose::sign(
         crypto,
         signers,

@@ -1,11 +1,12 @@
 //! The root: which keys may speak for a mesh, in which role, with which limits.
 
-use super::{TrustError, parse_document, sign_document, unique};
+use super::{Bytes, TrustError, document_hash, parse_document, sign_document, unique};
+use crate::cose::Quorum;
 use crate::crypto::{
     Crypto, CryptoError, Signer, SigningSet, Suite, domain, domain::content_type, join_digest,
 };
-use crate::id::MeshId;
-use crate::limits::MAX_ROLE_KEYS;
+use crate::id::{Digest, MeshId, SignerId};
+use crate::limits::{MAX_LOG_ENTRIES, MAX_RETIRED, MAX_ROLE_KEYS};
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -79,6 +80,27 @@ pub struct Root {
     /// Sixteen random bytes, so that two meshes of one name and second differ.
     #[cbor(n(13), with = "minicbor::bytes")]
     pub nonce: Vec<u8>,
+    /// Hash of the root before ([`VerifiedRoot::hash`]); absent in the genesis only.
+    #[n(14)]
+    pub previous: Option<Digest>,
+    /// Every admin that ever left `admins`; absent while there is none.
+    #[n(15)]
+    pub retired: Option<Vec<Retired>>,
+}
+
+/// An admin who is one no more, and how much of its revocation log goes on counting.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Retired {
+    /// Its signing set; it never holds a role again.
+    #[n(1)]
+    pub admin: SigningSet,
+    /// How many entries of its log count.
+    #[n(2)]
+    pub length: u64,
+    /// The link of its log at that length, which binds them.
+    #[n(3)]
+    pub link: Digest,
 }
 
 impl Root {
@@ -103,14 +125,18 @@ impl Root {
             .unwrap_or_default()
     }
 
-    fn validate(&self) -> Result<(), TrustError> {
+    pub(super) fn validate(&self) -> Result<(), TrustError> {
         if Suite::from_byte(self.suite).is_none() {
             return Err(TrustError::Suite(self.suite));
+        }
+        if self.version == 0 || self.epoch == 0 {
+            return Err(TrustError::Field("version"));
         }
         roles("admins", &self.admins)?;
         roles("timestampers", &self.timestampers)?;
         let issuer_keys: Vec<SigningSet> = self.issuers.iter().map(|i| i.keys.clone()).collect();
         roles("issuers", &issuer_keys)?;
+        self.validate_retired()?;
         self.refuse_shared_keys(&issuer_keys)?;
         if self.threshold == 0 || self.threshold > self.admins.len() as u64 {
             return Err(TrustError::Field("threshold"));
@@ -123,13 +149,50 @@ impl Root {
         }
         self.issuers.iter().try_for_each(Issuer::validate)
     }
-}
 
-impl Root {
-    /// Signing sets are independent: no half of one stands in another, in whichever role.
+    fn validate_retired(&self) -> Result<(), TrustError> {
+        let holds = |list: &Vec<Retired>| {
+            !list.is_empty()
+                && list.len() <= MAX_RETIRED
+                && list
+                    .iter()
+                    .all(|r| r.admin.is_well_formed() && r.length <= MAX_LOG_ENTRIES)
+        };
+        if self.retired.as_ref().is_none_or(holds) {
+            Ok(())
+        } else {
+            Err(TrustError::Field("retired"))
+        }
+    }
+
+    /// The retired admins, none if the field is absent.
+    #[must_use]
+    pub fn retired(&self) -> &[Retired] {
+        self.retired.as_deref().unwrap_or_default()
+    }
+
+    /// The threshold as a count.
+    #[must_use]
+    pub fn needed(&self) -> usize {
+        usize::try_from(self.threshold).unwrap_or(usize::MAX)
+    }
+
+    /// The quorum of admins that signs documents.
+    #[must_use]
+    pub fn quorum(&self) -> Quorum<'_> {
+        Quorum {
+            sets: &self.admins,
+            needed: self.needed(),
+        }
+    }
+
+    /// Signing sets are independent: no half of one stands in another, in whichever role, nor in
+    /// one that was retired.
     fn refuse_shared_keys(&self, issuers: &[SigningSet]) -> Result<(), TrustError> {
+        let retired = self.retired().iter().map(|r| &r.admin);
         let sets = self.admins.iter().chain(issuers).chain(&self.timestampers);
         let mut halves: Vec<&[u8]> = sets
+            .chain(retired)
             .flat_map(|set| Suite::Hybrid.algorithms().iter().map(|&a| set.key(a)))
             .collect();
         halves.sort_unstable();
@@ -137,6 +200,19 @@ impl Root {
             return Err(TrustError::Field("signing sets"));
         }
         Ok(())
+    }
+
+    /// Whether everybody who left since `before` is listed as retired, and those listed before are
+    /// listed unchanged.
+    fn retires_all_of(&self, before: &Self) -> bool {
+        let (old, new) = (before.retired(), self.retired());
+        let kept = old.iter().all(|r| new.contains(r));
+        let gone = |admin: &&SigningSet| !self.admins.contains(admin);
+        let listed = |admin: &SigningSet| new.iter().any(|r| r.admin == *admin);
+        kept && before.admins.iter().filter(gone).all(listed)
+            && new
+                .iter()
+                .all(|r| old.contains(r) || before.admins.contains(&r.admin))
     }
 }
 
@@ -164,18 +240,24 @@ fn roles(field: &'static str, keys: &[SigningSet]) -> Result<(), TrustError> {
     Ok(())
 }
 
-/// A genesis root whose admin threshold holds. Only [`VerifiedRoot::genesis`] makes one.
+/// A root whose admins' threshold holds, and that of the root before. Only
+/// [`VerifiedRoot::genesis`] and [`VerifiedRoot::successor`] make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedRoot {
     root: Root,
     mesh: MeshId,
-    bytes: Vec<u8>,
+    hash: Digest,
+    admins: Vec<SignerId>,
+    issuers: Vec<SignerId>,
+    timestampers: Vec<SignerId>,
+    retired: Vec<SignerId>,
+    bytes: Bytes,
 }
 
 impl VerifiedRoot {
-    /// Verifies a genesis root: version and epoch 1, and signed by its own threshold. Whether it
-    /// is *the* root one means is decided by comparing [`VerifiedRoot::mesh`] with a MeshId that
-    /// came another way.
+    /// Verifies a genesis root: version and epoch 1, nothing before it, and signed by its own
+    /// threshold. Whether it is *the* root one means is decided by comparing
+    /// [`VerifiedRoot::mesh`] with a MeshId that came another way.
     ///
     /// # Errors
     /// [`TrustError`].
@@ -185,14 +267,73 @@ impl VerifiedRoot {
         if root.version != 1 || root.epoch != 1 || root.mesh.is_some() {
             return Err(TrustError::Field("version"));
         }
-        let needed = usize::try_from(root.threshold).unwrap_or(usize::MAX);
-        cose.verify_threshold(crypto, &root.admins, needed, &root.external_aad())?;
+        if root.previous.is_some() || root.retired.is_some() {
+            return Err(TrustError::Field("previous"));
+        }
+        cose.verify_quorums(crypto, &[root.quorum()], &root.external_aad())?;
         let mesh = mesh_id(crypto, cose.payload);
-        Ok(Self {
-            root,
+        Ok(Self::of(crypto, root, mesh, cose.payload, bytes.into()))
+    }
+
+    /// Verifies the root that follows this one: the next version, chained to this root's content,
+    /// signed by this root's threshold of its admins *and* by its own threshold of its own.
+    ///
+    /// # Errors
+    /// [`TrustError`]: [`TrustError::NotNextRoot`] for any other version than the next,
+    /// [`TrustError::Unchained`] if it does not name this root as the one before,
+    /// [`TrustError::WrongEpoch`] if the epoch is neither the same nor the next.
+    pub fn successor(&self, crypto: &dyn Crypto, bytes: &Bytes) -> Result<Self, TrustError> {
+        let (cose, root) = parse_document::<Root>(bytes, content_type::ROOT)?;
+        root.validate()?;
+        if root.mesh != Some(self.mesh) {
+            return Err(TrustError::ForeignMesh);
+        }
+        let (own, expected) = (&self.root, self.root.version.saturating_add(1));
+        if root.version != expected {
+            let found = root.version;
+            return Err(TrustError::NotNextRoot { expected, found });
+        }
+        if root.epoch != own.epoch && Some(root.epoch) != own.epoch.checked_add(1) {
+            let (expected, found) = (own.epoch, root.epoch);
+            return Err(TrustError::WrongEpoch { expected, found });
+        }
+        if root.previous != Some(self.hash) {
+            return Err(TrustError::Unchained);
+        }
+        if root.suite != own.suite {
+            return Err(TrustError::Suite(root.suite));
+        }
+        if !root.retires_all_of(own) {
+            return Err(TrustError::Field("retired"));
+        }
+        let aad = root.external_aad();
+        cose.verify_quorums(crypto, &[own.quorum(), root.quorum()], &aad)?;
+        let bytes = Bytes::clone(bytes);
+        Ok(Self::of(crypto, root, self.mesh, cose.payload, bytes))
+    }
+
+    fn of(crypto: &dyn Crypto, root: Root, mesh: MeshId, payload: &[u8], bytes: Bytes) -> Self {
+        let ids = |sets: &[SigningSet]| sets.iter().map(|s| s.id(crypto)).collect();
+        Self {
             mesh,
-            bytes: bytes.to_vec(),
-        })
+            hash: document_hash(crypto, content_type::ROOT, payload),
+            admins: ids(&root.admins),
+            issuers: root.issuers.iter().map(|i| i.keys.id(crypto)).collect(),
+            timestampers: ids(&root.timestampers),
+            retired: root.retired().iter().map(|r| r.admin.id(crypto)).collect(),
+            bytes,
+            root,
+        }
+    }
+
+    /// Reads the content of a root; verifies nothing.
+    ///
+    /// # Errors
+    /// [`TrustError`] if it is none.
+    pub fn peek(bytes: &[u8]) -> Result<Root, TrustError> {
+        let (_, root) = parse_document::<Root>(bytes, content_type::ROOT)?;
+        root.validate()?;
+        Ok(root)
     }
 
     /// The content.
@@ -201,10 +342,16 @@ impl VerifiedRoot {
         &self.root
     }
 
-    /// The mesh it founds.
+    /// The mesh: that of the genesis.
     #[must_use]
     pub const fn mesh(&self) -> MeshId {
         self.mesh
+    }
+
+    /// The hash of the content, which the next root and timestamps name.
+    #[must_use]
+    pub const fn hash(&self) -> Digest {
+        self.hash
     }
 
     /// The exact bytes that were verified.
@@ -212,6 +359,65 @@ impl VerifiedRoot {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The exact bytes, shared.
+    #[must_use]
+    pub fn shared(&self) -> Bytes {
+        Bytes::clone(&self.bytes)
+    }
+
+    /// The admin with this identifier.
+    #[must_use]
+    pub fn admin(&self, id: &SignerId) -> Option<&SigningSet> {
+        by_id(&self.admins, &self.root.admins, id)
+    }
+
+    /// The issuer with this identifier.
+    #[must_use]
+    pub fn issuer(&self, id: &SignerId) -> Option<&Issuer> {
+        by_id(&self.issuers, &self.root.issuers, id)
+    }
+
+    /// The timestamper with this identifier.
+    #[must_use]
+    pub fn timestamper(&self, id: &SignerId) -> Option<&SigningSet> {
+        by_id(&self.timestampers, &self.root.timestampers, id)
+    }
+
+    /// The retired admin with this identifier.
+    #[must_use]
+    pub fn retired(&self, id: &SignerId) -> Option<&Retired> {
+        by_id(&self.retired, self.root.retired(), id)
+    }
+
+    /// The admins' identifiers, in the order of [`Root::admins`].
+    #[must_use]
+    pub fn admin_ids(&self) -> &[SignerId] {
+        &self.admins
+    }
+
+    /// The issuers' identifiers, in the order of [`Root::issuers`].
+    #[must_use]
+    pub fn issuer_ids(&self) -> &[SignerId] {
+        &self.issuers
+    }
+
+    /// The timestampers' identifiers, in the order of [`Root::timestampers`].
+    #[must_use]
+    pub fn timestamper_ids(&self) -> &[SignerId] {
+        &self.timestampers
+    }
+
+    /// The retired admins' identifiers, in the order of [`Root::retired`].
+    #[must_use]
+    pub fn retired_ids(&self) -> &[SignerId] {
+        &self.retired
+    }
+}
+
+fn by_id<'a, T>(ids: &[SignerId], items: &'a [T], id: &SignerId) -> Option<&'a T> {
+    let at = ids.iter().position(|known| known == id)?;
+    items.get(at)
 }
 
 /// SHA-256 over label and the content of a genesis root.

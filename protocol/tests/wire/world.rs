@@ -234,6 +234,8 @@ pub(crate) fn root_content(
         lease_s: 86_400,
         read_grace_s: 3600,
         nonce: vec![7; 16],
+        previous: None,
+        retired: None,
     }
 }
 
