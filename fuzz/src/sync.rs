@@ -4,7 +4,7 @@ use protocol::distribution::message::{
     Acks, BundlePush, Bytes, Head, Heads, LogPush, Part, PullAcks, TimestampPush, Want,
 };
 use protocol::distribution::{
-    HeadSet, LogMark, Message, PullId, TimestampMark, Versioned,
+    HeadSet, LogRow, Message, PullId, TimestampRow, VersionRow,
 };
 use protocol::id::{Digest, SignerId};
 
@@ -23,20 +23,21 @@ fn bytes(text: &str) -> Bytes {
 /// One message of each kind.
 pub fn messages() -> Vec<Vec<u8>> {
     let (digest, signer) = (Digest::from_bytes([3; 32]), SignerId::from_bytes([1; 32]));
-    let versioned = |version| Versioned {
+    let versioned = |version| VersionRow {
         version,
         hash: digest,
+    };
+    let row = LogRow {
+        admin: signer,
+        length: 41,
+        link: digest,
     };
     let heads = HeadSet {
         epoch: 1,
         root: versioned(3),
         bundle: Some(versioned(9)),
-        logs: vec![LogMark {
-            admin: signer,
-            length: 41,
-            link: digest,
-        }],
-        timestamps: vec![TimestampMark {
+        logs: vec![row],
+        timestamps: vec![TimestampRow {
             timestamper: signer,
             version: 5,
         }],
@@ -65,10 +66,7 @@ pub fn messages() -> Vec<Vec<u8>> {
         })),
         Message::Fetch(Want::Roots { from: 2 }),
         Message::Fetch(Want::Body { digest, offset: 9 }),
-        Message::Fetch(Want::Entries {
-            admin: signer,
-            from: 7,
-        }),
+        Message::Fetch(Want::Entries { row, from: 7 }),
         Message::Body(Part::Roots {
             from: 2,
             roots: list(),
@@ -79,7 +77,7 @@ pub fn messages() -> Vec<Vec<u8>> {
             bytes: bytes("piece"),
         }),
         Message::Body(Part::Entries {
-            admin: signer,
+            row,
             from: 7,
             entries: list(),
         }),

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::head::LogRow;
 use super::message::{Bytes, Part, Want};
 use crate::id::{Digest, NodeId, SignerId};
 use crate::limits::MAX_ENTRY_BYTES;
@@ -23,8 +24,8 @@ pub const CHUNK_ENTRIES: usize = 8192;
 pub(super) enum Key {
     /// The body of the newest bundle head.
     Bundle,
-    /// The entries of an admin's log.
-    Log(SignerId),
+    /// The entries of an admin's log, up to the state with this link.
+    Log(SignerId, Digest),
 }
 
 /// What a fetch is after.
@@ -39,12 +40,10 @@ pub(super) enum Goal {
     },
     /// Entries.
     Entries {
-        /// Whose log.
-        admin: SignerId,
+        /// The state of the log they lead to.
+        row: LogRow,
         /// The index of the first.
         from: u64,
-        /// The index behind the last.
-        to: u64,
     },
 }
 
@@ -102,16 +101,27 @@ impl Goal {
     pub(super) const fn key(&self) -> Key {
         match self {
             Self::Body { .. } => Key::Bundle,
-            Self::Entries { admin, .. } => Key::Log(*admin),
+            Self::Entries { row, .. } => Key::Log(row.admin, row.link),
+        }
+    }
+
+    /// Whether who reaches this has reached `other` too.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Entries { row, from }, Self::Entries { row: r, from: f }) => {
+                row == r && from <= f
+            }
+            _ => self == other,
         }
     }
 }
 
 impl Fetches {
-    /// Sets out for `goal`, of which `peer` has shown the signed head.
-    pub(super) fn set_out(&mut self, goal: Goal, peer: NodeId) {
+    /// Sets out for `goal`, of which `peer` has shown the signed head. Another goal of the same key
+    /// is given up.
+    pub(super) fn set_out(&mut self, goal: Goal, peer: Option<NodeId>) {
         let key = goal.key();
-        if self.table.get(&key).is_none_or(|f| f.goal != goal) {
+        if self.table.get(&key).is_none_or(|f| !f.goal.covers(&goal)) {
             let fetch = Fetch {
                 goal,
                 body: Vec::new(),
@@ -124,7 +134,17 @@ impl Fetches {
             self.table.insert(key, fetch);
         }
         if let Some(fetch) = self.table.get_mut(&key) {
-            fetch.showed.insert(peer);
+            fetch.showed.extend(peer);
+        }
+    }
+
+    /// Fetches a log from its first entry instead, from whoever has it.
+    pub(super) fn begin_anew(&mut self, key: Key) {
+        if let Some(fetch) = self.table.get_mut(&key)
+            && let Goal::Entries { from, .. } = &mut fetch.goal
+        {
+            *from = 0;
+            fetch.tried.clear();
         }
     }
 
@@ -243,7 +263,7 @@ impl Fetches {
         let key = match part {
             Part::Roots { .. } => return (None, Progress::Unasked),
             Part::Body { .. } => Key::Bundle,
-            Part::Entries { admin, .. } => Key::Log(*admin),
+            Part::Entries { row, .. } => Key::Log(row.admin, row.link),
         };
         let fetch = self.table.get_mut(&key);
         let Some(fetch) = fetch.filter(|f| f.source.is_some_and(|s| s.peer == *peer)) else {
@@ -271,8 +291,8 @@ impl Fetch {
                 digest,
                 offset: self.body.len() as u64,
             },
-            Goal::Entries { admin, from, .. } => Want::Entries {
-                admin,
+            Goal::Entries { row, from } => Want::Entries {
+                row,
                 from: from + self.entries.len() as u64,
             },
         }
@@ -291,13 +311,13 @@ impl Fetch {
                 },
             ) if digest == *d && offset == *o => self.take_bytes(bytes),
             (
-                Want::Entries { admin, from },
+                Want::Entries { row, from },
                 Part::Entries {
-                    admin: a,
+                    row: r,
                     from: f,
                     entries,
                 },
-            ) if admin == *a && from == *f => self.take_entries(entries),
+            ) if row == *r && from == *f => self.take_entries(entries),
             _ => Progress::Unasked,
         }
     }
@@ -319,10 +339,11 @@ impl Fetch {
     }
 
     fn take_entries(&mut self, entries: &[Bytes]) -> Progress {
-        let Goal::Entries { from, to, .. } = self.goal else {
+        let Goal::Entries { row, from } = self.goal else {
             return Progress::Unasked;
         };
-        let needed = (to - from).saturating_sub(self.entries.len() as u64);
+        let all = row.length.saturating_sub(from);
+        let needed = all.saturating_sub(self.entries.len() as u64);
         let needed = usize::try_from(needed).unwrap_or(usize::MAX);
         let useful = entries.get(..needed.min(entries.len())).unwrap_or(&[]);
         let bytes: usize = useful.iter().map(|entry| entry.len()).sum();

@@ -1,76 +1,11 @@
-//! Heads: which documents a node holds, in a few dozen bytes per document.
+//! Comparing heads: which documents one node lacks of another.
 //!
-//! Two nodes that compare heads know exactly what one lacks of the other; nothing else is ever
-//! asked for. Heads are claims, not proofs: they steer what is sent and asked for, and only the
-//! signed documents themselves change what is in force.
+//! Heads are claims, not proofs: they steer what is sent and asked for, and only the signed
+//! documents themselves change what is in force.
 
-use minicbor::{Decode, Encode};
+pub use crate::trust::document::{HeadSet, LogRow, TimestampRow, VersionRow};
 
-use crate::id::{Digest, SignerId};
-use crate::limits::{MAX_LOGS, MAX_ROLE_KEYS};
-
-/// Most timestamps in one set of heads: one for each timestamper.
-pub const MAX_HEAD_TIMESTAMPS: usize = MAX_ROLE_KEYS;
-
-/// A version and the hash of the content that has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(map)]
-pub struct Versioned {
-    /// The version.
-    #[n(1)]
-    pub version: u64,
-    /// The content hash.
-    #[n(2)]
-    pub hash: Digest,
-}
-
-/// How far one admin's revocation log goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(map)]
-pub struct LogMark {
-    /// The admin.
-    #[n(1)]
-    pub admin: SignerId,
-    /// Entries in the log.
-    #[n(2)]
-    pub length: u64,
-    /// The chain over them.
-    #[n(3)]
-    pub link: Digest,
-}
-
-/// The newest timestamp of one timestamper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(map)]
-pub struct TimestampMark {
-    /// The timestamper.
-    #[n(1)]
-    pub timestamper: SignerId,
-    /// Its version.
-    #[n(2)]
-    pub version: u64,
-}
-
-/// What a node holds of every kind of document.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct HeadSet {
-    /// The root's epoch; versions of bundles and timestamps compare within one epoch only.
-    #[n(1)]
-    pub epoch: u64,
-    /// The root in force.
-    #[n(2)]
-    pub root: Versioned,
-    /// The bundle in force.
-    #[n(3)]
-    pub bundle: Option<Versioned>,
-    /// The logs, sorted by admin, without repeats.
-    #[n(4)]
-    pub logs: Vec<LogMark>,
-    /// The timestamps, sorted by timestamper, without repeats.
-    #[n(5)]
-    pub timestamps: Vec<TimestampMark>,
-}
+use crate::id::SignerId;
 
 /// Names one document among those that heads compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,50 +21,49 @@ pub enum Item {
 }
 
 impl HeadSet {
-    /// Whether its lists are within their bounds, sorted and without repeats.
+    /// Whether its lists are within their bounds and sorted, logs by admin with at most two rows
+    /// for each, timestamps by timestamper without repeats.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
-        let logs = self.logs.windows(2);
-        let timestamps = self.timestamps.windows(2);
-        self.logs.len() <= MAX_LOGS
-            && self.timestamps.len() <= MAX_HEAD_TIMESTAMPS
-            && logs
-                .into_iter()
-                .all(|w| matches!(w, [a, b] if a.admin < b.admin))
-            && timestamps
-                .into_iter()
-                .all(|w| matches!(w, [a, b] if a.timestamper < b.timestamper))
+        let mut timestamps = self.timestamps.windows(2);
+        let mut logs = self.logs.windows(2);
+        let mut branches = self.logs.windows(3);
+        self.is_bounded()
+            && logs.all(|w| matches!(w, [a, b] if a.admin <= b.admin && a != b))
+            && branches.all(|w| matches!(w, [a, _, c] if a.admin < c.admin))
+            && timestamps.all(|w| matches!(w, [a, b] if a.timestamper < b.timestamper))
     }
 
-    /// The log of `admin`.
+    /// The rows of an admin's log: none, one, or two of a forked one.
     #[must_use]
-    pub fn log(&self, admin: &SignerId) -> Option<&LogMark> {
-        let at = self.logs.binary_search_by(|log| log.admin.cmp(admin)).ok();
-        at.and_then(|at| self.logs.get(at))
+    pub fn rows(&self, admin: &SignerId) -> &[LogRow] {
+        let from = self.logs.partition_point(|row| row.admin < *admin);
+        let to = self.logs.partition_point(|row| row.admin <= *admin);
+        self.logs.get(from..to).unwrap_or(&[])
     }
 
-    /// Entries in the log of `admin`; 0 when there is none.
+    /// Entries in the log of `admin`, the longer branch of a forked one; 0 when there is none.
     #[must_use]
     pub fn log_length(&self, admin: &SignerId) -> u64 {
-        self.log(admin).map_or(0, |log| log.length)
+        let lengths = self.rows(admin).iter().map(|row| row.length);
+        lengths.max().unwrap_or(0)
     }
 
     /// The version of the newest timestamp of `timestamper`; 0 when there is none.
     #[must_use]
     pub fn timestamp_version(&self, timestamper: &SignerId) -> u64 {
-        let by = |mark: &TimestampMark| mark.timestamper.cmp(timestamper);
+        let by = |row: &TimestampRow| row.timestamper.cmp(timestamper);
         let at = self.timestamps.binary_search_by(by).ok();
-        at.and_then(|at| self.timestamps.get(at))
-            .map_or(0, |mark| mark.version)
+        let row = at.and_then(|at| self.timestamps.get(at));
+        row.map_or(0, |row| row.version)
     }
 
     /// What `other` lacks of this, roots first: newer here, or of the same version with other
     /// content, which both sides should know of.
     #[must_use]
     pub fn beyond(&self, other: &Self) -> Vec<Item> {
-        self.items()
-            .filter(|&item| self.exceeds(other, item))
-            .collect()
+        let lacking = |item: &Item| self.exceeds(other, *item);
+        self.items().filter(lacking).collect()
     }
 
     /// Whether `other` lacks nothing of this.
@@ -149,11 +83,16 @@ impl HeadSet {
                 let theirs = other.bundle.filter(|_| same);
                 !outdated && theirs.is_none_or(|theirs| newer(own, theirs))
             }),
-            Item::Log(admin) => self.log(&admin).is_some_and(|own| {
-                let length = other.log_length(&admin);
-                let differs = || other.log(&admin).is_some_and(|log| log.link != own.link);
-                own.length > length || (own.length == length && own.length > 0 && differs())
-            }),
+            Item::Log(admin) => match (self.rows(&admin), other.rows(&admin)) {
+                ([], _) | ([_], [_, _]) => false,
+                (_, []) => true,
+                ([own], [theirs]) => {
+                    let differs = own.link != theirs.link;
+                    own.length > theirs.length || (own.length == theirs.length && differs)
+                }
+                // A fork is to be known of everywhere; once it is, the log is frozen.
+                (_, theirs) => theirs.len() < 2,
+            },
             Item::Timestamp(signer) => {
                 let theirs = if same {
                     other.timestamp_version(&signer)
@@ -165,15 +104,19 @@ impl HeadSet {
         }
     }
 
-    /// Every item there is here, roots first and timestamps last: what comes later may need what
-    /// comes before.
+    /// Every item there is here, in the order in which they are sent: what comes later may need
+    /// what comes before, as a bundle signed under an older root needs a timestamp that names it.
     pub fn items(&self) -> impl Iterator<Item = Item> {
+        let mut last = None;
+        let logs = self.logs.iter().filter_map(move |row| {
+            let again = last.replace(row.admin) == Some(row.admin);
+            (!again).then_some(Item::Log(row.admin))
+        });
         let bundle = self.bundle.map(|_| Item::Bundle);
-        let logs = self.logs.iter().map(|log| Item::Log(log.admin));
-        let marks = self.timestamps.iter();
-        let timestamps = marks.map(|mark| Item::Timestamp(mark.timestamper));
+        let rows = self.timestamps.iter();
+        let timestamps = rows.map(|row| Item::Timestamp(row.timestamper));
         let first = core::iter::once(Item::Root).chain(logs);
-        first.chain(bundle).chain(timestamps)
+        first.chain(timestamps).chain(bundle)
     }
 
     /// Takes what `from` says of `item`, so that the two no longer differ in it.
@@ -189,38 +132,30 @@ impl HeadSet {
             }
             Item::Bundle => self.bundle = from.bundle,
             Item::Log(admin) => {
-                let mark = from.log(&admin).copied();
-                let at = self.logs.binary_search_by(|log| log.admin.cmp(&admin));
-                place(&mut self.logs, at, mark);
+                let start = self.logs.partition_point(|row| row.admin < admin);
+                let end = self.logs.partition_point(|row| row.admin <= admin);
+                let rows = from.rows(&admin).iter().copied();
+                self.logs.splice(start..end, rows);
             }
             Item::Timestamp(signer) => {
-                let by = |mark: &TimestampMark| mark.timestamper.cmp(&signer);
-                let at = from.timestamps.binary_search_by(by).ok();
-                let mark = at.and_then(|at| from.timestamps.get(at)).copied();
-                let at = self.timestamps.binary_search_by(by);
-                place(&mut self.timestamps, at, mark);
+                let version = from.timestamp_version(&signer);
+                let start = self
+                    .timestamps
+                    .partition_point(|row| row.timestamper < signer);
+                let end = self
+                    .timestamps
+                    .partition_point(|row| row.timestamper <= signer);
+                let row = (version > 0).then_some(TimestampRow {
+                    timestamper: signer,
+                    version,
+                });
+                self.timestamps.splice(start..end, row);
             }
         }
     }
 }
 
 /// Whether one who holds `other` should be shown `own`.
-fn newer(own: Versioned, other: Versioned) -> bool {
+fn newer(own: VersionRow, other: VersionRow) -> bool {
     own.version > other.version || (own.version == other.version && own.hash != other.hash)
-}
-
-/// Puts `mark` where a binary search found its place in a sorted list, or removes it.
-fn place<T>(list: &mut Vec<T>, at: Result<usize, usize>, mark: Option<T>) {
-    match (at, mark) {
-        (Ok(at), Some(mark)) => {
-            if let Some(slot) = list.get_mut(at) {
-                *slot = mark;
-            }
-        }
-        (Ok(at), None) => {
-            list.remove(at);
-        }
-        (Err(at), Some(mark)) => list.insert(at, mark),
-        (Err(_), None) => {}
-    }
 }

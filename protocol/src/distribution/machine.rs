@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fetch::Fetches;
-use super::head::HeadSet;
+use super::head::{HeadSet, Item};
 use super::message::{Heads, Message};
 use super::peer::Peer;
 use super::pull::Pulls;
@@ -102,7 +102,8 @@ impl Machine {
         self.fetches.held()
     }
 
-    /// When the machine wants [`Event::Tick`], by the clock of the last event's context.
+    /// When the machine wants [`Event::Tick`], by the clock of the last event's context. To be
+    /// waited for as the time from then: a clock set back meanwhile must not make the wait longer.
     #[must_use]
     pub fn next_tick(&self) -> UnixMillis {
         self.clock.wall(self.next_due())
@@ -219,17 +220,27 @@ impl Machine {
         let now = self.now();
         let again = self.config.ask_again_ms.max(1);
         let fetching = self.fetches.busy();
+        let due = |peer: &Peer| {
+            let roots = peer.roots.map(|(until, _)| until);
+            [peer.ask_at, roots]
+                .into_iter()
+                .flatten()
+                .any(|at| at <= now)
+        };
+        let due = self.peers.iter().filter(|(_, peer)| due(peer));
+        let due: Vec<(NodeId, bool)> = due
+            .map(|(id, peer)| (*id, self.is_behind(&peer.known)))
+            .collect();
         let mut asked = Vec::new();
-        for (id, peer) in &mut self.peers {
+        for (id, behind) in due {
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            peer.ask_at = None;
             if peer.roots.is_some_and(|(until, _)| until <= now) {
                 peer.roots = None;
-                peer.ask_at = Some(now);
             }
-            if peer.ask_at.is_none_or(|at| at > now) {
-                continue;
-            }
-            peer.ask_at = None;
-            if peer.compared && !peer.recheck && peer.known.within(&self.ours) {
+            if peer.compared && !peer.recheck && !behind {
                 peer.asks = 0;
                 continue;
             }
@@ -246,7 +257,7 @@ impl Machine {
             // A peer that never answers is asked ever more rarely.
             let pause = again.saturating_mul(1 << peer.asks.min(5));
             peer.ask_at = Some(now.saturating_add(pause));
-            asked.push(*id);
+            asked.push(id);
         }
         for peer in asked {
             self.send_heads(peer, true, out);
@@ -255,13 +266,29 @@ impl Machine {
 
     /// Says which peers have become synced.
     fn conclude(&mut self, out: &mut Vec<Effect>) {
-        for (id, peer) in &mut self.peers {
-            let candidate = peer.compared && !peer.synced && !peer.recheck;
-            if candidate && peer.roots.is_none() && peer.known.within(&self.ours) {
+        let candidates = self.peers.iter().filter(|(_, peer)| {
+            peer.compared && !peer.synced && !peer.recheck && peer.roots.is_none()
+        });
+        let candidates = candidates.filter(|(_, peer)| !self.is_behind(&peer.known));
+        let synced: Vec<NodeId> = candidates.map(|(id, _)| *id).collect();
+        for id in synced {
+            if let Some(peer) = self.peers.get_mut(&id) {
                 peer.synced = true;
                 peer.asks = 0;
-                out.push(Effect::Synced(*id));
             }
+            out.push(Effect::Synced(id));
         }
+    }
+
+    /// Whether who holds `known` holds something that is to be in force here and is not.
+    fn is_behind(&self, known: &HeadSet) -> bool {
+        let beyond = |item: &Item| known.exceeds(&self.ours, *item);
+        known.items().filter(beyond).any(|item| match item {
+            // What an admin who has left signed beyond what the root binds counts for nobody.
+            Item::Log(admin) if self.state.root().retired(&admin).is_some() => {
+                self.entries_missing(&admin).is_some()
+            }
+            _ => true,
+        })
     }
 }

@@ -4,11 +4,9 @@
 //! Reading one checks shape and bounds and nothing else: the documents inside are bytes until the
 //! trust state judges them.
 
-use std::sync::Arc;
-
 use minicbor::{Decode, Encode};
 
-use super::head::HeadSet;
+use super::head::{HeadSet, LogRow};
 use super::pull::PullId;
 use crate::codec;
 use crate::id::{Digest, SignerId};
@@ -21,8 +19,7 @@ pub const MAX_SYNC_FRAME: usize = 1 << 20;
 /// megabyte of empty strings would cost in memory.
 pub const MAX_LIST: usize = 16_384;
 
-/// Bytes shared without copying: a document as signed, an entry, a piece of a body.
-pub type Bytes = Arc<[u8]>;
+pub use crate::trust::Bytes;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -124,7 +121,7 @@ pub struct TimestampPush {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]
 pub enum Want {
     /// The roots after a version, in order.
@@ -144,12 +141,12 @@ pub enum Want {
         #[n(1)]
         offset: u64,
     },
-    /// The entries of a log from an index.
+    /// The entries of a log from an index, up to a state of it.
     #[n(3)]
     Entries {
-        /// Whose log.
+        /// The state they lead to.
         #[n(0)]
-        admin: SignerId,
+        row: LogRow,
         /// The index of the first.
         #[n(1)]
         from: u64,
@@ -186,9 +183,9 @@ pub enum Part {
     /// Consecutive entries of a log.
     #[n(3)]
     Entries {
-        /// Whose log.
+        /// The state they lead to.
         #[n(0)]
-        admin: SignerId,
+        row: LogRow,
         /// The index of the first.
         #[n(1)]
         from: u64,

@@ -22,17 +22,17 @@ pub mod pull;
 mod fetch;
 mod machine;
 mod peer;
-mod stub;
 #[cfg(test)]
 mod tests;
 
+pub use crate::trust::document::Document;
+pub use crate::trust::state::{Change, ForkOf, Missing, Offer, TrustState};
 pub use ack::Ack;
 pub use fetch::{CHUNK_BYTES, CHUNK_ENTRIES};
-pub use head::{HeadSet, Item, LogMark, TimestampMark, Versioned};
+pub use head::{HeadSet, Item, LogRow, TimestampRow, VersionRow};
 pub use machine::{MAX_PEERS, Machine};
 pub use message::{Bytes, MAX_SYNC_FRAME, Message};
 pub use pull::PullId;
-pub use stub::{Change, Document, ForkOf, Missing, Offer, TrustState};
 
 use std::sync::Arc;
 

@@ -1,17 +1,17 @@
 //! What is kept of each peer: what it is known to hold, and how much of us it has used.
 
-use super::head::{HeadSet, Versioned};
+use super::head::{HeadSet, VersionRow};
 use crate::id::Digest;
 
 /// Messages a peer may send at once, and refilled per second. An honest peer sends one for each
 /// new document, one for each chunk asked of it, and a few to compare heads; one that relays the
 /// acknowledgements of 10,000 nodes sends a few hundred.
-const INBOUND_BURST: u64 = 4096;
+pub(super) const INBOUND_BURST: u64 = 4096;
 /// See [`INBOUND_BURST`].
 const INBOUND_PER_S: u64 = 256;
 
 /// Bytes a peer may fetch or be sent on comparison at once: the largest log there is, 64 MiB.
-const SERVING_BURST: u64 = 64 << 20;
+pub(super) const SERVING_BURST: u64 = 64 << 20;
 /// Bytes refilled per second; more than a link to a faulty peer deserves, enough for an honest one
 /// that starts anew every minute.
 const SERVING_PER_S: u64 = 1 << 20;
@@ -75,7 +75,7 @@ pub(super) struct Peer {
 /// The heads of a peer that has said nothing.
 pub(super) const NOTHING: HeadSet = HeadSet {
     epoch: 0,
-    root: Versioned {
+    root: VersionRow {
         version: 0,
         hash: Digest::from_bytes([0; 32]),
     },

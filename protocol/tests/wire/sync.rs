@@ -4,7 +4,7 @@ use protocol::distribution::message::{
     BundlePush, Bytes, Head, Heads, LogPush, MAX_LIST, MAX_SYNC_FRAME, Part, PullAcks,
     TimestampPush, Want,
 };
-use protocol::distribution::{Ack, HeadSet, LogMark, Message, PullId, TimestampMark, Versioned};
+use protocol::distribution::{Ack, HeadSet, LogRow, Message, PullId, TimestampRow, VersionRow};
 use protocol::id::{Digest, SignerId};
 use protocol::time::UnixMillis;
 
@@ -26,16 +26,16 @@ fn signer(byte: u8) -> SignerId {
 
 /// Heads with everything in them.
 pub(crate) fn heads() -> HeadSet {
-    let versioned = |version| Versioned {
+    let versioned = |version| VersionRow {
         version,
         hash: digest(7),
     };
-    let log = |byte| LogMark {
+    let log = |byte| LogRow {
         admin: signer(byte),
         length: 41,
         link: digest(8),
     };
-    let timestamp = |byte| TimestampMark {
+    let timestamp = |byte| TimestampRow {
         timestamper: signer(byte),
         version: 5,
     };
@@ -81,7 +81,8 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
         id: PullId([5; 16]),
         acks: list(),
     };
-    let (admin, digest) = (signer(1), digest(3));
+    let digest = digest(3);
+    let row = heads().logs[0];
     let (from, roots, entries) = (2, list(), list());
     let piece = Part::Body {
         digest,
@@ -102,19 +103,12 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
             "wants-body",
             Message::Fetch(Want::Body { digest, offset: 9 }),
         ),
-        (
-            "wants-entries",
-            Message::Fetch(Want::Entries { admin, from }),
-        ),
+        ("wants-entries", Message::Fetch(Want::Entries { row, from })),
         ("part-of-roots", Message::Body(Part::Roots { from, roots })),
         ("part-of-body", Message::Body(piece)),
         (
             "part-of-entries",
-            Message::Body(Part::Entries {
-                admin,
-                from,
-                entries,
-            }),
+            Message::Body(Part::Entries { row, from, entries }),
         ),
         ("pulls", Message::PullAcks(pull)),
         ("acks", Message::Acks(acks)),
@@ -154,8 +148,27 @@ pub(crate) fn message_cases() -> Vec<Case> {
             "bad_document_field",
         ),
         case(
-            "admin-twice",
+            "log-twice",
             swapped(|heads| heads.logs[1].admin = heads.logs[0].admin),
+            "bad_document_field",
+        ),
+        case(
+            "forked-log",
+            swapped(|heads| {
+                heads.logs[1].admin = heads.logs[0].admin;
+                heads.logs[1].link = digest(9);
+            }),
+            ACCEPTED,
+        ),
+        case(
+            "log-of-three-branches",
+            swapped(|heads| {
+                let branch = |length| LogRow {
+                    length,
+                    ..heads.logs[0]
+                };
+                heads.logs = [41, 42, 43].map(branch).to_vec();
+            }),
             "bad_document_field",
         ),
         case(

@@ -1,12 +1,14 @@
 //! Fetching: roots between two versions, bodies and entries that a verified head promises.
 
 use super::Machine;
-use super::take::is_senders_fault;
 use crate::distribution::fetch::{Goal, Got, Key, Progress};
-use crate::distribution::head::Item;
+use crate::distribution::head::{HeadSet, Item, LogRow};
 use crate::distribution::message::{Bytes, Message, Part, Want};
+use crate::distribution::peer::Peer;
 use crate::distribution::{Context, Document, Effect, Missing, Offer};
 use crate::id::NodeId;
+use crate::trust::TrustError;
+use crate::trust::bundle::BundleBody;
 use std::sync::Arc;
 
 impl Machine {
@@ -25,43 +27,54 @@ impl Machine {
         send(peer, Want::Roots { from }, out);
     }
 
-    /// Sets out for what a verified head promises; `peer` has shown the head.
-    pub(super) fn fetch(&mut self, peer: NodeId, missing: &Missing, out: &mut Vec<Effect>) {
-        let goal = match *missing {
-            Missing::Body { digest, length } => Goal::Body {
-                digest,
+    /// Sets out for what is missing before something can be in force; `peer` has shown that.
+    pub(super) fn fetch(&mut self, peer: Option<NodeId>, missing: &Missing, out: &mut Vec<Effect>) {
+        let goal = match (*missing, peer) {
+            (Missing::BundleBody { body, length, .. }, _) => Goal::Body {
+                digest: body,
                 total: length,
             },
-            Missing::Entries { admin, from, to } => Goal::Entries { admin, from, to },
-            Missing::Roots { .. } => return,
+            (
+                Missing::Entries {
+                    admin,
+                    from,
+                    to,
+                    link,
+                },
+                _,
+            ) => {
+                let length = to;
+                let row = LogRow {
+                    admin,
+                    length,
+                    link,
+                };
+                Goal::Entries { row, from }
+            }
+            (Missing::Roots { .. }, Some(peer)) => {
+                self.mark_recheck(peer);
+                self.ask_for_roots(peer, out);
+                return;
+            }
+            // A head of which only the version is known: comparing heads brings it.
+            (_, Some(peer)) => {
+                self.mark_recheck(peer);
+                return;
+            }
+            (_, None) => return,
         };
         self.fetches.set_out(goal, peer);
-        if self.fetches.is_idle(goal.key()) {
-            self.assign(goal.key(), out);
-        }
+        self.assign(goal.key(), out);
     }
 
     /// Finds a peer to ask for a fetch that has none: one that showed the head, or says it holds
     /// as much.
     pub(super) fn assign(&mut self, key: Key, out: &mut Vec<Effect>) {
-        let Some(goal) = self.fetches.goal(key) else {
-            return;
-        };
         if !self.fetches.is_idle(key) {
             return;
         }
-        let holds = |id: &NodeId| {
-            let known = self.peers.get(id).map(|peer| &peer.known);
-            known.is_some_and(|known| match goal {
-                Goal::Body { .. } => known.exceeds(&self.ours, Item::Bundle),
-                Goal::Entries { admin, to, .. } => known.log_length(&admin) >= to,
-            })
-        };
-        let candidate = |id: &&NodeId| {
-            !self.fetches.tried(key, id) && (self.fetches.showed(key, id) || holds(id))
-        };
         let (now, timeout) = (self.now(), self.config.fetch_timeout_ms);
-        let Some(&peer) = self.peers.keys().find(candidate) else {
+        let Some(peer) = self.candidate(key) else {
             self.fetches
                 .rest(key, now.saturating_add(self.config.ask_again_ms));
             return;
@@ -69,6 +82,23 @@ impl Machine {
         if let Some(want) = self.fetches.ask(key, peer, now, timeout) {
             send(peer, want, out);
         }
+    }
+
+    /// A peer that has not been asked yet and should have it.
+    fn candidate(&self, key: Key) -> Option<NodeId> {
+        let goal = self.fetches.goal(key)?;
+        let holds = |known: &HeadSet| match goal {
+            Goal::Body { .. } => known.exceeds(&self.ours, Item::Bundle),
+            Goal::Entries { row, .. } => {
+                let rows = known.rows(&row.admin);
+                rows.iter().any(|theirs| theirs.length >= row.length)
+            }
+        };
+        let candidate = |(id, peer): &(&NodeId, &Peer)| {
+            let has = self.fetches.showed(key, id) || holds(&peer.known);
+            has && !self.fetches.tried(key, id)
+        };
+        self.peers.iter().find(candidate).map(|(id, _)| *id)
     }
 
     /// Takes an answer to a request for a part.
@@ -108,39 +138,58 @@ impl Machine {
         got: Got,
         out: &mut Vec<Effect>,
     ) {
-        let Some(goal) = self.fetches.goal(key) else {
-            return;
-        };
-        let showed = self.fetches.showed(key, &from);
-        let (document, item) = match (got, goal) {
-            (Got::Body(bytes), _) => (Document::BundleBody(bytes), Item::Bundle),
-            (Got::Entries(entries), Goal::Entries { admin, from, .. }) => {
-                let document = Document::LogEntries {
-                    admin,
-                    from,
-                    entries,
-                };
-                (document, Item::Log(admin))
-            }
-            (Got::Entries(_), Goal::Body { .. }) => return,
-        };
-        match self.judge(cx, Some(from), &document, out) {
-            Ok(Offer::Wanted(missing)) => self.fetch(from, &missing, out),
-            Ok(_) => {
-                for peer in self.fetches.reached(key) {
-                    self.adopt(peer, item);
+        let (offer, item) = match (got, self.fetches.goal(key)) {
+            (Got::Body(bytes), Some(Goal::Body { digest, .. })) => {
+                if BundleBody::digest(cx.crypto, &bytes) != digest {
+                    self.reject(from, key, TrustError::WrongBody, out);
+                    return;
                 }
+                let document = Document::BundleBody(bytes);
+                let offer = self.judge(cx, Some(from), &document, out);
+                (offer, Item::Bundle)
             }
-            Err(error) => {
-                // Who only said to hold as many entries may hold those of a forked log; who
-                // showed this very head has no such excuse.
-                if showed && is_senders_fault(&error) {
-                    out.push(Effect::Misbehaved(from, error));
+            (Got::Entries(entries), Some(Goal::Entries { row, from: first })) => {
+                match self.leads_to(cx, &row, first, &entries) {
+                    Some(false) if first == 0 => {
+                        self.reject(from, key, TrustError::BrokenChain, out);
+                        return;
+                    }
+                    Some(false) => {
+                        self.doubt(key, out);
+                        return;
+                    }
+                    _ => {}
                 }
-                self.fetches.leave(key);
-                self.assign(key, out);
+                let at = (row.admin, first);
+                let offer = self.judge_entries(cx, from, at, &entries, out);
+                (offer, Item::Log(row.admin))
             }
+            _ => return,
+        };
+        let showed = self.fetches.reached(key);
+        if let Ok(Offer::Wanted(missing)) = offer {
+            self.fetch(Some(from), &missing, out);
         }
+        for peer in showed {
+            self.adopt(peer, item);
+        }
+    }
+
+    /// What a peer gave is not what was asked for, provably: its fault, and another's turn.
+    fn reject(&mut self, from: NodeId, key: Key, error: TrustError, out: &mut Vec<Effect>) {
+        out.push(Effect::Misbehaved(from, error));
+        self.fetches.leave(key);
+        self.assign(key, out);
+    }
+
+    /// Entries behind those held do not lead to the signed link: they are wrong, or what is held is
+    /// another history. Once every peer has given such, the whole log is fetched, which will tell.
+    fn doubt(&mut self, key: Key, out: &mut Vec<Effect>) {
+        self.fetches.leave(key);
+        if self.candidate(key).is_none() {
+            self.fetches.begin_anew(key);
+        }
+        self.assign(key, out);
     }
 
     fn take_roots(

@@ -7,6 +7,7 @@ use crate::distribution::Effect;
 use crate::distribution::fetch::{CHUNK_BYTES, CHUNK_ENTRIES};
 use crate::distribution::message::{Bytes, Message, Part, Want};
 use crate::id::{Digest, NodeId};
+use crate::trust::Bundle;
 
 impl Machine {
     /// Answers a request with the part, or with an empty one: then the peer asks another at once.
@@ -26,7 +27,8 @@ impl Machine {
         match want {
             Want::Roots { from } => {
                 let versions = from..=self.ours.root.version;
-                let roots = versions.map_while(|version| self.state.root_bytes(version));
+                let roots = versions.map_while(|version| self.state.root_of(version));
+                let roots = roots.map(|root| root.shared());
                 Part::Roots {
                     from,
                     roots: chunk(roots),
@@ -37,19 +39,21 @@ impl Machine {
                 offset,
                 bytes: self.body_from(digest, offset),
             },
-            Want::Entries { admin, from } => Part::Entries {
-                admin,
-                from,
-                entries: chunk(self.state.log_entries(&admin, from).iter().cloned()),
-            },
+            Want::Entries { row, from } => {
+                let entries = self.state.entries(&row, from, CHUNK_ENTRIES);
+                Part::Entries {
+                    row,
+                    from,
+                    entries: chunk(entries.unwrap_or_default().into_iter()),
+                }
+            }
         }
     }
 
     fn body_from(&self, digest: Digest, offset: u64) -> Bytes {
-        let held = self
-            .state
-            .bundle_body()
-            .filter(|_| self.state.bundle_digest() == Some(digest));
+        let bundle = self.state.bundle();
+        let bundle = bundle.filter(|bundle| bundle.head().content().body == digest);
+        let held = bundle.map(Bundle::body_bytes);
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let piece = held.as_deref().and_then(|body| body.get(from..));
         let piece = piece.unwrap_or(&[]);
@@ -79,8 +83,8 @@ fn empty(want: Want) -> Part {
             offset,
             bytes: Bytes::from([]),
         },
-        Want::Entries { admin, from } => Part::Entries {
-            admin,
+        Want::Entries { row, from } => Part::Entries {
+            row,
             from,
             entries: Vec::new(),
         },

@@ -4,71 +4,101 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Machine;
-use crate::distribution::head::{HeadSet, Item};
+use super::take::log_entries;
+use crate::distribution::fetch::Key;
+use crate::distribution::head::{HeadSet, Item, LogRow};
 use crate::distribution::message::{BundlePush, Bytes, Head, LogPush, Message, TimestampPush};
 use crate::distribution::{Change, Document, Effect};
-use crate::id::{NodeId, SignerId};
+use crate::id::NodeId;
+use crate::trust::Bundle;
 
 /// Most bytes of a body or of entries that travel with their head unasked. A usual bundle and
 /// hundreds of revocations fit.
-pub(super) const PUSH_TAIL_BYTES: usize = 64 * 1024;
+const PUSH_TAIL_BYTES: usize = 64 * 1024;
+
+/// Most entries that travel with their head unasked.
+const PUSH_ENTRIES: usize = 1024;
 
 impl Machine {
-    /// The trust state has changed: says so, sends it on, has it persisted, in this order.
-    pub(super) fn in_force(&mut self, from: Option<NodeId>, change: Change, out: &mut Vec<Effect>) {
+    /// The trust state may have changed: says so, sends it on, has it persisted, in this order.
+    /// `change` is absent for a fork, of which only a log's brings something into force.
+    pub(super) fn in_force(
+        &mut self,
+        from: Option<NodeId>,
+        change: Option<Change>,
+        out: &mut Vec<Effect>,
+    ) {
         let before = core::mem::replace(&mut self.ours, self.state.heads());
-        out.push(Effect::Changed(change));
         let items = self.ours.beyond(&before);
+        let logs = items.iter().filter_map(|item| match item {
+            Item::Log(admin) => Some(Change::Log {
+                admin: *admin,
+                from: before.log_length(admin),
+                length: self.ours.log_length(admin),
+            }),
+            _ => None,
+        });
+        match change {
+            Some(change) => out.push(Effect::Changed(change)),
+            None => out.extend(logs.map(Effect::Changed)),
+        }
         for &item in &items {
             if let Some(from) = from {
                 self.adopt(from, item);
             }
             self.spread(item, &before, out);
         }
-        let documents: Vec<Document> = items
-            .iter()
-            .flat_map(|&item| self.documents(item, &before))
-            .collect();
-        if !documents.is_empty() {
-            let lengths = items.iter().filter_map(|item| match item {
-                Item::Log(admin) => Some((*admin, self.ours.log_length(admin))),
-                _ => None,
-            });
-            let id = self.durable.begin(lengths);
-            out.push(Effect::Persist { id, documents });
-        }
+        self.persist(&items, &before, out);
         if items.contains(&Item::Root) {
-            self.compare_again();
+            self.compare_again(out);
         }
     }
 
-    /// What could not be judged under the root before may hold under this one.
-    fn compare_again(&mut self) {
+    fn persist(&mut self, items: &[Item], before: &HeadSet, out: &mut Vec<Effect>) {
+        let documents = items.iter().flat_map(|&item| self.documents(item, before));
+        let documents: Vec<Document> = documents.collect();
+        if documents.is_empty() {
+            return;
+        }
+        let lengths = items.iter().filter_map(|item| match item {
+            Item::Log(admin) => Some((*admin, self.ours.log_length(admin))),
+            _ => None,
+        });
+        let id = self.durable.begin(lengths);
+        out.push(Effect::Persist { id, documents });
+    }
+
+    /// Under a new root: what could not be judged before may hold now, a bundle's head that was
+    /// verified before is to be shown again, and logs of admins who have left are to be completed.
+    fn compare_again(&mut self, out: &mut Vec<Effect>) {
+        for peer in self.fetches.reached(Key::Bundle) {
+            self.mark_recheck(peer);
+        }
         let now = self.now();
         for peer in self.peers.values_mut() {
             if peer.recheck && peer.roots.is_none() {
                 peer.ask_at = Some(now);
             }
         }
+        for missing in self.state.missing() {
+            self.fetch(None, &missing, out);
+        }
     }
 
     /// Sends `item` to every peer not known to hold it.
     fn spread(&mut self, item: Item, before: &HeadSet, out: &mut Vec<Effect>) {
-        let mut made: BTreeMap<u64, Option<Arc<Message>>> = BTreeMap::new();
-        let lacking = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| self.ours.exceeds(&peer.known, item));
+        let mut made: BTreeMap<u64, Vec<Arc<Message>>> = BTreeMap::new();
+        let peers = self.peers.iter();
+        let lacking = peers.filter(|(_, peer)| self.ours.exceeds(&peer.known, item));
         let mut sent = Vec::new();
         for (&id, peer) in lacking {
             // Of who has not said what it holds it is supposed that it keeps up.
             let known = if peer.compared { &peer.known } else { before };
             let from = tail_start(item, known);
-            let message = made.entry(from).or_insert_with(|| self.push(item, from));
-            if let Some(message) = message {
-                out.push(Effect::Send(id, Arc::clone(message)));
-                sent.push(id);
-            }
+            let messages = made.entry(from).or_insert_with(|| self.push(item, from));
+            let sends = messages.iter().map(|m| Effect::Send(id, Arc::clone(m)));
+            out.extend(sends);
+            sent.push(id);
         }
         for peer in sent {
             self.adopt(peer, item);
@@ -85,7 +115,7 @@ impl Machine {
         if peer.known.root.version.saturating_add(1) < self.ours.root.version {
             return;
         }
-        for item in self.ours.beyond(&peer.known.clone()) {
+        for item in self.ours.beyond(&peer.known) {
             let Some(peer) = self.peers.get_mut(&to) else {
                 return;
             };
@@ -93,53 +123,71 @@ impl Machine {
                 return;
             }
             let from = tail_start(item, &peer.known);
-            let Some(message) = self.push(item, from) else {
-                continue;
-            };
+            let messages = self.push(item, from);
             if let Some(peer) = self.peers.get_mut(&to) {
-                peer.given(message.weight());
+                peer.given(messages.iter().map(|message| message.weight()).sum());
                 peer.known.adopt(&self.ours, item);
             }
-            out.push(Effect::Send(to, message));
+            out.extend(messages.into_iter().map(|m| Effect::Send(to, m)));
         }
     }
 
-    /// The message that pushes `item`, with a log's entries from `from`.
-    fn push(&self, item: Item, from: u64) -> Option<Arc<Message>> {
-        let head = match item {
-            Item::Root => Head::Root(self.state.root_bytes(self.ours.root.version)?),
-            Item::Bundle => {
-                let body = self.state.bundle_body()?;
-                Head::Bundle(BundlePush {
-                    head: self.state.bundle_head()?,
-                    body: Some(body).filter(|body| body.len() <= PUSH_TAIL_BYTES),
-                })
+    /// The message that pushes `item`, with a log's entries from `from`; two of a forked log.
+    fn push(&self, item: Item, from: u64) -> Vec<Arc<Message>> {
+        let heads = match item {
+            Item::Root => {
+                let root = self.state.root_of(self.ours.root.version);
+                root.map(|root| Head::Root(root.shared()))
+                    .into_iter()
+                    .collect()
             }
+            Item::Bundle => self.state.bundle().map(bundle_push).into_iter().collect(),
             Item::Log(admin) => {
-                let (from, entries) = self.entries_after(&admin, from);
-                Head::Log(LogPush {
-                    admin,
-                    head: self.state.log_head(&admin)?,
-                    from,
-                    entries,
-                })
+                let rows = self.ours.rows(&admin).iter();
+                rows.filter_map(|row| self.log_push(row, from)).collect()
             }
-            Item::Timestamp(timestamper) => Head::Timestamp(TimestampPush {
-                timestamper,
-                document: self.state.timestamp_bytes(&timestamper)?,
-            }),
+            Item::Timestamp(timestamper) => {
+                let timestamp = self.state.timestamp(&timestamper);
+                let push = timestamp.map(|timestamp| TimestampPush {
+                    timestamper,
+                    document: timestamp.shared(),
+                });
+                push.map(Head::Timestamp).into_iter().collect::<Vec<Head>>()
+            }
         };
-        Some(Arc::new(Message::Head(head)))
+        let message = |head| Arc::new(Message::Head(head));
+        heads.into_iter().map(message).collect()
     }
 
-    /// The entries of a log from `from`, if they are few; else none.
-    fn entries_after(&self, admin: &SignerId, from: u64) -> (u64, Vec<Bytes>) {
-        let entries = self.state.log_entries(admin, from);
+    fn log_push(&self, row: &LogRow, from: u64) -> Option<Head> {
+        let (from, entries) = self.tail(row, from);
+        Some(Head::Log(LogPush {
+            admin: row.admin,
+            head: self.head_of(row)?,
+            from,
+            entries,
+        }))
+    }
+
+    /// The signed head of a state; none of an admin who has left, whose log the root binds.
+    fn head_of(&self, row: &LogRow) -> Option<Bytes> {
+        let mut branches = self.state.log(&row.admin)?.branches();
+        let branch = branches.find(|branch| branch.log().link() == row.link);
+        branch.and_then(|branch| branch.head())
+    }
+
+    /// The entries that lead to `row` from `from`, if they are few and of its only history; else
+    /// none.
+    fn tail(&self, row: &LogRow, from: u64) -> (u64, Vec<Bytes>) {
+        let few = row.length.saturating_sub(from) <= PUSH_ENTRIES as u64;
+        let whole = self.ours.rows(&row.admin).len() == 1;
+        let entries = (few && whole).then(|| self.state.entries(row, from, PUSH_ENTRIES));
+        let entries = entries.flatten().unwrap_or_default();
         let bytes: usize = entries.iter().map(|entry| entry.len()).sum();
-        if bytes <= PUSH_TAIL_BYTES {
-            (from, entries.to_vec())
+        if bytes <= PUSH_TAIL_BYTES && !entries.is_empty() {
+            (from, entries)
         } else {
-            (self.ours.log_length(admin), Vec::new())
+            (row.length, Vec::new())
         }
     }
 
@@ -148,31 +196,53 @@ impl Machine {
         match item {
             Item::Root => {
                 let versions = before.root.version.saturating_add(1)..=self.ours.root.version;
-                let roots = versions.filter_map(|version| self.state.root_bytes(version));
-                roots.map(Document::Root).collect()
+                let roots = versions.filter_map(|version| self.state.root_of(version));
+                roots.map(|root| Document::Root(root.shared())).collect()
             }
-            Item::Bundle => {
-                let head = self.state.bundle_head().map(Document::BundleHead);
-                let body = self.state.bundle_body().map(Document::BundleBody);
-                head.into_iter().chain(body).collect()
-            }
+            Item::Bundle => match self.state.bundle() {
+                Some(bundle) => vec![
+                    Document::BundleHead(bundle.head().shared()),
+                    Document::BundleBody(bundle.body_bytes()),
+                ],
+                None => Vec::new(),
+            },
             Item::Log(admin) => {
-                let from = before.log_length(&admin);
-                let entries = self.state.log_entries(&admin, from).to_vec();
-                let head = self.state.log_head(&admin).map(Document::LogHead);
-                let entries = Document::LogEntries {
-                    admin,
-                    from,
-                    entries,
-                };
-                head.into_iter().chain([entries]).collect()
+                let rows = self.ours.rows(&admin).iter();
+                rows.flat_map(|row| self.log_documents(row, before))
+                    .collect()
             }
             Item::Timestamp(timestamper) => {
-                let bytes = self.state.timestamp_bytes(&timestamper);
-                bytes.map(Document::Timestamp).into_iter().collect()
+                let timestamp = self.state.timestamp(&timestamper);
+                let document = timestamp.map(|timestamp| timestamp.shared());
+                document.map(Document::Timestamp).into_iter().collect()
             }
         }
     }
+
+    /// A log's head, and its entries as far as they were not there before.
+    fn log_documents(&self, row: &LogRow, before: &HeadSet) -> Vec<Document> {
+        // Of a second branch all entries: where it leaves the first is not said here.
+        let first = match before.rows(&row.admin) {
+            [known] if self.ours.rows(&row.admin).len() == 1 => known.length,
+            known if known.contains(row) => return Vec::new(),
+            _ => 0,
+        };
+        let head = self.head_of(row);
+        let entries = self.state.entries(row, first, usize::MAX);
+        let entries = entries.unwrap_or_default();
+        let head = head.map(Document::LogHead).into_iter();
+        head.chain(log_entries(row.admin, first, &entries))
+            .collect()
+    }
+}
+
+/// A bundle as it is pushed.
+fn bundle_push(bundle: &Bundle) -> Head {
+    let body = bundle.body_bytes();
+    Head::Bundle(BundlePush {
+        head: bundle.head().shared(),
+        body: Some(body).filter(|body| body.len() <= PUSH_TAIL_BYTES),
+    })
 }
 
 /// The index of the first entry that one who holds `known` lacks; 0 for what is no log.

@@ -2,11 +2,14 @@
 
 use super::Machine;
 use crate::cose::CoseError;
-use crate::distribution::head::Item;
-use crate::distribution::message::{Head, Heads, LogPush, Message};
+use crate::distribution::head::{Item, LogRow};
+use crate::distribution::message::{Bytes, Head, Heads, LogPush, Message};
 use crate::distribution::{Context, Document, Effect, ForkOf, Missing, Offer};
-use crate::id::NodeId;
+use crate::id::{NodeId, SignerId};
 use crate::trust::TrustError;
+use crate::trust::bundle::BundleBody;
+use crate::trust::document::MAX_ENTRIES_AT_ONCE;
+use crate::trust::revocation::next_link;
 
 /// Forks remembered so that each is told of once. Only admins and timestampers can make one.
 const MAX_ALARMED: usize = 64;
@@ -72,19 +75,116 @@ impl Machine {
             ),
         };
         let offer = self.judge(cx, Some(from), &document, out);
-        let offer = match (offer, head) {
-            (Ok(Offer::Wanted(missing)), head) => match tail(&missing, head) {
-                Some(rest) => match self.judge(cx, Some(from), &rest, out) {
-                    // A tail that does not fit its head is the fault of who joined them.
-                    Err(error) => Err(error),
-                    Ok(Offer::Wanted(still)) => Ok(Offer::Wanted(still)),
-                    Ok(done) => Ok(done),
-                },
-                None => Ok(Offer::Wanted(missing)),
-            },
-            (offer, _) => offer,
+        let missing = match &offer {
+            Ok(Offer::Wanted(missing)) => Some(*missing),
+            // The second history of a log is wanted as well.
+            Ok(Offer::Fork(ForkOf::Log(admin))) => self.entries_missing(admin),
+            _ => None,
+        };
+        let offer = match missing {
+            Some(missing) => self.take_tail(cx, from, head, missing, out),
+            None => offer,
         };
         self.settle(from, item, offer, out);
+    }
+
+    /// Offers what came along with a head, as far as it is what is missing.
+    fn take_tail(
+        &mut self,
+        cx: &Context<'_>,
+        from: NodeId,
+        head: &Head,
+        missing: Missing,
+        out: &mut Vec<Effect>,
+    ) -> Result<Offer, TrustError> {
+        match (missing, head) {
+            (Missing::BundleBody { body, .. }, Head::Bundle(push)) => match &push.body {
+                Some(bytes) if BundleBody::digest(cx.crypto, bytes) != body => {
+                    Err(TrustError::WrongBody)
+                }
+                Some(bytes) => {
+                    let document = Document::BundleBody(bytes.clone());
+                    self.judge(cx, Some(from), &document, out)
+                }
+                None => Ok(Offer::Wanted(missing)),
+            },
+            (
+                Missing::Entries {
+                    admin,
+                    from: first,
+                    to,
+                    link,
+                },
+                Head::Log(push),
+            ) if push.admin == admin => {
+                let Some(entries) = slice(push, first, to) else {
+                    return Ok(Offer::Wanted(missing));
+                };
+                let row = LogRow {
+                    admin,
+                    length: to,
+                    link,
+                };
+                match self.leads_to(cx, &row, first, entries) {
+                    Some(false) if first == 0 => Err(TrustError::BrokenChain),
+                    // What is held here may be another history than the sender's.
+                    Some(false) => Ok(Offer::Wanted(missing)),
+                    _ => self.judge_entries(cx, from, (admin, first), entries, out),
+                }
+            }
+            _ => Ok(Offer::Wanted(missing)),
+        }
+    }
+
+    /// Whether entries lead from what is held of a log to a state of it; none if that cannot be
+    /// said before they are offered.
+    pub(super) fn leads_to(
+        &self,
+        cx: &Context<'_>,
+        row: &LogRow,
+        first: u64,
+        entries: &[Bytes],
+    ) -> Option<bool> {
+        let log = self.state.log(&row.admin)?;
+        let start = log.log().link_at(first)?;
+        let chain = |link, entry: &Bytes| next_link(cx.crypto, &link, entry);
+        Some(entries.iter().fold(start, chain) == row.link)
+    }
+
+    /// The entries of a log that the trust state waits for.
+    pub(super) fn entries_missing(&self, of: &SignerId) -> Option<Missing> {
+        let missing = self.state.missing().into_iter();
+        let mut entries = missing
+            .filter(|missing| matches!(missing, Missing::Entries { admin, .. } if admin == of));
+        entries.next()
+    }
+
+    /// Offers entries that lead to a verified head.
+    pub(super) fn judge_entries(
+        &mut self,
+        cx: &Context<'_>,
+        from: NodeId,
+        (admin, first): (SignerId, u64),
+        entries: &[Bytes],
+        out: &mut Vec<Effect>,
+    ) -> Result<Offer, TrustError> {
+        let document = Document::LogEntries {
+            admin,
+            from: first,
+            entries: entries.to_vec(),
+        };
+        let offer = match self.judge(cx, Some(from), &document, out) {
+            // They are another history than the one held, and wanted from where they begin.
+            Ok(Offer::Wanted(Missing::Entries { from: next, .. })) if next == first => {
+                self.judge(cx, Some(from), &document, out)
+            }
+            offer => offer,
+        };
+        match offer {
+            // What else was staged does not fit; these entries do, or nobody can say.
+            Err(TrustError::BrokenChain) => Ok(Offer::Stale),
+            offer => offer,
+        }
     }
 
     /// Offers a document to the trust state and does what follows from its being new.
@@ -96,23 +196,26 @@ impl Machine {
         out: &mut Vec<Effect>,
     ) -> Result<Offer, TrustError> {
         let offer = self.state.offer(cx.crypto, cx.now.seconds(), document)?;
-        match &offer {
-            Offer::New(change) => self.in_force(from, change.clone(), out),
-            Offer::Fork(of) => self.alarm(of, out),
+        match offer {
+            Offer::New(change) => self.in_force(from, Some(change), out),
+            Offer::Fork(of) => {
+                self.alarm(of, out);
+                self.in_force(from, None, out);
+            }
             Offer::Known | Offer::Stale | Offer::Wanted(_) => {}
         }
         Ok(offer)
     }
 
     /// Tells of a fork, once.
-    fn alarm(&mut self, of: &ForkOf, out: &mut Vec<Effect>) {
-        if self.alarmed.contains(of) {
+    fn alarm(&mut self, of: ForkOf, out: &mut Vec<Effect>) {
+        if self.alarmed.contains(&of) {
             return;
         }
         if self.alarmed.len() < MAX_ALARMED {
-            self.alarmed.push(of.clone());
+            self.alarmed.push(of);
         }
-        out.push(Effect::Alarm(of.clone()));
+        out.push(Effect::Alarm(of));
     }
 
     /// Draws the conclusions about a peer from what became of a document it sent.
@@ -126,11 +229,7 @@ impl Machine {
         match offer {
             Ok(Offer::Stale) => {}
             Ok(Offer::New(_) | Offer::Known | Offer::Fork(_)) => self.adopt(from, item),
-            Ok(Offer::Wanted(Missing::Roots { .. })) => {
-                self.mark_recheck(from);
-                self.ask_for_roots(from, out);
-            }
-            Ok(Offer::Wanted(missing)) => self.fetch(from, &missing, out),
+            Ok(Offer::Wanted(missing)) => self.fetch(Some(from), &missing, out),
             Err(error) => {
                 self.adopt(from, item);
                 if is_senders_fault(&error) {
@@ -159,24 +258,23 @@ impl Machine {
     }
 }
 
-/// What came along with a head, as far as it is what is missing.
-fn tail(missing: &Missing, head: &Head) -> Option<Document> {
-    match (missing, head) {
-        (Missing::Body { .. }, Head::Bundle(push)) => push.body.clone().map(Document::BundleBody),
-        (Missing::Entries { admin, from, to }, Head::Log(push)) if push.admin == *admin => {
-            slice(push, *from, *to)
-        }
-        _ => None,
-    }
+/// The entries from `first` to before `to`, if all of them came.
+fn slice(push: &LogPush, first: u64, to: u64) -> Option<&[Bytes]> {
+    let start = usize::try_from(first.checked_sub(push.from)?).ok()?;
+    let count = usize::try_from(to.checked_sub(first)?).ok()?;
+    push.entries.get(start..start.checked_add(count)?)
 }
 
-/// The entries from `from` to before `to`, if all of them came.
-fn slice(push: &LogPush, from: u64, to: u64) -> Option<Document> {
-    let first = usize::try_from(from.checked_sub(push.from)?).ok()?;
-    let count = usize::try_from(to.checked_sub(from)?).ok()?;
-    let entries = push.entries.get(first..first.checked_add(count)?)?;
-    Some(Document::LogEntries {
-        admin: push.admin,
+/// Entries as documents of the size that documents may have.
+pub(super) fn log_entries(
+    admin: SignerId,
+    first: u64,
+    entries: &[Bytes],
+) -> impl Iterator<Item = Document> {
+    let starts = (first..).step_by(MAX_ENTRIES_AT_ONCE);
+    let chunks = entries.chunks(MAX_ENTRIES_AT_ONCE).zip(starts);
+    chunks.map(move |(entries, from)| Document::LogEntries {
+        admin,
         from,
         entries: entries.to_vec(),
     })
@@ -189,7 +287,9 @@ pub(super) const fn is_senders_fault(error: &TrustError) -> bool {
         TrustError::Codec(_)
         | TrustError::ContentType
         | TrustError::Field(_)
-        | TrustError::ForeignMesh => true,
+        | TrustError::ForeignMesh
+        | TrustError::BrokenChain
+        | TrustError::WrongBody => true,
         TrustError::Cose(error) => !matches!(
             error,
             CoseError::UnknownKey | CoseError::UnderThreshold { .. }

@@ -1,6 +1,6 @@
 //! Every kind of message reads back; nothing else is read.
 
-use crate::distribution::head::{HeadSet, LogMark, TimestampMark, Versioned};
+use crate::distribution::head::{HeadSet, LogRow, TimestampRow, VersionRow};
 use crate::distribution::message::{
     Acks, BundlePush, Bytes, Head, Heads, LogPush, MAX_LIST, MAX_SYNC_FRAME, Message, Part,
     PullAcks, TimestampPush, Want,
@@ -21,7 +21,7 @@ fn signer(byte: u8) -> SignerId {
 }
 
 fn heads() -> HeadSet {
-    let versioned = |version| Versioned {
+    let versioned = |version| VersionRow {
         version,
         hash: digest(7),
     };
@@ -29,12 +29,12 @@ fn heads() -> HeadSet {
         epoch: 1,
         root: versioned(3),
         bundle: Some(versioned(9)),
-        logs: vec![LogMark {
+        logs: vec![LogRow {
             admin: signer(1),
             length: 41,
             link: digest(8),
         }],
-        timestamps: vec![TimestampMark {
+        timestamps: vec![TimestampRow {
             timestamper: signer(2),
             version: 5,
         }],
@@ -81,7 +81,7 @@ fn all() -> Vec<Message> {
             offset: 1 << 20,
         }),
         Message::Fetch(Want::Entries {
-            admin: signer(1),
+            row: heads().logs[0],
             from: 7,
         }),
         Message::Body(Part::Roots {
@@ -94,7 +94,7 @@ fn all() -> Vec<Message> {
             bytes: bytes("piece"),
         }),
         Message::Body(Part::Entries {
-            admin: signer(1),
+            row: heads().logs[0],
             from: 7,
             entries: Vec::new(),
         }),
@@ -172,6 +172,14 @@ fn unsorted_and_repeated_heads_are_refused() {
     };
     let twice = |heads: &mut HeadSet| heads.logs.push(heads.logs[0]);
     assert_eq!(with(&twice), "bad_document_field");
+    let thrice = |heads: &mut HeadSet| {
+        let branch = |length| LogRow {
+            length,
+            ..heads.logs[0]
+        };
+        heads.logs = [41, 42, 43].map(branch).to_vec();
+    };
+    assert_eq!(with(&thrice), "bad_document_field");
     let unsorted = |heads: &mut HeadSet| {
         let mut mark = heads.timestamps[0];
         mark.timestamper = signer(1);
@@ -180,7 +188,7 @@ fn unsorted_and_repeated_heads_are_refused() {
     assert_eq!(with(&unsorted), "bad_document_field");
     let many = |heads: &mut HeadSet| {
         let mark = heads.logs[0];
-        let logs = (0..=crate::limits::MAX_LOGS).map(|i| LogMark {
+        let logs = (0..=2 * crate::limits::MAX_LOGS).map(|i| LogRow {
             admin: signer(u8::try_from(i).unwrap()),
             ..mark
         });
