@@ -260,6 +260,7 @@ pub fn admissions() -> Vec<Vec<u8>> {
             membership,
             peers,
             issuers: None,
+            roots: None,
         }
         .encode(),
     ]
@@ -344,6 +345,7 @@ pub fn evidence() -> Vec<Vec<u8>> {
             root: signed_root(),
             membership: signed_membership(),
             envelope,
+            roots: None,
         }
         .encode(),
     ]
@@ -418,6 +420,7 @@ pub fn types() -> Vec<Vec<u8>> {
         root: vec![1; 8],
         membership: vec![2; 8],
         envelope: vec![3; 8],
+        roots: None,
     };
     let all = [
         encode(&header(Kind::Response, Direction::ToClient)),

@@ -7,6 +7,7 @@
 //! the greatest time accepted, close the store.
 
 mod dialer;
+mod effects;
 mod enrolling;
 mod issuing;
 mod ledger;
@@ -88,6 +89,9 @@ pub enum AppError {
     /// This node's membership is not valid now.
     #[error("this node's membership is not valid: {0}")]
     Membership(protocol::trust::TrustError),
+    /// The trust documents kept here cannot be used.
+    #[error(transparent)]
+    Trust(#[from] crate::overlay::trust::RestoreError),
     /// A stored entry cannot be used.
     #[error("the stored {what} cannot be used: {detail}")]
     Stored {

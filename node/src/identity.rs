@@ -11,12 +11,14 @@ use protocol::id::{MeshId, NodeId};
 use protocol::name::Name;
 use protocol::trust::{TrustError, VerifiedMembership, VerifiedRoot};
 
+use crate::roots::{self, RootsError};
+
 /// Why key files, root and membership do not make one identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The root does not hold.
-    #[error("root: {0}")]
-    Root(TrustError),
+    /// The root, or one after it, does not hold.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The membership does not hold under the root.
     #[error("membership: {0}")]
     Membership(TrustError),
@@ -41,6 +43,7 @@ pub struct Identity {
     pub tls: Arc<TlsIdentity>,
     /// The signing set, for COSE only.
     pub signing: Arc<SigningKeys>,
+    genesis: Vec<u8>,
     node: NodeId,
     name: Name,
     mesh: MeshId,
@@ -49,7 +52,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Puts an identity together and checks that its parts belong together. That the membership
+    /// Puts an identity together and checks that its parts belong together: the genesis root, those
+    /// after it, and a membership that holds under the last. That the membership
     /// is valid *now* is checked at every use, because it expires.
     ///
     /// # Errors
@@ -57,12 +61,13 @@ impl Identity {
     pub fn new(
         tls: Arc<TlsIdentity>,
         signing: SigningKeys,
-        root: &[u8],
+        genesis: &[u8],
+        roots: &[Vec<u8>],
         membership: &[u8],
     ) -> Result<Self, IdentityError> {
         use protocol::crypto::Signer as _;
         let crypto: Arc<dyn Crypto> = Arc::new(Primitives);
-        let root = VerifiedRoot::genesis(&*crypto, root).map_err(IdentityError::Root)?;
+        let root = roots::in_force(&*crypto, genesis, roots)?;
         let membership = VerifiedMembership::verify(&*crypto, &root, membership)
             .map_err(IdentityError::Membership)?;
         let keys = NodeId::of_tls_key(&*crypto, tls.public_key());
@@ -79,6 +84,7 @@ impl Identity {
             crypto,
             tls,
             signing: Arc::new(signing),
+            genesis: genesis.to_vec(),
             node: keys,
             name: membership.content().name.clone(),
             mesh: root.mesh(),
@@ -103,6 +109,12 @@ impl Identity {
     #[must_use]
     pub const fn mesh(&self) -> MeshId {
         self.mesh
+    }
+
+    /// The genesis root, as signed.
+    #[must_use]
+    pub fn genesis(&self) -> &[u8] {
+        &self.genesis
     }
 
     /// The root in force.

@@ -7,7 +7,8 @@
 mod admission;
 mod dial;
 mod records;
+pub mod trust;
 
 pub use admission::MeshAdmission;
-pub use dial::{Dialing, Seed, keep_links};
+pub use dial::{Dialing, STANDING_LINKS, Seed, keep_links};
 pub use records::{RENEW_AFTER, Records, TOPIC};

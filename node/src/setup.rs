@@ -28,6 +28,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::identity::{Identity, IdentityError};
 use crate::keys::passphrase::Passphrase;
 use crate::keys::{self, KeyFileError, KeyKind, Seeds};
+use crate::roots::{self, RootsError};
 use crate::state_dir::{StateDir, StateDirError};
 
 /// Longest membership the founder's issuer may issue, and the life of the founder's own: a year,
@@ -67,6 +68,9 @@ pub enum SetupError {
     /// The documents and keys do not belong together.
     #[error("the admission does not fit this host: {0}")]
     Identity(#[from] IdentityError),
+    /// The roots after the genesis cannot be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// A file could not be written.
     #[error("cannot write `{}`: {source}", path.display())]
     Write {
@@ -271,10 +275,23 @@ pub fn join(state: &Path, admission: &[u8]) -> Result<MeshId, SetupError> {
     refuse_taken(&dir)?;
     let parsed = Admission::decode(admission)?;
     let keys = own_keys(&dir, &Primitives)?;
-    let identity = Identity::new(keys.tls, keys.signing, &parsed.root, &parsed.membership)?;
+    let later: Vec<Vec<u8>> = parsed
+        .roots
+        .iter()
+        .flatten()
+        .map(|root| root.to_vec())
+        .collect();
+    let identity = Identity::new(
+        keys.tls,
+        keys.signing,
+        &parsed.root,
+        &later,
+        &parsed.membership,
+    )?;
     let now = SystemClock.now().seconds();
     identity.membership().valid_at(now)?;
     replace(&dir.root(), &parsed.root)?;
+    roots::write(&dir, later.iter().map(Vec::as_slice))?;
     replace(&admission_path(&dir), admission)?;
     write_new(&dir.membership(), &parsed.membership)?;
     Ok(identity.mesh())
@@ -288,7 +305,14 @@ pub fn load(dir: &StateDir) -> Result<Identity, SetupError> {
     let keys = load_keys(dir, &Primitives)?;
     let root = read(&dir.root())?;
     let membership = read(&dir.membership())?;
-    Ok(Identity::new(keys.tls, keys.signing, &root, &membership)?)
+    let roots = roots::read(dir)?;
+    Ok(Identity::new(
+        keys.tls,
+        keys.signing,
+        &root,
+        &roots,
+        &membership,
+    )?)
 }
 
 /// The mesh of the node at `state`.
@@ -320,11 +344,23 @@ pub fn admission(dir: &StateDir) -> Result<Option<Admission>, SetupError> {
 /// # Errors
 /// [`SetupError`] if the key file is there and unusable.
 pub fn issuer(dir: &StateDir) -> Result<Option<SigningKeys>, SetupError> {
-    let path = dir.key(KeyKind::Issuer);
+    role(dir, KeyKind::Issuer)
+}
+
+/// The timestamper's signing set, if this host is a timestamper.
+///
+/// # Errors
+/// [`SetupError`] if the key file is there and unusable.
+pub fn timestamper(dir: &StateDir) -> Result<Option<SigningKeys>, SetupError> {
+    role(dir, KeyKind::Timestamper)
+}
+
+fn role(dir: &StateDir, kind: KeyKind) -> Result<Option<SigningKeys>, SetupError> {
+    let path = dir.key(kind);
     if !path.exists() {
         return Ok(None);
     }
-    let seeds = keys::load(&path, KeyKind::Issuer, &Primitives)?;
+    let seeds = keys::load(&path, kind, &Primitives)?;
     Ok(Some(SigningKeys::from_seeds(
         seeds.first(),
         seeds.second(),

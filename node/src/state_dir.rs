@@ -230,6 +230,12 @@ impl StateDir {
         self.path.join("root.cose")
     }
 
+    /// The roots after the genesis ([`crate::roots`]).
+    #[must_use]
+    pub fn roots(&self) -> PathBuf {
+        self.path.join("roots.cbor")
+    }
+
     /// This node's membership.
     #[must_use]
     pub fn membership(&self) -> PathBuf {

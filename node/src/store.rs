@@ -40,6 +40,7 @@ mod snapshot;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod writer;
 
 pub use books::{
@@ -53,6 +54,7 @@ pub use tables::{
     Agent, FORMAT, IsExpired, MAX_AGENTS, MAX_DECISION_BYTES, MAX_NODES, MAX_SERVER_BYTES,
     MAX_SERVERS, MakeDecision, Outcome, PRUNE_AT_ONCE, Prune, Write,
 };
+pub use trust::TrustRow;
 
 use writer::{Job, Request};
 

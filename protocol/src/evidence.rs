@@ -11,7 +11,7 @@ use crate::limits::{MAX_DOCUMENT_BYTES, MAX_ENVELOPE_BYTES};
 use crate::trust::{TrustError, VerifiedMembership, VerifiedRoot};
 
 /// Largest evidence file.
-pub const MAX_EVIDENCE_BYTES: usize = MAX_ENVELOPE_BYTES + 3 * MAX_DOCUMENT_BYTES;
+pub const MAX_EVIDENCE_BYTES: usize = MAX_ENVELOPE_BYTES + 8 * MAX_DOCUMENT_BYTES;
 
 /// The content of an evidence file.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
@@ -26,6 +26,9 @@ pub struct Evidence {
     /// The envelope.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub envelope: Vec<u8>,
+    /// The roots after the genesis up to the one in force, in order; absent where there are none.
+    #[n(4)]
+    pub roots: Option<Vec<minicbor::bytes::ByteVec>>,
 }
 
 /// Why evidence does not hold.
@@ -60,7 +63,7 @@ impl EvidenceError {
 /// Evidence that holds.
 #[derive(Debug, Clone)]
 pub struct VerifiedEvidence {
-    /// The root.
+    /// The root in force when it was written.
     pub root: VerifiedRoot,
     /// The issuer's membership.
     pub membership: VerifiedMembership,
@@ -82,7 +85,14 @@ impl Evidence {
     /// [`EvidenceError`]: which part does not hold, and why.
     pub fn verify(crypto: &dyn Crypto, bytes: &[u8]) -> Result<VerifiedEvidence, EvidenceError> {
         let evidence: Self = codec::decode(bytes, MAX_EVIDENCE_BYTES)?;
-        let root = VerifiedRoot::genesis(crypto, &evidence.root).map_err(EvidenceError::Root)?;
+        let later = evidence.roots.unwrap_or_default();
+        let genesis = VerifiedRoot::genesis(crypto, &evidence.root);
+        let root = later
+            .iter()
+            .try_fold(genesis.map_err(EvidenceError::Root)?, |root, next| {
+                root.successor(crypto, &next.to_vec().into())
+                    .map_err(EvidenceError::Root)
+            })?;
         let membership = VerifiedMembership::verify(crypto, &root, &evidence.membership)
             .map_err(EvidenceError::Membership)?;
         let unverified = UnverifiedEnvelope::parse(&evidence.envelope)?;

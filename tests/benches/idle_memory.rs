@@ -165,6 +165,7 @@ impl Peer {
             Arc::clone(&identity),
             Arc::clone(&members),
             Arc::clone(&clock),
+            Arc::new(node::standing::Standing::genesis(&identity).expect("a genesis root")),
         );
         let admission = Arc::new(admission);
         let links = Links::bind(

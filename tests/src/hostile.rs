@@ -14,6 +14,7 @@ use node::enforcement::describe;
 use node::members::Members;
 use node::overlay::MeshAdmission;
 use node::setup;
+use node::standing::Standing;
 use node::state_dir::StateDir;
 use node::transport::frame::{Frame, FrameReader, FrameType};
 use node::transport::{
@@ -94,6 +95,7 @@ impl Hostile {
             Arc::clone(&identity),
             Arc::new(members),
             Arc::new(SystemClock),
+            Arc::new(Standing::genesis(&identity).unwrap()),
         );
         let stop = CancellationToken::new();
         let links = Links::bind(

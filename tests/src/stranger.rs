@@ -164,7 +164,9 @@ pub fn hello(identity: &Arc<Identity>) -> Vec<u8> {
     let crypto = Arc::clone(&identity.crypto);
     let members = Members::new(Arc::clone(&crypto), identity.root());
     let clock = Arc::new(node::clock::SystemClock);
-    let hello = MeshAdmission::new(Arc::clone(identity), Arc::new(members), clock).hello();
+    let standing = Arc::new(node::standing::Standing::genesis(identity).unwrap());
+    let hello =
+        MeshAdmission::new(Arc::clone(identity), Arc::new(members), clock, standing).hello();
     let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
     let instance: [u8; 8] = crate::forge::random();
     [&[0, 0], instance.as_slice(), &length, &hello].concat()

@@ -149,6 +149,7 @@ impl Mesh {
         let salt = Salt::from_bytes(random());
         let sealed = seal(&Primitives, signing, header, salt, body.as_bytes()).unwrap();
         let evidence = Evidence {
+            roots: None,
             root: self.root.clone(),
             membership: self.membership(from, signing),
             envelope: sealed.bytes,

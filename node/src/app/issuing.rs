@@ -32,7 +32,8 @@ impl Node {
         let issued = issuer.issue_by_hand(request, issue.name, grant).await;
         let membership = issued.map_err(|refused| refused.to_failure())?;
         let file = trust::Admission {
-            root: self.identity.root().bytes().to_vec(),
+            root: self.identity.genesis().to_vec(),
+            roots: self.standing.later_roots(),
             membership: membership.bytes().to_vec(),
             peers: vec![PeerAddress {
                 node: self.identity.node(),

@@ -13,24 +13,27 @@ use protocol::limits::MAX_CLOCK_AHEAD_S;
 use protocol::name::Name;
 use protocol::policy::AllowMembers;
 use protocol::time::UnixMillis;
-use protocol::trust::TrustError;
+use protocol::trust::{TrustError, TrustState};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::task::TaskTracker;
 
 use super::dialer::MeshDialer;
+use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
 use super::{AppError, Options, serve};
 use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::enforcement::{Enforcer, Inventory, Parts};
-use crate::enrol::{self, Desk, GenesisOnly, Issuer, IssuerNodes, NobodyBarred, Renewal};
+use crate::enrol::{self, Desk, Issuer, IssuerNodes, Renewal};
 use crate::gateway::{AgentEntry, AgentTokens, Gateway, TokenTable};
 use crate::identity::Identity;
 use crate::members::{DirectoryError, Members};
+use crate::overlay::trust::{self, Trust};
 use crate::overlay::{Dialing, MeshAdmission, Records, Seed};
 use crate::session::{OpenSession, Principal, SessionError};
 use crate::setup;
+use crate::standing::Standing;
 use crate::state_dir::{StateDir, StateLock};
 use crate::store::{self, Store, Write};
 use crate::supervisor::{Readiness, Tasks};
@@ -55,6 +58,8 @@ pub struct Node {
     pub(super) agents: Arc<TokenTable>,
     pub(super) admission: Arc<MeshAdmission>,
     pub(super) records: Arc<Records>,
+    pub(super) trust: Trust,
+    pub(super) standing: Arc<Standing>,
     pub(super) dialing: Arc<Dialing>,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Arc<dyn Clock>,
@@ -148,6 +153,8 @@ impl Node {
         store.durable(vec![Write::ProcessStart(started)]).await?;
         let members = Arc::new(Members::new(Arc::clone(&identity.crypto), identity.root()));
         restore_members(&members, &store, &identity, started)?;
+        let state = trust::restore(dir, &store, &*identity.crypto)?;
+        let standing = Arc::new(Standing::new(Arc::new(state)));
         let counters = Arc::new(Counters::new());
         let in_flight = InFlight::new(tasks.stopping());
         let closing = in_flight.closing();
@@ -163,6 +170,7 @@ impl Node {
         let enforcer = Arc::new(Enforcer::new(Parts {
             identity: Arc::clone(&identity),
             members: Arc::clone(&members),
+            standing: Arc::clone(&standing),
             replay: restore_replay(&store, started)?,
             ledger,
             inventory: Arc::new(Attached(Arc::clone(&upstreams))),
@@ -174,6 +182,7 @@ impl Node {
             Arc::clone(&identity),
             Arc::clone(&members),
             Arc::clone(&clock),
+            Arc::clone(&standing),
         );
         let admission = Arc::new(admission);
         let tracker = TaskTracker::new();
@@ -200,7 +209,29 @@ impl Node {
                     address: String::new(),
                     source,
                 })?;
-        let dialer = Arc::new(MeshDialer::new(links.clone(), tracker.clone()));
+        let effected = Arc::new(Effects::new(dir.clone(), store.clone()));
+        let (trust, distributing) = trust::start(
+            trust::Parts {
+                identity: Arc::clone(&identity),
+                members: Arc::clone(&members),
+                standing: Arc::clone(&standing),
+                links: links.clone(),
+                store: store.clone(),
+                counters: Arc::clone(&counters),
+                clock: Arc::clone(&clock),
+                effected: Arc::clone(&effected) as Arc<dyn trust::Effected>,
+            },
+            TrustState::clone(&standing.now()),
+            setup::timestamper(dir)?,
+            tasks.stopping(),
+        );
+        let dialer = MeshDialer::new(
+            links.clone(),
+            Arc::clone(&members),
+            trust.clone(),
+            tracker.clone(),
+        );
+        let dialer = Arc::new(dialer);
         let observed = links.clone();
         let acceptor = Arc::new(Acceptor::new(
             Arc::clone(&enforcer),
@@ -246,7 +277,7 @@ impl Node {
         let issuer = match setup::issuer(dir)? {
             None => None,
             Some(keys) => {
-                let barred = Arc::new(NobodyBarred);
+                let barred = Arc::clone(&standing) as Arc<dyn enrol::Barred>;
                 let (identity, members) = (Arc::clone(&identity), Arc::clone(&members));
                 let clock = Arc::clone(&clock);
                 let opened =
@@ -262,7 +293,7 @@ impl Node {
             links: links.clone(),
             issuer: issuer.clone(),
             issuers: Arc::clone(&issuers),
-            roots: Arc::new(GenesisOnly(Arc::clone(&identity))),
+            roots: Arc::clone(&standing) as Arc<dyn enrol::RootChain>,
             counters: Arc::clone(&counters),
         }));
         let renewal = Arc::new(Renewal {
@@ -292,6 +323,7 @@ impl Node {
             agents,
             admission,
             records,
+            trust,
             dialing,
             counters,
             clock,
@@ -301,8 +333,11 @@ impl Node {
             store_path: dir.store(),
             retention: Retention::of(config.decisions()),
             seen,
+            standing,
             _lock: lock,
         });
+        effected.attend(&node);
+        tasks.service("trust", distributing);
         serve::spawn(&node, listeners, tasks, &in_flight.closing())?;
         let deadline = Duration::from_secs(config.limits().drain_s.into());
         tasks.service("drain", in_flight.drain(deadline));

@@ -17,7 +17,7 @@ use crate::call::Acceptor;
 use crate::control::Admit;
 use crate::enrol::{Source, keep_renewed};
 use crate::members::DirectoryError;
-use crate::overlay::{RENEW_AFTER, TOPIC, keep_links};
+use crate::overlay::{RENEW_AFTER, TOPIC, keep_links, trust};
 use crate::session::Principal;
 use crate::store::Write;
 use crate::supervisor::Tasks;
@@ -56,7 +56,18 @@ struct Streams {
 impl StreamHandler for Streams {
     async fn handle(&self, stream: IncomingStream) {
         match stream.kind {
-            StreamKind::Call | StreamKind::Session => self.acceptor.handle(stream).await,
+            StreamKind::Call | StreamKind::Session => {
+                // This side too decides by what the peer knew when it came, not by less.
+                if let Some(node) = self.node.upgrade() {
+                    node.trust.synced(&stream.peer).await;
+                }
+                self.acceptor.handle(stream).await;
+            }
+            StreamKind::Trust => {
+                if let Some(node) = self.node.upgrade() {
+                    hear_trust(&node, stream).await;
+                }
+            }
             StreamKind::Sync => {
                 let Some(node) = self.node.upgrade() else {
                     return;
@@ -85,7 +96,7 @@ impl StreamHandler for Streams {
                 }
             }
             // Nobody speaks these yet; dropping the stream resets it.
-            StreamKind::Witness | StreamKind::Trust => {
+            StreamKind::Witness => {
                 tracing::debug!(peer = %stream.peer.short(), "stream of a kind not spoken yet");
             }
         }
@@ -97,6 +108,24 @@ impl StreamHandler for Streams {
         };
         let source = Source::Newcomer(newcomer.peer.remote.ip());
         node.desk.serve(source, newcomer.send, newcomer.recv).await;
+    }
+}
+
+/// Hands what a peer says on its trust stream to the task that owns the documents.
+async fn hear_trust(node: &Node, mut stream: IncomingStream) {
+    let peer = stream.peer;
+    loop {
+        match trust::receive(&mut stream.recv).await {
+            Ok(message) => node.trust.heard(peer, message).await,
+            Err(error) => {
+                if let Some(fault) = error.fault() {
+                    node.counters.count(fault);
+                    tracing::warn!(peer = %peer.short(), %error, "cut off");
+                    node.links.close(peer, Reason::Closed);
+                }
+                return;
+            }
+        }
     }
 }
 
@@ -121,6 +150,7 @@ pub(super) fn spawn(
     let links = keep_links(
         node.links.clone(),
         Arc::clone(&node.members),
+        Arc::clone(&node.standing),
         Arc::clone(&node.dialing),
         stopping.clone(),
     );

@@ -176,7 +176,8 @@ impl Node {
     pub(super) fn evidence(&self, envelope: &TracedEnvelope) -> Option<FileBytes> {
         let member = self.members.member(&envelope.issuer)?;
         let evidence = Evidence {
-            root: self.identity.root().bytes().to_vec(),
+            root: self.identity.genesis().to_vec(),
+            roots: self.standing.later_roots(),
             membership: member.membership.bytes().to_vec(),
             envelope: envelope.bytes.clone()?,
         };

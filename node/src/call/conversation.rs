@@ -285,6 +285,34 @@ pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped
     }
 }
 
+/// Resolves when what is in force cuts a stream off: one of its nodes or its agent is revoked.
+async fn cut(
+    enforcer: &Enforcer,
+    topic: &Topic,
+    in_force: &mut tokio::sync::watch::Receiver<u64>,
+) -> Stopped {
+    let (me, peer) = (enforcer.identity().node(), topic.peer.peer);
+    let ingress = match topic.point {
+        Point::Ingress => me,
+        Point::Relay | Point::Egress | Point::Link => peer,
+    };
+    loop {
+        in_force.mark_unchanged();
+        let standing = enforcer.standing();
+        let barred = standing
+            .node(&peer)
+            .and_then(|()| standing.node(&me))
+            .and_then(|()| standing.agent(&ingress, &topic.agent));
+        if let Err(barred) = barred {
+            return Stopped::barred(&barred);
+        }
+        // What is in force lives as long as the enforcer.
+        if in_force.changed().await.is_err() {
+            return core::future::pending().await;
+        }
+    }
+}
+
 /// How long an answered call waits for the other side's end of it.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -306,22 +334,25 @@ pub(super) struct Listener {
     exchange: Arc<Exchange>,
     state: StreamState,
     reader: FrameReader<BoxRead>,
+    in_force: tokio::sync::watch::Receiver<u64>,
 }
 
 impl Listener {
-    pub(super) const fn new(
+    pub(super) fn new(
         enforcer: Arc<Enforcer>,
         topic: Topic,
         exchange: Arc<Exchange>,
         state: StreamState,
         reader: FrameReader<BoxRead>,
     ) -> Self {
+        let in_force = enforcer.standing().changes();
         Self {
             enforcer,
             topic,
             exchange,
             state,
             reader,
+            in_force,
         }
     }
 
@@ -406,8 +437,15 @@ impl Listener {
     }
 
     async fn next_frame(&mut self) -> Result<Option<EnvelopeFrame>, Broken> {
-        let topic = &self.topic;
-        next_frame(&self.enforcer, &mut self.reader, || topic.occasion()).await
+        let (topic, enforcer) = (&self.topic, &self.enforcer);
+        let cut = cut(enforcer, topic, &mut self.in_force);
+        let frame = next_frame(enforcer, &mut self.reader, || topic.occasion());
+        // A stream waits for messages most of its life, so this is where it is cut off.
+        tokio::select! {
+            biased;
+            stopped = cut => Err(Broken::refused(enforcer, topic.occasion(), stopped).await),
+            frame = frame => frame,
+        }
     }
 
     /// Notes a request of the other side, forgets one of ours that was answered.

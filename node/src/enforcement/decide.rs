@@ -95,6 +95,7 @@ impl Enforcer {
                     format!("node {node} has no valid membership here"),
                 )
             })?;
+        self.in_force(now, &header, &own, &audience.membership)?;
         self.evaluate(
             point,
             now,
@@ -225,6 +226,8 @@ impl Enforcer {
         check_place(unverified.header(), incoming).map_err(|e| refused(e.into()))?;
         let member = self.members.valid(&origin.peer, now.seconds());
         let member = member.ok_or_else(|| refused(Refusal::UnknownIssuer(origin.peer)))?;
+        let own = self.identity.membership();
+        self.in_force(now, unverified.header(), &member.membership, &own)?;
         let entry = replay_entry(unverified.header(), id);
         self.replay()
             .look(&entry, now.seconds())
@@ -241,12 +244,46 @@ impl Enforcer {
             now,
             verified.header(),
             &member.membership,
-            &self.identity.membership(),
+            &own,
             Some(origin),
             verified.body(),
             record,
         )?;
         Ok((verified, described))
+    }
+
+    /// Revocation, the clock and the freshness lease, for a message of `issuer` to `audience`.
+    fn in_force(
+        &self,
+        now: UnixMillis,
+        header: &Header,
+        issuer: &VerifiedMembership,
+        audience: &VerifiedMembership,
+    ) -> Result<(), Stopped> {
+        let judged = || {
+            let standing = &self.standing;
+            let claims = &header.claims;
+            standing.member(issuer)?;
+            standing.member(audience)?;
+            // The agent is the one that opened the session, at the node towards the client.
+            let ingress = match claims.direction {
+                Direction::ToServer => issuer.node(),
+                Direction::ToClient => audience.node(),
+            };
+            standing.agent(&ingress, &header.cwt.sub)?;
+            if let Some(definition) = &claims.tool_digest {
+                standing.tool(definition)?;
+            }
+            // Until tools are classified every call of one may write. Whatever else passes, a
+            // clock that cannot be trusted stops it.
+            let writes = claims.method == "tools/call" && claims.kind == Kind::Request;
+            if writes {
+                standing.fresh(now.seconds())
+            } else {
+                standing.clock(now.seconds())
+            }
+        };
+        judged().map_err(|barred| Stopped::barred(&barred))
     }
 
     /// The hop records must be exactly those the signed route plans; a direct route plans none.

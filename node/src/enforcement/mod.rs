@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::members::Members;
 use crate::session::{ErrorKind, SessionError};
+use crate::standing::{Barred, Standing};
 use crate::telemetry::Counters;
 
 /// Life of an envelope, in seconds: long enough for a slow path and the tolerated clock
@@ -82,6 +83,21 @@ impl Stopped {
         }
     }
 
+    /// A refusal because of what is in force in the mesh: an admin's or the root's decision.
+    #[must_use]
+    pub fn barred(barred: &Barred) -> Self {
+        let denial = Denial {
+            reason: barred.reason().to_owned(),
+            message: barred.to_string(),
+            policy: None,
+            hint: Some(barred.hint().to_owned()),
+        };
+        Self {
+            verdict: Verdict::Deny(denial),
+            by_policy: true,
+        }
+    }
+
     /// The reason by its stable name.
     #[must_use]
     pub fn reason(&self) -> &str {
@@ -116,6 +132,8 @@ pub struct Parts {
     pub identity: Arc<Identity>,
     /// The directory.
     pub members: Arc<Members>,
+    /// Who is revoked, how fresh this node's knowledge is.
+    pub standing: Arc<Standing>,
     /// The replay window, as restored from the store.
     pub replay: ReplayWindow,
     /// Where records and reservations go.
@@ -134,6 +152,7 @@ pub struct Parts {
 pub struct Enforcer {
     identity: Arc<Identity>,
     members: Arc<Members>,
+    standing: Arc<Standing>,
     replay: Arc<Mutex<ReplayWindow>>,
     ledger: Arc<dyn Ledger>,
     inventory: Arc<dyn Inventory>,
@@ -173,6 +192,7 @@ impl Enforcer {
         Self {
             identity: parts.identity,
             members: parts.members,
+            standing: parts.standing,
             replay: Arc::new(Mutex::new(parts.replay)),
             ledger: parts.ledger,
             inventory: parts.inventory,
@@ -224,6 +244,12 @@ impl Enforcer {
     #[must_use]
     pub const fn members(&self) -> &Arc<Members> {
         &self.members
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub const fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// The clock decisions go by.

@@ -188,10 +188,18 @@ impl Verified {
             root: self.roots.first().cloned().unwrap_or_default(),
             membership: self.granted.membership.clone(),
             peers,
+            roots: later_roots(self.roots.iter().skip(1)),
             issuers: Some(issuers.take(protocol::limits::MAX_ROLE_KEYS).collect()),
         }
         .encode()
     }
+}
+
+fn later_roots<'a>(
+    roots: impl Iterator<Item = &'a Vec<u8>>,
+) -> Option<Vec<minicbor::bytes::ByteVec>> {
+    let later: Vec<_> = roots.map(|root| root.clone().into()).collect();
+    (!later.is_empty()).then_some(later)
 }
 
 /// Why one bootstrap did not help.

@@ -48,4 +48,4 @@ pub use redeem::Decided;
 pub use refused::Refused;
 pub use renew::{Renewal, keep_renewed};
 pub use request::{RequestError, verify_tls};
-pub use roots::{GenesisOnly, RootChain};
+pub use roots::RootChain;

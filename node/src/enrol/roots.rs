@@ -1,12 +1,8 @@
 //! The roots of the mesh for whoever asks on a join stream.
 
-use std::sync::Arc;
-
 use protocol::crypto::Crypto;
 use protocol::id::MeshId;
 use protocol::trust::{TrustError, VerifiedRoot};
-
-use crate::identity::Identity;
 
 /// The chain of roots this node holds.
 pub trait RootChain: Send + Sync {
@@ -17,24 +13,6 @@ pub trait RootChain: Send + Sync {
     fn from(&self, version: u64) -> Vec<Vec<u8>>;
 }
 
-/// The chain of a mesh whose root is its genesis.
-pub struct GenesisOnly(pub Arc<Identity>);
-
-impl RootChain for GenesisOnly {
-    fn newest(&self) -> u64 {
-        self.0.root().root().version
-    }
-
-    fn from(&self, version: u64) -> Vec<Vec<u8>> {
-        let root = self.0.root();
-        if version == root.root().version {
-            vec![root.bytes().to_vec()]
-        } else {
-            Vec::new()
-        }
-    }
-}
-
 /// Verifies a chain from its genesis and returns its end, which must be of `mesh`.
 pub(super) fn verify(
     crypto: &dyn Crypto,
@@ -42,14 +20,11 @@ pub(super) fn verify(
     roots: &[Vec<u8>],
 ) -> Result<VerifiedRoot, TrustError> {
     let (genesis, later) = roots.split_first().ok_or(TrustError::ForeignMesh)?;
-    let root = VerifiedRoot::genesis(crypto, genesis)?;
-    if root.mesh() != mesh {
+    let first = VerifiedRoot::genesis(crypto, genesis)?;
+    if first.mesh() != mesh {
         return Err(TrustError::ForeignMesh);
     }
-    // Nothing signs a successor yet that could be verified here.
-    if later.is_empty() {
-        Ok(root)
-    } else {
-        Err(TrustError::Field("version"))
-    }
+    later.iter().try_fold(first, |root, next| {
+        root.successor(crypto, &next.as_slice().into())
+    })
 }

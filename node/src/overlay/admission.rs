@@ -8,6 +8,7 @@ use protocol::limits::MAX_ADDRESSES;
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::members::Members;
+use crate::standing::Standing;
 use crate::transport::{Admission, PeerIdentity, Refusal};
 
 /// Says and judges hello.
@@ -15,17 +16,25 @@ pub struct MeshAdmission {
     identity: Arc<Identity>,
     members: Arc<Members>,
     clock: Arc<dyn Clock>,
+    standing: Arc<Standing>,
     addresses: RwLock<Vec<String>>,
 }
 
 impl MeshAdmission {
-    /// Admits members of `identity`'s mesh and notes them in `members`.
+    /// Admits members of `identity`'s mesh whom `standing` does not bar, and notes them in
+    /// `members`.
     #[must_use]
-    pub fn new(identity: Arc<Identity>, members: Arc<Members>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        identity: Arc<Identity>,
+        members: Arc<Members>,
+        clock: Arc<dyn Clock>,
+        standing: Arc<Standing>,
+    ) -> Self {
         Self {
             identity,
             members,
             clock,
+            standing,
             addresses: RwLock::default(),
         }
     }
@@ -51,6 +60,7 @@ impl MeshAdmission {
 
 impl Admission for MeshAdmission {
     fn hello(&self) -> Vec<u8> {
+        let state = self.standing.now();
         let root = self.identity.root();
         let root = root.root();
         Hello {
@@ -62,8 +72,8 @@ impl Admission for MeshAdmission {
             addresses: self.addresses(),
             heads: Heads {
                 root: root.version,
-                bundle: 0,
-                revocations: 0,
+                bundle: state.bundle().map_or(0, |b| b.version()),
+                revocations: state.logs().map(|log| log.log().length()).sum(),
             },
         }
         .encode()
@@ -78,6 +88,9 @@ impl Admission for MeshAdmission {
         membership
             .valid_at(now)
             .map_err(|e| refuse(e.reason(), format!("the peer's membership: {e}")))?;
+        self.standing
+            .member(&membership)
+            .map_err(|e| refuse(e.reason(), e.to_string()))?;
         self.members
             .learn_membership(&hello.membership, now)
             .map(drop)

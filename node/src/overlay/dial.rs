@@ -1,6 +1,7 @@
 //! Keeping links up: dial whoever is known and not linked, with back-off.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::members::Members;
+use crate::standing::Standing;
 use crate::transport::{LinkEvent, Links};
 
 /// First pause after a failed dial.
@@ -20,6 +22,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How often the list is looked over when nothing happens.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Links a node keeps without being asked: to every member of a mesh that is not larger, to so many
+/// of a larger one. What is distributed reaches 10,000 nodes over three such links each; calls dial
+/// whom they need.
+pub const STANDING_LINKS: usize = 64;
+
+/// Failures in a row after which another is dialed in the place of a peer.
+const HOPELESS_AFTER: u32 = 3;
 
 /// Dials started in one look, so that a large directory does not become a storm.
 const DIALS_PER_LOOK: usize = 32;
@@ -163,16 +173,20 @@ impl Dialing {
 pub async fn keep_links(
     links: Links,
     members: Arc<Members>,
+    standing: Arc<Standing>,
     dialing: Arc<Dialing>,
     stop: CancellationToken,
 ) {
     let mut events = links.events();
     let mut changes = members.changes();
     loop {
-        for (target, node, addresses) in wanted(&links, &members, &dialing) {
-            if !dialing.claim(&target, Instant::now()) {
-                continue;
-            }
+        let mut wanted = wanted(&links, &members, &dialing);
+        wanted.retain(|(_, node, _)| node.is_none_or(|node| standing.node(&node).is_ok()));
+        let claimed = wanted
+            .into_iter()
+            .filter(|(target, ..)| dialing.claim(target, Instant::now()))
+            .take(DIALS_PER_LOOK);
+        for (target, node, addresses) in claimed {
             let (links, dialing) = (links.clone(), Arc::clone(&dialing));
             tokio::spawn(async move {
                 let outcome = dial(&links, &dialing, node, &addresses).await;
@@ -212,7 +226,16 @@ fn wanted(links: &Links, members: &Members, dialing: &Dialing) -> Vec<Wanted> {
             None => wanted.push((target, seed.node, vec![seed.address])),
         }
     }
-    for member in members.all() {
+    let room = STANDING_LINKS.saturating_sub(links.all().len() + wanted.len());
+    let mut others = members.all();
+    // Each node prefers others, and the same ones for as long as they are there: the mesh stays
+    // connected, and links do not come and go.
+    others.sort_by_cached_key(|m| nearness(&me, &m.membership.node()));
+    let mut hopeful = 0;
+    for member in others {
+        if hopeful >= room {
+            break;
+        }
         let node = member.membership.node();
         if node == me || links.get(node).is_some() {
             continue;
@@ -225,11 +248,23 @@ fn wanted(links: &Links, members: &Members, dialing: &Dialing) -> Vec<Wanted> {
         match wanted.iter_mut().find(|(t, ..)| *t == target) {
             Some((_, _, known)) => known.extend(addresses),
             None if addresses.is_empty() => {}
-            None => wanted.push((target, Some(node), addresses)),
+            None => {
+                // Those who do not answer are tried again, and others in their place.
+                let attempt = dialing.attempt(&node).unwrap_or_default();
+                hopeful += usize::from(attempt.failures < HOPELESS_AFTER);
+                wanted.push((target, Some(node), addresses));
+            }
         }
     }
-    wanted.truncate(DIALS_PER_LOOK);
     wanted
+}
+
+/// A place of `peer` in the order in which `me` prefers peers: as good as random, and the same both
+/// ways, so that two nodes agree on whether they want a link.
+fn nearness(me: &NodeId, peer: &NodeId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (me.min(peer), me.max(peer)).hash(&mut hasher);
+    hasher.finish()
 }
 
 async fn dial(

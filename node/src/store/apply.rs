@@ -70,6 +70,7 @@ pub(super) struct Batch<'t> {
     servers: Table<'t, &'static str, &'static [u8]>,
     records: Table<'t, &'static [u8; 32], &'static [u8]>,
     memberships: Table<'t, &'static [u8; 32], &'static [u8]>,
+    trust: Table<'t, &'static [u8], &'static [u8]>,
 }
 
 /// New entries a request makes, by table.
@@ -80,6 +81,7 @@ struct Growth {
     servers: u64,
     records: u64,
     memberships: u64,
+    trust: u64,
 }
 
 /// A record that has its place and is not yet written.
@@ -109,6 +111,7 @@ impl<'t> Batch<'t> {
             servers: transaction.open_table(tables::SERVERS)?,
             records: transaction.open_table(tables::RECORDS)?,
             memberships: transaction.open_table(tables::MEMBERSHIPS)?,
+            trust: transaction.open_table(tables::TRUST)?,
         })
     }
 
@@ -165,6 +168,9 @@ impl<'t> Batch<'t> {
                 Write::PutMembership(id, _) => {
                     new.memberships += absent(&self.memberships, id.as_bytes())?;
                 }
+                Write::PutTrust(row, _) => {
+                    new.trust += absent(&self.trust, row.key().as_slice())?;
+                }
                 _ => {}
             }
         }
@@ -193,6 +199,12 @@ impl<'t> Batch<'t> {
                 self.memberships.len()?,
                 new.memberships,
                 tables::MAX_NODES,
+            ),
+            (
+                "trust document",
+                self.trust.len()?,
+                new.trust,
+                super::trust::MAX_ROWS,
             ),
         ];
         let full = bounds
@@ -230,6 +242,13 @@ impl<'t> Batch<'t> {
             Write::RemoveMembership(id) => return remove_node(&mut self.memberships, &id),
             Write::Books(work) => {
                 work(&mut Books::open(self.transaction, &mut self.memberships)?)?;
+            }
+            Write::PutTrust(row, bytes) => {
+                put(&mut self.trust, row.key().as_slice(), bytes.as_slice())?;
+            }
+            Write::RemoveTrust(row) => {
+                let gone = self.trust.remove(row.key().as_slice())?.is_some();
+                return Ok(Outcome::Removed(gone));
             }
             // `place` has made a record of every one of these.
             Write::Decision(_) => {}

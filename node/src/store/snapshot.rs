@@ -9,7 +9,7 @@ use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, Value};
 
 use super::books::is_missing;
 use super::tables::{self, Agent, meta};
-use super::{StorageFault, StoreError};
+use super::{StorageFault, StoreError, TrustRow};
 
 /// Most decision records returned by one read: at the usual kilobyte each, a megabyte.
 pub const READ_AT_ONCE: usize = 1024;
@@ -151,6 +151,17 @@ impl Snapshot {
     pub fn memberships(&self) -> Result<Vec<(NodeId, Vec<u8>)>> {
         self.all("membership", tables::MEMBERSHIPS, |key, bytes| {
             Some((NodeId::from_bytes(*key), bytes.to_vec()))
+        })
+    }
+
+    /// Every trust document and part of one, in the order of their keys: the
+    /// entries of a log by place.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`], [`StoreError::Malformed`].
+    pub fn trust(&self) -> Result<Vec<(TrustRow, Vec<u8>)>> {
+        self.all("trust document", tables::TRUST, |key, bytes| {
+            Some((TrustRow::from_key(key)?, bytes.to_vec()))
         })
     }
 

@@ -9,6 +9,8 @@ use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
 use redb::TableDefinition;
 
+use super::TrustRow;
+
 /// The format this program writes. A file with a greater number is refused.
 pub const FORMAT: u64 = 1;
 
@@ -51,6 +53,8 @@ pub(super) const RECORDS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinitio
 /// Node → its membership, the bytes received.
 pub(super) const MEMBERSHIPS: TableDefinition<'_, &[u8; 32], &[u8]> =
     TableDefinition::new("memberships");
+/// [`TrustRow::key`] → the document, as received.
+pub(super) const TRUST: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("trust");
 
 /// Names in [`META`].
 pub(super) mod meta {
@@ -137,6 +141,10 @@ pub enum Write {
     RemoveMembership(NodeId),
     /// Works on the issuer's books; see [`Store::books`](super::Store::books).
     Books(super::books::BooksWork),
+    /// Keeps a trust document or a part of one, as received.
+    PutTrust(TrustRow, Vec<u8>),
+    /// Forgets one.
+    RemoveTrust(TrustRow),
 }
 
 impl core::fmt::Debug for Write {
@@ -157,6 +165,8 @@ impl core::fmt::Debug for Write {
             Self::PutMembership(..) => "PutMembership",
             Self::RemoveMembership(_) => "RemoveMembership",
             Self::Books(_) => "Books",
+            Self::PutTrust(..) => "PutTrust",
+            Self::RemoveTrust(_) => "RemoveTrust",
         })
     }
 }
@@ -188,6 +198,9 @@ pub(super) fn value_bound(write: &Write) -> Option<(&'static str, usize, usize)>
         }
         Write::PutMembership(_, bytes) => {
             Some(("membership", bytes.len(), limits::MAX_DOCUMENT_BYTES))
+        }
+        Write::PutTrust(_, bytes) => {
+            Some(("trust document", bytes.len(), super::trust::MAX_ROW_BYTES))
         }
         _ => None,
     }

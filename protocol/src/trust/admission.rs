@@ -54,7 +54,13 @@ pub struct Admission {
     /// Where to renew the membership.
     #[n(4)]
     pub issuers: Option<Vec<IssuerNode>>,
+    /// The roots after the genesis, as signed, in order; absent where there are none.
+    #[n(5)]
+    pub roots: Option<Vec<minicbor::bytes::ByteVec>>,
 }
+
+/// Largest admission file: the root and membership, and more roots than most meshes ever have.
+pub const MAX_ADMISSION_BYTES: usize = 8 * MAX_DOCUMENT_BYTES;
 
 impl Admission {
     /// Reads an admission file; verifies neither root nor membership.
@@ -62,7 +68,7 @@ impl Admission {
     /// # Errors
     /// [`TrustError`] if it is not the one encoding of an admission within bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, TrustError> {
-        let admission: Self = codec::decode(bytes, MAX_DOCUMENT_BYTES)?;
+        let admission: Self = codec::decode(bytes, MAX_ADMISSION_BYTES)?;
         let issuers = admission.issuers.as_ref().map_or(0, Vec::len);
         let bounded = admission.peers.len() <= MAX_ADMISSION_PEERS
             && issuers <= MAX_ROLE_KEYS

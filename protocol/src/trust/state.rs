@@ -15,7 +15,7 @@ mod restore;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-pub use logs::AdminLog;
+pub use logs::{AdminLog, Branch};
 pub use restore::{Kept, KeptLog, LogMarks, MAX_MEMORY_BYTES, Memory};
 
 use super::bundle::{Bundle, VerifiedBundleHead};

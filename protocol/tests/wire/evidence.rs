@@ -18,6 +18,7 @@ fn content() -> Evidence {
         root: w.root.bytes().to_vec(),
         membership: w.caller.membership.bytes().to_vec(),
         envelope: w.request().bytes,
+        roots: None,
     }
 }
 

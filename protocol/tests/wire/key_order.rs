@@ -54,11 +54,13 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
             issuer: SignerId::from_bytes([1; 32]),
             node: w.host.id,
         }]),
+        roots: None,
     };
     let evidence = Evidence {
         root: vec![1],
         membership: vec![2],
         envelope: vec![3],
+        roots: None,
     };
     let card = SignerCard {
         role: Role::Admin,

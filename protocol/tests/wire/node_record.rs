@@ -164,6 +164,7 @@ fn admission_files_are_bounded() {
             membership: w.caller.membership.bytes().to_vec(),
             peers,
             issuers: None,
+            roots: None,
         }
         .encode();
         Admission::decode(&bytes).map_or_else(|e| e.reason(), |_| ACCEPTED)

@@ -1,0 +1,508 @@
+//! Drives the distribution machine of [`protocol::distribution`]: one task owns it, feeds it what
+//! peers send and what the command line publishes, and carries out what it says.
+//!
+//! What the machine verified is in force at once ([`Standing`], the directory, open links), is on
+//! disk before it is acknowledged, and is forwarded without waiting for the disk. The task never
+//! waits for a peer: each has an outbox of its own, and one that does not take what it is sent
+//! loses its link, dials again and syncs anew.
+//!
+//! It signs nothing but acknowledgements and, where this host keeps a timestamper's key, the
+//! mesh's timestamps.
+
+mod keep;
+mod outbox;
+mod stamp;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt as _};
+use hedgerow_crypto::SigningKeys;
+use protocol::distribution::pull::MAX_ACKS_PER_PULL;
+use protocol::distribution::{Ack, Config, Context, Effect, Event, Machine, Message, PullId};
+use protocol::id::{NodeId, SignerId};
+use protocol::trust::TrustError;
+use protocol::trust::{Change, Document, ForkOf, Offer, TrustState};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use keep::Keeper;
+pub use keep::{RestoreError, restore};
+pub use outbox::{TrustStreamError, receive};
+use stamp::Stamp;
+
+use crate::clock::Clock;
+use crate::identity::Identity;
+use crate::members::Members;
+use crate::standing::Standing;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Counters;
+use crate::transport::{LinkEvent, Links, Reason};
+
+/// Commands and messages waiting for the task; whoever brings more waits.
+const INBOX: usize = 256;
+
+/// For how long after a link came up a peer's word that it has synced is waited for.
+pub const SYNC_GRACE: Duration = Duration::from_secs(2);
+
+/// Longest pause of the task: the machine's clock may jump, this one does not.
+const LONGEST_SLEEP_MS: u64 = 60_000;
+
+/// What the task is asked.
+enum Command {
+    Message(NodeId, Box<Message>),
+    Publish(
+        Vec<Document>,
+        oneshot::Sender<Result<Vec<Offer>, PublishError>>,
+    ),
+    Pull {
+        admin: SignerId,
+        length: u64,
+        life: Duration,
+        answers: mpsc::Sender<Ack>,
+    },
+}
+
+/// Reacts to what came into force beyond links and directory: sessions, records, files.
+pub trait Effected: Send + Sync {
+    /// A newer document is in force.
+    fn changed(&self, change: &Change, state: &TrustState);
+}
+
+/// The trust documents of a running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Trust {
+    commands: mpsc::Sender<Command>,
+    syncs: Arc<Syncs>,
+}
+
+/// What the task works on.
+pub struct Parts {
+    /// This node.
+    pub identity: Arc<Identity>,
+    /// The directory.
+    pub members: Arc<Members>,
+    /// What everyone decides by.
+    pub standing: Arc<Standing>,
+    /// The links.
+    pub links: Links,
+    /// Where documents are kept.
+    pub store: Store,
+    /// Refusals by name.
+    pub counters: Arc<Counters>,
+    /// The local clock.
+    pub clock: Arc<dyn Clock>,
+    /// What else reacts.
+    pub effected: Arc<dyn Effected>,
+}
+
+/// Why a document was not published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// It does not hold.
+    #[error(transparent)]
+    Refused(#[from] TrustError),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// Which linked peers have synced, for whoever sends a call their way.
+#[derive(Default)]
+struct Syncs {
+    peers: Mutex<HashMap<NodeId, Progress>>,
+    changed: tokio::sync::Notify,
+}
+
+#[derive(Clone, Copy)]
+struct Progress {
+    up: Instant,
+    done: bool,
+}
+
+impl Syncs {
+    fn set(&self, peer: NodeId, sync: Option<Progress>) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        match sync {
+            Some(sync) => {
+                peers.insert(peer, sync);
+            }
+            None => {
+                peers.remove(&peer);
+            }
+        }
+        drop(peers);
+        self.changed.notify_waiters();
+    }
+
+    fn done(&self, peer: NodeId) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sync) = peers.get_mut(&peer) {
+            sync.done = true;
+        }
+        drop(peers);
+        self.changed.notify_waiters();
+    }
+
+    /// Until when to wait for a peer; `None` if there is no reason to.
+    fn pending(&self, peer: &NodeId) -> Option<Instant> {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let sync = peers.get(peer).filter(|sync| !sync.done)?;
+        Some(sync.up + SYNC_GRACE)
+    }
+}
+
+impl Trust {
+    /// Waits until this node holds what `peer` holds, so that a call over a link that just came up
+    /// passes by the newest policy and revocations; for [`SYNC_GRACE`] after the link came up at
+    /// most. Beyond that the freshness lease decides.
+    pub async fn synced(&self, peer: &NodeId) {
+        loop {
+            // Registered before the look, so that a change between the two is not missed.
+            let changed = self.syncs.changed.notified();
+            let Some(until) = self.syncs.pending(peer) else {
+                return;
+            };
+            if tokio::time::timeout_at(until, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands a peer's message to the machine, waiting while it is busy.
+    pub async fn heard(&self, peer: NodeId, message: Message) {
+        // Fails only when the node is stopping.
+        drop(
+            self.commands
+                .send(Command::Message(peer, Box::new(message)))
+                .await,
+        );
+    }
+
+    /// Puts documents of local origin in force, in order: kept and sent on as those of peers.
+    ///
+    /// # Errors
+    /// [`PublishError`] of the first that is refused; those before it stay in force.
+    pub async fn publish(&self, documents: Vec<Document>) -> Result<Vec<Offer>, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Publish(documents, reply);
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| PublishError::Stopping)?;
+        answer.await.map_err(|_| PublishError::Stopping)?
+    }
+
+    /// Asks every node of the mesh whether it has a log up to `length`; their answers come on the
+    /// channel until `life` is over.
+    ///
+    /// # Errors
+    /// [`PublishError::Stopping`].
+    pub async fn pull(
+        &self,
+        admin: SignerId,
+        length: u64,
+        life: Duration,
+    ) -> Result<mpsc::Receiver<Ack>, PublishError> {
+        let (answers, pulled) = mpsc::channel(MAX_ACKS_PER_PULL);
+        let command = Command::Pull {
+            admin,
+            length,
+            life,
+            answers,
+        };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| PublishError::Stopping)?;
+        Ok(pulled)
+    }
+}
+
+/// The task and its state.
+struct Driver {
+    parts: Parts,
+    machine: Machine,
+    outboxes: HashMap<NodeId, mpsc::Sender<Arc<Message>>>,
+    syncs: Arc<Syncs>,
+    pulls: HashMap<PullId, mpsc::Sender<Ack>>,
+    persisting: FuturesOrdered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
+    keeper: Keeper,
+    stamp: Stamp,
+}
+
+/// Makes the task and the handle to it; the task ends with `stop`.
+pub fn start(
+    parts: Parts,
+    state: TrustState,
+    timestamper: Option<SigningKeys>,
+    stop: CancellationToken,
+) -> (Trust, impl Future<Output = ()> + Send) {
+    let (commands, inbox) = mpsc::channel(INBOX);
+    let syncs = Arc::new(Syncs::default());
+    let keeper = Keeper::of(&state);
+    let machine = Machine::new(
+        parts.identity.node(),
+        Config::default(),
+        state,
+        parts.clock.now(),
+    );
+    let driver = Driver {
+        parts,
+        machine,
+        outboxes: HashMap::new(),
+        syncs: Arc::clone(&syncs),
+        pulls: HashMap::new(),
+        persisting: FuturesOrdered::new(),
+        keeper,
+        stamp: Stamp::new(timestamper),
+    };
+    (Trust { commands, syncs }, driver.run(inbox, stop))
+}
+
+impl Driver {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, stop: CancellationToken) {
+        let mut events = self.parts.links.events();
+        self.meet_links();
+        self.stamp.due_now();
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some((id, kept)) = self.persisting.next() => self.persisted(id, kept),
+                event = events.recv() => self.link_event(event),
+                command = inbox.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(wake) => self.tick(),
+            }
+        }
+    }
+
+    /// When the machine or the timestamper is due.
+    fn wake(&self) -> Instant {
+        let now = self.parts.clock.now();
+        let machine = self.machine.next_tick().0.saturating_sub(now.0);
+        let machine = Instant::now() + Duration::from_millis(machine.min(LONGEST_SLEEP_MS));
+        self.stamp.due().map_or(machine, |due| due.min(machine))
+    }
+
+    fn tick(&mut self) {
+        self.handle(Event::Tick);
+        if self.stamp.is_due() {
+            self.sign_timestamp();
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            // What a peer sent before its link went down concerns nobody.
+            Command::Message(peer, message) => {
+                if self.outboxes.contains_key(&peer) {
+                    self.handle(Event::Message(peer, &message));
+                }
+            }
+            Command::Publish(documents, reply) => {
+                let offers = documents.into_iter().map(|document| {
+                    let outcome = self.handle(Event::Publish(document));
+                    outcome.unwrap_or(Ok(Offer::Known))
+                });
+                let offers: Result<Vec<Offer>, TrustError> = offers.collect();
+                // Whoever asked may have left; the documents are in force all the same.
+                drop(reply.send(offers.map_err(PublishError::Refused)));
+            }
+            Command::Pull {
+                admin,
+                length,
+                life,
+                answers,
+            } => {
+                let mut id = [0; 16];
+                if self.parts.identity.crypto.fill_random(&mut id).is_err() {
+                    return;
+                }
+                let id = PullId(id);
+                self.pulls.retain(|_, answers| !answers.is_closed());
+                self.pulls.insert(id, answers);
+                let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+                self.handle(Event::Pull {
+                    id,
+                    admin,
+                    length,
+                    life_ms,
+                });
+            }
+        }
+    }
+
+    /// Gives the machine an event and carries out what it says; what became of a document of local
+    /// origin is returned.
+    fn handle(&mut self, event: Event<'_>) -> Option<Result<Offer, TrustError>> {
+        let mut effects = Vec::new();
+        let parts = &self.parts;
+        let context = Context {
+            crypto: &*parts.identity.crypto,
+            signer: &*parts.identity.signing,
+            members: &*parts.members,
+            now: parts.clock.now(),
+        };
+        self.machine.handle(&context, event, &mut effects);
+        let mut published = None;
+        for effect in effects {
+            match effect {
+                Effect::Changed(change) => self.changed(&change),
+                Effect::Send(peer, message) => self.send(peer, message),
+                Effect::Persist { id, documents } => self.persist(id, documents),
+                Effect::Misbehaved(peer, error) => self.misbehaved(peer, &error),
+                Effect::Alarm(fork) => self.alarm(&fork),
+                Effect::Synced(peer) => self.syncs.done(peer),
+                Effect::Published(outcome) => published = Some(outcome),
+                Effect::Acked { id, ack } => {
+                    if let Some(answers) = self.pulls.get(&id) {
+                        // Full only beyond the bound on answers, closed when nobody waits.
+                        let _ = answers.try_send(ack);
+                    }
+                }
+            }
+        }
+        published
+    }
+
+    /// Something newer is in force: everyone decides by it from now on, and who is barred by it is
+    /// cut off.
+    fn changed(&mut self, change: &Change) {
+        let parts = &self.parts;
+        let state = Arc::new(self.machine.state().clone());
+        parts.identity.replace_root(Arc::clone(state.root()));
+        parts.standing.replace(Arc::clone(&state));
+        tracing::info!(?change, "in force");
+        if let Change::Root { .. } = change {
+            parts.members.replace_root(Arc::clone(state.root()));
+        }
+        let barred: Vec<NodeId> = parts
+            .members
+            .all()
+            .iter()
+            .filter(|m| parts.standing.member(&m.membership).is_err())
+            .map(|m| m.membership.node())
+            .collect();
+        for peer in parts.links.all().into_iter().map(|link| link.peer) {
+            let unknown = parts.members.member(&peer).is_none();
+            if unknown || barred.contains(&peer) {
+                parts.counters.count("link_revoked");
+                parts.links.close(peer, Reason::Revoked);
+            }
+        }
+        parts.members.forget(&barred);
+        parts.effected.changed(change, &state);
+        if !matches!(change, Change::Timestamp { .. }) {
+            self.stamp.soon();
+        }
+    }
+
+    fn send(&mut self, peer: NodeId, message: Arc<Message>) {
+        let Some(outbox) = self.outboxes.get(&peer) else {
+            return;
+        };
+        if outbox.try_send(message).is_err() {
+            tracing::warn!(peer = %peer.short(), "takes no trust documents; cut off");
+            self.parts.counters.count("trust_outbox_full");
+            self.parts.links.close(peer, Reason::Closed);
+        }
+    }
+
+    fn persist(&mut self, id: u64, documents: Vec<Document>) {
+        let store = self.parts.store.clone();
+        let writes = self.keeper.writes(self.machine.state(), &documents);
+        self.persisting.push_back(Box::pin(async move {
+            let kept = store.durable(writes).await.map(drop);
+            (id, kept)
+        }));
+    }
+
+    fn persisted(&mut self, id: u64, kept: Result<(), StoreError>) {
+        match kept {
+            Ok(()) => {
+                self.handle(Event::Persisted(id));
+            }
+            // The node stops on a store that fails; nothing is acknowledged meanwhile.
+            Err(error) => tracing::error!(%error, "trust documents were not kept"),
+        }
+    }
+
+    /// Only valid documents are ever sent on, so whoever sends another is no honest node.
+    fn misbehaved(&self, peer: NodeId, error: &TrustError) {
+        tracing::warn!(peer = %peer.short(), %error, "sent a document that does not hold; cut off");
+        self.parts.counters.count(error.reason());
+        self.parts.links.close(peer, Reason::Closed);
+    }
+
+    fn alarm(&self, fork: &ForkOf) {
+        tracing::error!(
+            ?fork,
+            "two documents where there must be one; what was in force stays"
+        );
+        self.parts.counters.count("trust_fork");
+    }
+
+    fn sign_timestamp(&mut self) {
+        let now = self.parts.clock.now().seconds();
+        let nodes = self.parts.members.all().len() as u64;
+        let crypto = &*self.parts.identity.crypto;
+        let signed = self.stamp.sign(crypto, self.machine.state(), now, nodes);
+        match signed {
+            Ok(Some(document)) => {
+                if let Some(Err(error)) = self.handle(Event::Publish(document)) {
+                    tracing::error!(%error, "this node's own timestamp was refused");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "no timestamp was signed"),
+        }
+    }
+
+    fn link_event(&mut self, event: Result<LinkEvent, broadcast::error::RecvError>) {
+        match event {
+            Ok(LinkEvent::Up { peer, .. }) => self.meet(peer),
+            Ok(LinkEvent::Down { peer, .. }) => self.part(peer),
+            // Events were missed: what there is now counts.
+            Err(broadcast::error::RecvError::Lagged(_)) => self.meet_links(),
+            Err(broadcast::error::RecvError::Closed) => {}
+        }
+    }
+
+    fn meet_links(&mut self) {
+        let linked: Vec<NodeId> = self.parts.links.all().iter().map(|l| l.peer).collect();
+        let gone: Vec<NodeId> = self
+            .outboxes
+            .keys()
+            .filter(|peer| !linked.contains(peer))
+            .copied()
+            .collect();
+        gone.into_iter().for_each(|peer| self.part(peer));
+        linked.into_iter().for_each(|peer| self.meet(peer));
+    }
+
+    fn meet(&mut self, peer: NodeId) {
+        self.part(peer);
+        let (outbox, messages) = mpsc::channel(outbox::OUTBOX);
+        self.outboxes.insert(peer, outbox);
+        let up = Instant::now();
+        self.syncs.set(peer, Some(Progress { up, done: false }));
+        let links = self.parts.links.clone();
+        tokio::spawn(async move {
+            if let Err(error) = outbox::send(links, peer, messages).await {
+                tracing::debug!(peer = %peer.short(), %error, "trust stream ended");
+            }
+        });
+        self.handle(Event::PeerUp(peer));
+    }
+
+    fn part(&mut self, peer: NodeId) {
+        if self.outboxes.remove(&peer).is_some() {
+            self.syncs.set(peer, None);
+            self.handle(Event::PeerDown(peer));
+        }
+    }
+}
