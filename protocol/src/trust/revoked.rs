@@ -94,7 +94,7 @@ struct Cut {
 }
 
 /// Everything that is revoked, for look-ups in constant time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revoked {
     nodes: HashMap<NodeId, Arc<Cause>>,
     agents: HashMap<Name, Arc<Cause>>,

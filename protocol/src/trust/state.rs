@@ -30,7 +30,7 @@ use crate::limits::{MAX_MARKS, MAX_TIME_AHEAD_S};
 use crate::time::UnixSeconds;
 
 /// What became of an offered document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     /// It is new and in force.
     New(Change),
