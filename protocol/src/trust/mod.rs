@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod card;
 pub mod dating;
 pub mod document;
+pub mod issuer_rate;
 pub mod joining;
 pub mod membership;
 pub mod node_record;
@@ -26,6 +27,7 @@ pub use admission::{Admission, IssuerNode, PeerAddress};
 pub use bundle::{Bundle, BundleBody, BundleHead};
 pub use card::{Role, SignerCard};
 pub use document::{Document, HeadSet};
+pub use issuer_rate::IssuerRates;
 pub use membership::{Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
 pub use node_record::{NodeRecord, ServerRecord, ToolRecord};
 pub use revocation::{Act, Entry, LogHead};
@@ -76,6 +78,12 @@ pub enum TrustError {
     /// It grants what its issuer may not grant.
     #[error("its issuer may not grant this: {0}")]
     BeyondIssuer(&'static str),
+    /// Its issuer has signed another content with the same sequence.
+    #[error("its issuer has signed two memberships with sequence {0}")]
+    IssuerEquivocates(u64),
+    /// Its issuer has signed more than it may within an hour.
+    #[error("its issuer signs more than {0} memberships an hour")]
+    IssuerTooFast(u64),
     /// Not valid yet.
     #[error("not valid before {since}", since = .0.0)]
     NotYetValid(UnixSeconds),
@@ -144,6 +152,8 @@ impl TrustError {
             Self::KeyMismatch => "key_mismatch",
             Self::UnknownIssuer => "unknown_membership_issuer",
             Self::BeyondIssuer(_) => "beyond_issuer_limits",
+            Self::IssuerEquivocates(_) => "issuer_equivocates",
+            Self::IssuerTooFast(_) => "issuer_too_fast",
             Self::NotYetValid(_) => "membership_not_yet_valid",
             Self::Expired(_) => "membership_expired",
             Self::RecordExpired(_) => "record_expired",

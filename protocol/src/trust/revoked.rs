@@ -133,13 +133,13 @@ impl Revoked {
         self.tools.get(definition).map(Arc::as_ref)
     }
 
-    /// Why this membership, signed by that issuer, is void: its node is revoked, or what its issuer
-    /// issued then.
+    /// Why this membership is void: its node is revoked, or what its issuer issued then.
     #[must_use]
-    pub fn membership(&self, membership: &VerifiedMembership, issuer: SignerId) -> Option<&Cause> {
+    pub fn membership(&self, membership: &VerifiedMembership) -> Option<&Cause> {
         self.node(&membership.node()).or_else(|| {
             let content = membership.content();
-            self.issued(issuer, content.not_before, content.issuer_sequence)
+            let (issuer, sequence) = (membership.issuer(), content.issuer_sequence);
+            self.issued(issuer, content.not_before, sequence)
         })
     }
 

@@ -159,7 +159,7 @@ fn every_kind_of_target_is_found_and_nothing_else() {
     let mut own = world.node();
     let mut admin = world.log(0);
     let issuer = id(&world.issuer);
-    let ticket = protocol::id::TicketId::of_secret(&Fake, &[1; 32]);
+    let ticket = protocol::id::TicketId::from_bytes([1; 32]);
     for act in [
         Act::Node(node(1)),
         Act::Agent {

@@ -41,7 +41,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let admin = 0_usize..3;
     let step = prop_oneof![
-        6 => (admin.clone(), 0_u32..12, -20_000_i64..20_000)
+        8 => (prop_oneof![3 => Just(0_usize), 1 => admin.clone()], 0_u32..40, -20_000_i64..20_000)
             .prop_map(|(admin, number, stated)| Step::Revoke { admin, number, stated }),
         1 => (admin.clone(), admin, any::<Index>())
             .prop_map(|(admin, of, entry)| Step::Lift { admin, of, entry }),
@@ -49,7 +49,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Bundle),
         2 => (1_u64..3000).prop_map(Step::Wait),
     ];
-    proptest::collection::vec(step, 1..60)
+    proptest::collection::vec(step, 1..150)
 }
 
 /// Plays a history on a node that sees everything, and notes every document.
