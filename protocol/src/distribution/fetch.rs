@@ -24,8 +24,8 @@ pub const CHUNK_ENTRIES: usize = 8192;
 pub(super) enum Key {
     /// The body of the newest bundle head.
     Bundle,
-    /// The entries of an admin's log, up to the state with this link.
-    Log(SignerId, Digest),
+    /// The entries of an admin's log.
+    Log(SignerId),
 }
 
 /// What a fetch is after.
@@ -72,6 +72,8 @@ pub(super) enum Progress {
 #[derive(Debug)]
 struct Fetch {
     goal: Goal,
+    /// The head that promises it, where there is one.
+    head: Option<Bytes>,
     body: Vec<u8>,
     entries: Vec<Bytes>,
     source: Option<Source>,
@@ -101,15 +103,16 @@ impl Goal {
     pub(super) const fn key(&self) -> Key {
         match self {
             Self::Body { .. } => Key::Bundle,
-            Self::Entries { row, .. } => Key::Log(row.admin, row.link),
+            Self::Entries { row, .. } => Key::Log(row.admin),
         }
     }
 
-    /// Whether who reaches this has reached `other` too.
-    fn covers(&self, other: &Self) -> bool {
+    /// Whether who reaches this has reached `other` too, or the first part of it. `busy` says
+    /// that this is under way: a log that grows meanwhile is fetched in steps, not over and over.
+    fn covers(&self, other: &Self, busy: bool) -> bool {
         match (self, other) {
             (Self::Entries { row, from }, Self::Entries { row: r, from: f }) => {
-                row == r && from <= f
+                from <= f && (row == r || (busy && row.length <= r.length))
             }
             _ => self == other,
         }
@@ -117,13 +120,15 @@ impl Goal {
 }
 
 impl Fetches {
-    /// Sets out for `goal`, of which `peer` has shown the signed head. Another goal of the same key
-    /// is given up.
-    pub(super) fn set_out(&mut self, goal: Goal, peer: Option<NodeId>) {
+    /// Sets out for `goal`, of which `peer` has shown the signed `head`. Another goal of the same
+    /// key is given up unless it leads there.
+    pub(super) fn set_out(&mut self, goal: Goal, head: Option<Bytes>, peer: Option<NodeId>) {
         let key = goal.key();
-        if self.table.get(&key).is_none_or(|f| !f.goal.covers(&goal)) {
+        let leads_there = |f: &Fetch| f.goal.covers(&goal, f.source.is_some());
+        if !self.table.get(&key).is_some_and(leads_there) {
             let fetch = Fetch {
                 goal,
+                head,
                 body: Vec::new(),
                 entries: Vec::new(),
                 source: None,
@@ -156,6 +161,11 @@ impl Fetches {
 
     pub(super) fn goal(&self, key: Key) -> Option<Goal> {
         self.table.get(&key).map(|fetch| fetch.goal)
+    }
+
+    /// The head that promises what a fetch is after.
+    pub(super) fn head(&self, key: Key) -> Option<Bytes> {
+        self.table.get(&key).and_then(|fetch| fetch.head.clone())
     }
 
     /// The fetches that wait for a peer to ask.
@@ -263,7 +273,7 @@ impl Fetches {
         let key = match part {
             Part::Roots { .. } => return (None, Progress::Unasked),
             Part::Body { .. } => Key::Bundle,
-            Part::Entries { row, .. } => Key::Log(row.admin, row.link),
+            Part::Entries { row, .. } => Key::Log(row.admin),
         };
         let fetch = self.table.get_mut(&key);
         let Some(fetch) = fetch.filter(|f| f.source.is_some_and(|s| s.peer == *peer)) else {

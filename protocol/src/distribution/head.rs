@@ -119,6 +119,19 @@ impl HeadSet {
         first.chain(timestamps).chain(bundle)
     }
 
+    /// Notes that an unforked log goes as far as `row`, if that is further than was known.
+    pub fn extend_log(&mut self, row: LogRow) {
+        let start = self.logs.partition_point(|known| known.admin < row.admin);
+        match self.logs.get_mut(start) {
+            Some(known) if known.admin == row.admin => {
+                if known.length < row.length {
+                    *known = row;
+                }
+            }
+            _ => self.logs.insert(start, row),
+        }
+    }
+
     /// Takes what `from` says of `item`, so that the two no longer differ in it.
     pub fn adopt(&mut self, from: &Self, item: Item) {
         match item {

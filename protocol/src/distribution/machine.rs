@@ -253,6 +253,8 @@ impl Machine {
                 continue;
             }
             peer.asks = peer.asks.saturating_add(1);
+            // Until it answers nothing is known of what could not be judged.
+            peer.compared &= !peer.recheck;
             peer.recheck = false;
             // A peer that never answers is asked ever more rarely.
             let pause = again.saturating_mul(1 << peer.asks.min(5));

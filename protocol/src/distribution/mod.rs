@@ -120,7 +120,9 @@ pub enum Effect {
     Changed(Change),
     /// Send this to a peer.
     Send(NodeId, Arc<Message>),
-    /// Put these on disk, in order, and say so with [`Event::Persisted`]. They belong together.
+    /// Put these on disk, in order, and say so with [`Event::Persisted`]. They belong together, and
+    /// with what [`TrustState::memory`] says by then. Offered in order to a state as it was before,
+    /// they make it what it is now; the entries of a second history of a forked log begin at 0.
     Persist {
         /// Rises by one with each.
         id: u64,

@@ -2,6 +2,7 @@
 
 mod acks;
 mod byzantine;
+mod convergence;
 mod fake;
 mod messages;
 mod net;

@@ -36,11 +36,13 @@ impl Durable {
             floor: length,
             since: VecDeque::new(),
         };
-        let logs = heads.logs.iter();
+        let admins = heads.logs.iter().map(|row| row.admin);
         Self {
             next: 0,
             waiting: VecDeque::new(),
-            logs: logs.map(|log| (log.admin, kept(log.length))).collect(),
+            logs: admins
+                .map(|admin| (admin, kept(heads.log_length(&admin))))
+                .collect(),
         }
     }
 

@@ -27,8 +27,15 @@ impl Machine {
         send(peer, Want::Roots { from }, out);
     }
 
-    /// Sets out for what is missing before something can be in force; `peer` has shown that.
-    pub(super) fn fetch(&mut self, peer: Option<NodeId>, missing: &Missing, out: &mut Vec<Effect>) {
+    /// Sets out for what is missing before something can be in force: that whose `head` a `peer` has
+    /// shown.
+    pub(super) fn fetch(
+        &mut self,
+        peer: Option<NodeId>,
+        missing: &Missing,
+        head: Option<Bytes>,
+        out: &mut Vec<Effect>,
+    ) {
         let goal = match (*missing, peer) {
             (Missing::BundleBody { body, length, .. }, _) => Goal::Body {
                 digest: body,
@@ -63,7 +70,7 @@ impl Machine {
             }
             (_, None) => return,
         };
-        self.fetches.set_out(goal, peer);
+        self.fetches.set_out(goal, head, peer);
         self.assign(goal.key(), out);
     }
 
@@ -160,6 +167,13 @@ impl Machine {
                     }
                     _ => {}
                 }
+                // Meanwhile an older head may have taken the place of the one that promised them.
+                let wanted = self.entries_missing(&row.admin);
+                let awaited =
+                    matches!(wanted, Some(Missing::Entries { to, .. }) if to >= row.length);
+                if let Some(head) = self.fetches.head(key).filter(|_| !awaited) {
+                    let _ = self.judge(cx, Some(from), &Document::LogHead(head), out);
+                }
                 let at = (row.admin, first);
                 let offer = self.judge_entries(cx, from, at, &entries, out);
                 (offer, Item::Log(row.admin))
@@ -168,10 +182,14 @@ impl Machine {
         };
         let showed = self.fetches.reached(key);
         if let Ok(Offer::Wanted(missing)) = offer {
-            self.fetch(Some(from), &missing, out);
+            self.fetch(Some(from), &missing, None, out);
         }
         for peer in showed {
-            self.adopt(peer, item);
+            match offer {
+                Ok(_) => self.keep_up(peer, item),
+                // Whoever signed for it is at fault, and nobody will ever have more of it.
+                Err(_) => self.adopt(peer, item),
+            }
         }
     }
 
@@ -214,7 +232,7 @@ impl Machine {
                 Ok(Offer::New(_) | Offer::Known | Offer::Stale) => {}
                 // The peer's chain is another, or none: nothing after this one holds either.
                 offer => {
-                    self.settle(from, Item::Root, offer, out);
+                    self.settle(from, Item::Root, None, offer, out);
                     return;
                 }
             }

@@ -1,6 +1,6 @@
 //! Documents out: what has come into force is sent on, then persisted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Machine;
@@ -43,14 +43,41 @@ impl Machine {
             None => out.extend(logs.map(Effect::Changed)),
         }
         for &item in &items {
-            if let Some(from) = from {
-                self.adopt(from, item);
+            for peer in self.reached(item).into_iter().chain(from) {
+                self.keep_up(peer, item);
             }
             self.spread(item, &before, out);
         }
         self.persist(&items, &before, out);
         if items.contains(&Item::Root) {
             self.compare_again(out);
+        }
+        if let Some(peer) = from.and_then(|from| self.peers.get_mut(&from)) {
+            peer.asks = 0;
+        }
+        self.recheck_now();
+    }
+
+    /// Compares heads again with those of whom something could not be judged, once nothing is
+    /// being fetched that may change that.
+    fn recheck_now(&mut self) {
+        if self.fetches.busy() {
+            return;
+        }
+        let now = self.clock.now();
+        for peer in self.peers.values_mut() {
+            if peer.recheck && peer.roots.is_none() {
+                peer.ask_at = Some(now);
+            }
+        }
+    }
+
+    /// Ends the fetch of what has come into force; who showed its head holds it.
+    fn reached(&mut self, item: Item) -> BTreeSet<NodeId> {
+        match item {
+            Item::Bundle => self.fetches.reached(Key::Bundle),
+            Item::Log(admin) => self.fetches.reached(Key::Log(admin)),
+            Item::Root | Item::Timestamp(_) => BTreeSet::new(),
         }
     }
 
@@ -74,14 +101,8 @@ impl Machine {
         for peer in self.fetches.reached(Key::Bundle) {
             self.mark_recheck(peer);
         }
-        let now = self.now();
-        for peer in self.peers.values_mut() {
-            if peer.recheck && peer.roots.is_none() {
-                peer.ask_at = Some(now);
-            }
-        }
         for missing in self.state.missing() {
-            self.fetch(None, &missing, out);
+            self.fetch(None, &missing, None, out);
         }
     }
 

@@ -85,7 +85,11 @@ impl Machine {
             Some(missing) => self.take_tail(cx, from, head, missing, out),
             None => offer,
         };
-        self.settle(from, item, offer, out);
+        let shown = match &document {
+            Document::LogHead(bytes) => Some(bytes.clone()),
+            _ => None,
+        };
+        self.settle(from, item, shown, offer, out);
     }
 
     /// Offers what came along with a head, as far as it is what is missing.
@@ -223,13 +227,18 @@ impl Machine {
         &mut self,
         from: NodeId,
         item: Item,
+        shown: Option<Bytes>,
         offer: Result<Offer, TrustError>,
         out: &mut Vec<Effect>,
     ) {
         match offer {
             Ok(Offer::Stale) => {}
-            Ok(Offer::New(_) | Offer::Known | Offer::Fork(_)) => self.adopt(from, item),
-            Ok(Offer::Wanted(missing)) => self.fetch(Some(from), &missing, out),
+            Ok(Offer::New(_) | Offer::Known) => self.keep_up(from, item),
+            Ok(Offer::Fork(_)) => self.adopt(from, item),
+            Ok(Offer::Wanted(missing)) => {
+                self.note_claim(from, &missing);
+                self.fetch(Some(from), &missing, shown, out);
+            }
             Err(error) => {
                 self.adopt(from, item);
                 if is_senders_fault(&error) {
@@ -241,9 +250,40 @@ impl Machine {
         }
     }
 
+    /// A peer that shows a verified head of a log says that it holds as much.
+    fn note_claim(&mut self, from: NodeId, missing: &Missing) {
+        let soon = self.now().saturating_add(self.config.ask_again_ms);
+        let (
+            Missing::Entries {
+                admin, to, link, ..
+            },
+            Some(peer),
+        ) = (missing, self.peers.get_mut(&from))
+        else {
+            return;
+        };
+        let row = LogRow {
+            admin: *admin,
+            length: *to,
+            link: *link,
+        };
+        peer.known.extend_log(row);
+        peer.ask_at = Some(peer.ask_at.map_or(soon, |at| at.min(soon)));
+    }
+
     /// Takes it that the peer no longer differs from this node in `item`.
     pub(super) fn adopt(&mut self, peer: NodeId, item: Item) {
         if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.known.adopt(&self.ours, item);
+        }
+    }
+
+    /// Takes it that the peer holds at least what this node does of `item`; what it said it holds
+    /// beyond that is still to come, as a second history of a log.
+    pub(super) fn keep_up(&mut self, peer: NodeId, item: Item) {
+        if let Some(peer) = self.peers.get_mut(&peer)
+            && !peer.known.exceeds(&self.ours, item)
+        {
             peer.known.adopt(&self.ours, item);
         }
     }
