@@ -1,36 +1,31 @@
-//! Discrete-event simulation of Hedgerow's production state machines: the replay window and the
-//! stream checks of `protocol`, on real envelopes with a fake `Crypto`, in virtual time.
+//! Discrete-event simulation of Hedgerow's production state machines, with a fake `Crypto`, in
+//! virtual time: the replay window and stream checks of one receiver ([`replay`]).
 //!
 //! One seed decides a run entirely: same scenario, same seed, same bytes of output. Invariants are
-//! checked after every step by an observer outside the machines ([`invariants`]). No sockets,
-//! threads or clocks.
+//! checked after every step by an observer outside the machines. No sockets, threads or clocks.
 //!
 //! ```text
-//! cargo run -p simulations -- run simulations/scenarios/restarts.toml --seed 7
+//! cargo run --release -p simulations -- list
+//! cargo run --release -p simulations -- run simulations/scenarios/restarts.toml --seed 7
 //! ```
 #![forbid(unsafe_code)]
 
-mod envelopes;
+mod arguments;
 mod fake;
-mod invariants;
-mod network;
-mod receiver;
-mod report;
+mod queue;
+mod replay;
 mod rng;
-mod scenario;
-mod sender;
-#[cfg(test)]
-mod tests;
-mod world;
+mod violations;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::Parser;
+use serde::Deserialize;
 
-use scenario::Scenario;
+use arguments::{Arguments, Command, Format, Run};
 
 /// Exit code of a run in which something did not hold.
 const FAILED: u8 = 1;
@@ -38,80 +33,98 @@ const FAILED: u8 = 1;
 /// Exit code of input that is no scenario.
 const INVALID: u8 = 3;
 
-#[derive(Parser)]
-#[command(about = "Simulates Hedgerow's production state machines in virtual time")]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
+/// Which simulation a scenario file is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Simulation {
+    /// Calls to one receiver.
+    #[default]
+    Replay,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Runs one scenario file; exits with 1 if an invariant or expectation does not hold.
-    Run {
-        /// The scenario, for instance simulations/scenarios/restarts.toml
-        file: PathBuf,
-        /// Decides the run entirely
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// How many seeds to run, counting up from `--seed`
-        #[arg(long, default_value_t = 1)]
-        runs: u64,
-        /// Virtual seconds, in place of the scenario's
-        #[arg(long)]
-        seconds: Option<u64>,
-        /// For people, or one JSON object a line
-        #[arg(long, value_enum, default_value_t = Format::Human)]
-        format: Format,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Human,
-    Json,
+/// What every scenario file says, whichever simulation it is for.
+#[derive(Debug, Deserialize)]
+struct Preamble {
+    #[serde(default)]
+    simulation: Simulation,
+    about: String,
 }
 
 fn main() -> ExitCode {
-    let Command::Run {
-        file,
-        seed,
-        runs,
-        seconds,
-        format,
-    } = Arguments::parse().command;
-    let mut ok = true;
-    for seed in (0..runs).map(|i| seed.wrapping_add(i)) {
-        match run(&file, seed, seconds, format) {
-            Ok(held) => ok &= held,
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "error: {error:#}");
-                return ExitCode::from(INVALID);
-            }
+    let done = match Arguments::parse().command {
+        Command::Run(run) => run_seeds(&run),
+        Command::List { folder } => list(&folder).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(INVALID)
         }
-    }
-    if ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FAILED)
     }
 }
 
+/// Runs every seed asked for; whether everything held in all of them.
+fn run_seeds(run: &Run) -> anyhow::Result<bool> {
+    let mut ok = true;
+    for seed in (0..run.runs).map(|i| run.seed.wrapping_add(i)) {
+        ok &= run_one(run, seed)?;
+    }
+    Ok(ok)
+}
+
 /// Runs one seed and prints its report; whether everything held.
-fn run(file: &Path, seed: u64, seconds: Option<u64>, format: Format) -> anyhow::Result<bool> {
+fn run_one(run: &Run, seed: u64) -> anyhow::Result<bool> {
+    let (preamble, text) = read(&run.file)?;
+    let shown = run.file.display();
+    let name = run.file.file_stem().unwrap_or_default().to_string_lossy();
+    let (ok, human, json) = match preamble.simulation {
+        Simulation::Replay => {
+            let parsed = replay::scenario::Scenario::parse(&text);
+            let mut scenario = parsed.with_context(|| format!("`{shown}`"))?;
+            scenario.seconds = run.seconds.unwrap_or(scenario.seconds);
+            let report = replay::world::run(&name, &scenario, seed)?;
+            (report.ok, report.human(), serde_json::to_string(&report)?)
+        }
+    };
+    let text = match run.format {
+        Format::Human => format!("{}\n{human}", preamble.about),
+        Format::Json => json + "\n",
+    };
+    print(&text);
+    Ok(ok)
+}
+
+/// A scenario file and what it says of itself.
+fn read(file: &Path) -> anyhow::Result<(Preamble, String)> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{shown}`"))?;
-    let mut scenario = Scenario::parse(&text).with_context(|| format!("`{shown}`"))?;
-    if let Some(seconds) = seconds {
-        scenario.seconds = seconds;
+    let preamble = toml::from_str(&text).with_context(|| format!("`{shown}`: not a scenario"))?;
+    Ok((preamble, text))
+}
+
+/// Prints name and purpose of every scenario in `folder`.
+fn list(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read `{shown}`"))?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            files.push(path);
+        }
     }
-    let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    let report = world::run(&name, &scenario, seed)?;
-    let text = match format {
-        Format::Human => format!("{}\n{}", scenario.about, report.human()),
-        Format::Json => serde_json::to_string(&report)? + "\n",
-    };
-    // A reader that has seen enough is no failure of the run.
+    files.sort();
+    for file in files {
+        let (preamble, _) = read(&file)?;
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        print(&format!("{name:<24} {}\n", preamble.about));
+    }
+    Ok(())
+}
+
+/// Writes to standard output. A reader that has seen enough is no failure of the run.
+fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(report.ok)
 }

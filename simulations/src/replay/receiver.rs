@@ -18,8 +18,8 @@ use protocol::id::{EnvelopeId, MeshId, NodeId, RequestId};
 use protocol::limits::{COPY_WINDOW_S, MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S};
 use protocol::time::{UnixMillis, UnixSeconds};
 
+use super::scenario::Sabotage;
 use crate::fake::{FakeCrypto, FakeNode};
-use crate::scenario::Sabotage;
 
 /// How old a floor is when a node forgets it, in seconds.
 const FLOOR_OVER_S: u64 = MAX_ENVELOPE_LIFE_S + COPY_WINDOW_S + MAX_CLOCK_AHEAD_S;

@@ -8,8 +8,8 @@ use protocol::envelope::{Direction, Expectation, UnverifiedEnvelope};
 use protocol::id::{EnvelopeId, MeshId, NodeId, RequestId};
 use protocol::time::{UnixMillis, UnixSeconds};
 
+use super::scenario::Sabotage;
 use crate::fake::{FakeCrypto, FakeNode};
-use crate::scenario::Sabotage;
 
 /// One call of a sender.
 #[derive(Debug)]

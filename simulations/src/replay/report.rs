@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::invariants::Violation;
+use crate::violations::Violation;
 
 /// The outcome of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

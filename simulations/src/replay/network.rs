@@ -1,47 +1,12 @@
-//! Virtual time: the queue of events, and what the network does to a message on its way.
+//! What the network and the adversary do to a message on its way.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
+use super::scenario::Network as Behaviour;
 use crate::rng::Rng;
-use crate::scenario::Network as Behaviour;
 
 /// How many captured envelopes the adversary keeps for a restart.
 const CAPTURED: usize = 256;
-
-/// Events in order of time, those of one instant in the order in which they were scheduled.
-#[derive(Debug)]
-pub(crate) struct Queue<E> {
-    heap: BinaryHeap<Reverse<(u64, u64)>>,
-    events: BTreeMap<u64, E>,
-    next: u64,
-    pub(crate) now: u64,
-}
-
-impl<E> Queue<E> {
-    pub(crate) const fn new() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            events: BTreeMap::new(),
-            next: 0,
-            now: 0,
-        }
-    }
-
-    /// Schedules `event` in `after` milliseconds.
-    pub(crate) fn after(&mut self, after: u64, event: E) {
-        self.heap.push(Reverse((self.now + after, self.next)));
-        self.events.insert(self.next, event);
-        self.next += 1;
-    }
-
-    /// Advances to the next event.
-    pub(crate) fn pop(&mut self) -> Option<E> {
-        let Reverse((at, number)) = self.heap.pop()?;
-        self.now = at;
-        self.events.remove(&number)
-    }
-}
 
 /// An envelope the adversary may play again.
 #[derive(Debug, Clone)]

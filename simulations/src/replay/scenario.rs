@@ -4,6 +4,8 @@ use anyhow::{Context, ensure};
 use protocol::limits::MAX_ENVELOPE_LIFE_S;
 use serde::Deserialize;
 
+use crate::Simulation;
+
 /// Most senders, so that a typing error does not eat the machine.
 const MAX_SENDERS: usize = 1_000;
 
@@ -14,8 +16,12 @@ const MAX_CALLS: u64 = 5_000_000;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// What it shows, one sentence.
-    pub(crate) about: String,
+    /// Which simulation the file is for; looked at before the rest is read.
+    #[serde(default, rename = "simulation")]
+    _simulation: Simulation,
+    /// What it shows, one sentence; read with the line above.
+    #[serde(rename = "about")]
+    _about: String,
     /// Virtual seconds in which new calls begin.
     pub(crate) seconds: u64,
     /// Who calls, and how.

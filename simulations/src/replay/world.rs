@@ -9,15 +9,16 @@ use protocol::envelope::{Direction, Header, Kind, SealedEnvelope, UnverifiedEnve
 use protocol::id::{EnvelopeId, MeshId, RequestId, SessionId};
 use protocol::time::{UnixMillis, UnixSeconds};
 
-use crate::envelopes::{Common, Message, envelope};
+use super::envelopes::{Common, Message, envelope};
+use super::invariants::Invariants;
+use super::network::{Captured, Network};
+use super::receiver::{Act, Delivery, Outcome, Receiver};
+use super::report::Report;
+use super::scenario::Scenario;
+use super::sender::{Answer, Sender};
 use crate::fake::{FakeCrypto, FakeNode};
-use crate::invariants::Invariants;
-use crate::network::{Captured, Network, Queue};
-use crate::receiver::{Act, Delivery, Outcome, Receiver};
-use crate::report::Report;
+use crate::queue::Queue;
 use crate::rng::Rng;
-use crate::scenario::Scenario;
-use crate::sender::{Answer, Sender};
 
 /// True time at the beginning: far enough from 1970 that every clock can be off.
 const EPOCH_MS: u64 = 1_800_000_000_000;
@@ -604,8 +605,8 @@ impl<'a> World<'a> {
         }
         let mut report = self.report;
         report.virtual_ms = at;
-        report.violated = self.invariants.violated;
-        report.violations = self.invariants.violations;
+        report.violated = self.invariants.violations.count;
+        report.violations = self.invariants.violations.first;
         report.ok = report.violated == 0;
         report.trace = self.trace.iter().map(|b| format!("{b:02x}")).collect();
         report

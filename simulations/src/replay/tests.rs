@@ -4,9 +4,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
-use crate::report::Report;
-use crate::scenario::{Sabotage, Scenario};
-use crate::world::run;
+use super::report::Report;
+use super::scenario::{Sabotage, Scenario};
+use super::world::run;
 
 /// Virtual seconds of a brief run.
 const BRIEF_S: u64 = 6;
@@ -30,11 +30,11 @@ fn violates(report: &Report, invariant: &str) -> bool {
     !report.ok && report.violations.iter().any(|v| v.invariant == invariant)
 }
 
-const REPLAYS: &str = include_str!("../scenarios/replays.toml");
-const RESTARTS: &str = include_str!("../scenarios/restarts.toml");
-const SLOW_WRITES: &str = include_str!("../scenarios/slow-writes.toml");
-const LATE_COPIES: &str = include_str!("../scenarios/late-copies.toml");
-const REORDERING: &str = include_str!("../scenarios/reordering.toml");
+const REPLAYS: &str = include_str!("../../scenarios/replays.toml");
+const RESTARTS: &str = include_str!("../../scenarios/restarts.toml");
+const SLOW_WRITES: &str = include_str!("../../scenarios/slow-writes.toml");
+const LATE_COPIES: &str = include_str!("../../scenarios/late-copies.toml");
+const REORDERING: &str = include_str!("../../scenarios/reordering.toml");
 
 #[test]
 fn every_scenario_holds_briefly() {

@@ -11,10 +11,8 @@ use protocol::limits::{
     MAX_REPLAY_PER_ISSUER,
 };
 use protocol::time::{UnixMillis, UnixSeconds};
-use serde::Serialize;
 
-/// Violations of one invariant kept in full; further ones are only counted.
-const MAX_SHOWN: usize = 3;
+use crate::violations::Violations;
 
 /// How long an accepted envelope may stay in memory, in seconds: its life, and the clock skew
 /// either way.
@@ -22,17 +20,6 @@ const ENVELOPE_MEMORY_S: u64 = MAX_ENVELOPE_LIFE_S + 2 * MAX_CLOCK_AHEAD_S;
 
 /// How long a started request may: until the last copy of it expires, and the same skew.
 const REQUEST_MEMORY_S: u64 = COPY_WINDOW_S + ENVELOPE_MEMORY_S;
-
-/// One broken invariant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Violation {
-    /// Milliseconds since the beginning.
-    pub(crate) at_ms: u64,
-    /// Which invariant.
-    pub(crate) invariant: &'static str,
-    /// What happened.
-    pub(crate) what: String,
-}
 
 /// Whether an honest envelope had to be accepted when it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,21 +44,12 @@ pub(crate) struct Invariants {
     envelopes: VecDeque<UnixSeconds>,
     /// And when requests were.
     requests: VecDeque<UnixSeconds>,
-    pub(crate) violations: Vec<Violation>,
-    pub(crate) violated: u64,
+    pub(crate) violations: Violations,
 }
 
 impl Invariants {
     pub(crate) fn violate(&mut self, at_ms: u64, invariant: &'static str, what: String) {
-        self.violated += 1;
-        let shown = self.violations.iter().filter(|v| v.invariant == invariant);
-        if shown.count() < MAX_SHOWN {
-            self.violations.push(Violation {
-                at_ms,
-                invariant,
-                what,
-            });
-        }
+        self.violations.add(at_ms, invariant, what);
     }
 
     /// Whether `header`, fresh from an honest sender, must be accepted by a receiver at `now` that
