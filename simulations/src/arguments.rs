@@ -26,7 +26,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The scenario, for instance simulations/scenarios/restarts.toml
+    /// The scenario, for instance simulations/scenarios/revoke-1000.toml
     pub(crate) file: PathBuf,
     /// Decides the run entirely
     #[arg(long, default_value_t = 1)]
@@ -40,6 +40,9 @@ pub(crate) struct Run {
     /// For people, or one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
+    /// Draw how the documents spread into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,16 +1,18 @@
 //! Discrete-event simulation of Hedgerow's production state machines, with a fake `Crypto`, in
-//! virtual time: the replay window and stream checks of one receiver ([`replay`]).
+//! virtual time: the distribution of trust documents over a whole mesh ([`distribution`]), and the
+//! replay window and stream checks of one receiver ([`replay`]).
 //!
 //! One seed decides a run entirely: same scenario, same seed, same bytes of output. Invariants are
 //! checked after every step by an observer outside the machines. No sockets, threads or clocks.
 //!
 //! ```text
 //! cargo run --release -p simulations -- list
-//! cargo run --release -p simulations -- run simulations/scenarios/restarts.toml --seed 7
+//! cargo run --release -p simulations -- run simulations/scenarios/revoke-1000.toml --seed 7
 //! ```
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod distribution;
 mod fake;
 mod queue;
 mod replay;
@@ -21,7 +23,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 use serde::Deserialize;
 
@@ -40,6 +42,8 @@ enum Simulation {
     /// Calls to one receiver.
     #[default]
     Replay,
+    /// Trust documents through a mesh.
+    Distribution,
 }
 
 /// What every scenario file says, whichever simulation it is for.
@@ -67,6 +71,9 @@ fn main() -> ExitCode {
 
 /// Runs every seed asked for; whether everything held in all of them.
 fn run_seeds(run: &Run) -> anyhow::Result<bool> {
+    if run.svg.is_some() && run.runs != 1 {
+        bail!("`--svg` draws one run, `--runs` asks for {}", run.runs);
+    }
     let mut ok = true;
     for seed in (0..run.runs).map(|i| run.seed.wrapping_add(i)) {
         ok &= run_one(run, seed)?;
@@ -84,7 +91,21 @@ fn run_one(run: &Run, seed: u64) -> anyhow::Result<bool> {
             let parsed = replay::scenario::Scenario::parse(&text);
             let mut scenario = parsed.with_context(|| format!("`{shown}`"))?;
             scenario.seconds = run.seconds.unwrap_or(scenario.seconds);
+            if run.svg.is_some() {
+                bail!("`--svg` draws the spread of documents, and `{shown}` has none");
+            }
             let report = replay::world::run(&name, &scenario, seed)?;
+            (report.ok, report.human(), serde_json::to_string(&report)?)
+        }
+        Simulation::Distribution => {
+            let parsed = distribution::scenario::Scenario::parse(&text);
+            let mut scenario = parsed.with_context(|| format!("`{shown}`"))?;
+            scenario.seconds = run.seconds.unwrap_or(scenario.seconds);
+            let report = distribution::world::run(&name, &scenario, seed)?;
+            if let Some(file) = &run.svg {
+                let drawn = std::fs::write(file, distribution::svg::draw(&report));
+                drawn.with_context(|| format!("cannot write `{}`", file.display()))?;
+            }
             (report.ok, report.human(), serde_json::to_string(&report)?)
         }
     };

@@ -42,7 +42,11 @@ fn every_scenario_holds_briefly() {
     let mut ran = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let scenario = brief(&std::fs::read_to_string(&path).unwrap());
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text.starts_with("simulation = ") {
+            continue; // the other one
+        }
+        let scenario = brief(&text);
         for seed in 1..=2 {
             let report = run(&path.to_string_lossy(), &scenario, seed).unwrap();
             assert!(report.ok, "{}", report.human());
@@ -110,8 +114,8 @@ fn reservations_that_count_at_once_are_seen() {
 /// fails or that a crash loses is no different from one that was never asked for.
 #[test]
 fn renewals_happen_and_may_be_lost() {
-    let calm = include_str!("../scenarios/calm.toml");
-    let failing = include_str!("../scenarios/failing-store.toml");
+    let calm = include_str!("../../scenarios/calm.toml");
+    let failing = include_str!("../../scenarios/failing-store.toml");
     for text in [calm, failing, SLOW_WRITES] {
         let mut scenario = brief(text);
         scenario.seconds = 20;
