@@ -2,7 +2,8 @@
 //! record it signed.
 //!
 //! Only verified documents get in. A member is known by its [`NodeId`]; two members of one name
-//! are both kept and the name then resolves to neither, so that nobody is shadowed.
+//! are both kept and the name then resolves to neither, so that nobody is shadowed. A node whose
+//! place another took by rotating its keys is refused from then on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,6 +39,9 @@ pub enum DirectoryError {
     /// The root changed while it was verified; it comes again.
     #[error("the root changed while the document was verified")]
     RootChanged,
+    /// Another node has taken its place by rotating its keys.
+    #[error("node {} has taken its place: its keys were rotated", .0.short())]
+    Superseded(NodeId),
     /// The directory is full.
     #[error("more than {MAX_MEMBERS} members")]
     Full,
@@ -51,6 +55,7 @@ impl DirectoryError {
             self,
             Self::Stale
                 | Self::RootChanged
+                | Self::Superseded(_)
                 | Self::Trust(TrustError::RecordExpired(_) | TrustError::Expired(_))
         )
     }
@@ -72,6 +77,8 @@ pub struct Members {
     crypto: Arc<dyn Crypto>,
     root: RwLock<Arc<VerifiedRoot>>,
     map: RwLock<BTreeMap<NodeId, Arc<Member>>>,
+    /// Nodes that were replaced, and the membership that says so; locked after `map`.
+    replaced: RwLock<BTreeMap<NodeId, VerifiedMembership>>,
     changes: tokio::sync::watch::Sender<u64>,
 }
 
@@ -84,6 +91,7 @@ impl Members {
             crypto,
             root: RwLock::new(root),
             map: RwLock::new(BTreeMap::new()),
+            replaced: RwLock::default(),
             changes,
         }
     }
@@ -185,6 +193,10 @@ impl Members {
         if self.root().root().version != under.root().version {
             return Err(DirectoryError::RootChanged);
         }
+        if let Some(by) = self.replaced_by(&node) {
+            return Err(DirectoryError::Superseded(by));
+        }
+        self.replace_nodes(&mut map, &membership);
         let known = map.get(&node).cloned();
         if known.is_none() && map.len() >= MAX_MEMBERS {
             return Err(DirectoryError::Full);
@@ -211,6 +223,61 @@ impl Members {
         drop(map);
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
         Ok(member)
+    }
+
+    /// Takes note of the nodes whose place `membership` takes, unless the one known under that id
+    /// has another name: an issuer must not end whom it likes.
+    fn replace_nodes(
+        &self,
+        map: &mut BTreeMap<NodeId, Arc<Member>>,
+        membership: &VerifiedMembership,
+    ) {
+        for old in membership.content().replaces.iter().flatten() {
+            let name = |m: &Arc<Member>| m.membership.content().name.clone();
+            let other = map
+                .get(old)
+                .is_some_and(|m| name(m) != membership.content().name);
+            let mut replaced = self
+                .replaced
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            if other || (replaced.len() >= MAX_MEMBERS && !replaced.contains_key(old)) {
+                tracing::warn!(
+                    node = %old.short(),
+                    by = %membership.node().short(),
+                    "a membership that claims the place of another node is not heeded"
+                );
+                continue;
+            }
+            replaced.insert(*old, membership.clone());
+            map.remove(old);
+        }
+    }
+
+    /// Restores what was learnt before: `membership` took the place of others.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Trust`] if it does not hold; that it has ended does not matter.
+    pub fn restore_replaced(&self, membership: &[u8]) -> Result<(), DirectoryError> {
+        let membership = VerifiedMembership::verify(&*self.crypto, &self.root(), membership)?;
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        self.replace_nodes(&mut map, &membership);
+        Ok(())
+    }
+
+    /// The node that took the place of this one, if one did.
+    #[must_use]
+    pub fn replaced_by(&self, node: &NodeId) -> Option<NodeId> {
+        let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
+        replaced.get(node).map(VerifiedMembership::node)
+    }
+
+    /// Every node that was replaced, with the membership that says so.
+    #[must_use]
+    pub fn replaced(&self) -> Vec<(NodeId, Vec<u8>)> {
+        let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = replaced.iter();
+        kept.map(|(old, by)| (*old, by.bytes().to_vec())).collect()
     }
 
     /// The member, if known; its membership may have expired since.

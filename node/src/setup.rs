@@ -17,7 +17,6 @@ use protocol::crypto::{Crypto, CryptoError, Signer as _, Suite};
 use protocol::id::{MeshId, NodeId};
 use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::name::Name;
-use protocol::time::UnixSeconds;
 use protocol::trust::membership::sorted_names;
 use protocol::trust::{
     Admission, Issuer, Membership, MembershipRequest, Role, Root, SignerCard, TrustError,
@@ -31,8 +30,7 @@ use crate::keys::{self, KeyFileError, KeyKind, Seeds};
 use crate::roots::{self, RootsError};
 use crate::state_dir::{StateDir, StateDirError};
 
-/// Longest membership the founder's issuer may issue, and the life of the founder's own: a year,
-/// until memberships renew themselves.
+/// Longest membership the founder's issuer may issue: a year, for those carried by hand.
 pub const FOUNDER_LIFE_S: u64 = 366 * 24 * 3600;
 
 /// Memberships the founder's issuer may issue in an hour.
@@ -255,7 +253,8 @@ pub fn found(state: &Path, founding: &Founding, admin: &Passphrase) -> Result<Me
         groups: sorted_names(founding.groups.clone()),
         site: founding.site.clone(),
         not_before: now,
-        not_after: UnixSeconds(now.0 + FOUNDER_LIFE_S),
+        // Short: the founder's own issuer renews it, like everybody's.
+        not_after: now.plus(crate::enrol::MEMBERSHIP_LIFE_S),
         issuer_sequence: 1,
         replaces: None,
     };
@@ -302,6 +301,7 @@ pub fn join(state: &Path, admission: &[u8]) -> Result<MeshId, SetupError> {
 /// # Errors
 /// [`SetupError`].
 pub fn load(dir: &StateDir) -> Result<Identity, SetupError> {
+    finish_rotation(dir)?;
     let keys = load_keys(dir, &Primitives)?;
     let root = read(&dir.root())?;
     let membership = read(&dir.membership())?;
@@ -313,6 +313,65 @@ pub fn load(dir: &StateDir) -> Result<Identity, SetupError> {
         &roots,
         &membership,
     )?)
+}
+
+/// Where the keys and the membership of a rotation under way are.
+pub(crate) fn rotation_path(dir: &StateDir) -> PathBuf {
+    dir.path().join("rotation")
+}
+
+/// The keys that a rotation is to put in the place of the present ones; the same ones after an
+/// attempt that did not finish.
+///
+/// # Errors
+/// [`SetupError`].
+pub(crate) fn next_keys(dir: &StateDir) -> Result<Keys, SetupError> {
+    own_keys(&StateDir::create(&rotation_path(dir))?, &Primitives)
+}
+
+/// Puts rotated keys and their membership in force. From the first line on it will be finished,
+/// by [`load`] if not here.
+///
+/// # Errors
+/// [`SetupError`].
+pub(crate) fn commit_rotation(dir: &StateDir, membership: &[u8]) -> Result<(), SetupError> {
+    let next = StateDir::open(&rotation_path(dir))?;
+    replace(&next.membership(), membership)?;
+    finish_rotation(dir)
+}
+
+/// Finishes a rotation whose membership was granted, if there is one.
+fn finish_rotation(dir: &StateDir) -> Result<(), SetupError> {
+    let next = rotation_path(dir);
+    if !next.join("membership.cose").exists() {
+        return Ok(());
+    }
+    let next = StateDir::open(&next)?;
+    // The membership last: while it is there, this is done again.
+    let moves = [
+        (next.key(KeyKind::Tls), dir.key(KeyKind::Tls)),
+        (next.key(KeyKind::Signing), dir.key(KeyKind::Signing)),
+        (next.membership(), dir.membership()),
+    ];
+    for (from, to) in moves {
+        let failed = |source| SetupError::Write {
+            path: to.clone(),
+            source,
+        };
+        match std::fs::rename(&from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(failed)?,
+        }
+        for file in [&from, &to] {
+            if let Some(parent) = file.parent() {
+                let synced = File::open(parent).and_then(|parent| parent.sync_all());
+                synced.map_err(failed)?;
+            }
+        }
+    }
+    // Only empty directories are left; one that stays harms nobody.
+    drop(std::fs::remove_dir_all(rotation_path(dir)));
+    Ok(())
 }
 
 /// The mesh of the node at `state`.

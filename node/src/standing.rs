@@ -161,7 +161,7 @@ impl Standing {
     pub fn member(&self, membership: &VerifiedMembership) -> Result<(), Barred> {
         self.node(&membership.node())?;
         let state = self.now();
-        match state.revoked().membership(membership, membership.issuer()) {
+        match state.revoked().membership(membership) {
             Some(cause) => Err(Barred::Issuer {
                 node: membership.node(),
                 cause: told(cause),

@@ -25,10 +25,16 @@ Examples:
   a$ hedgerow membership issue b.request --name b --out b.admission
   b$ hedgerow up --admission b.admission
 
+New keys under the same name, for a node that is stopped:
+  b$ hedgerow id rotate
+
 A node as second issuer or timestamper:
   b$ hedgerow id --timestamper-card b.card
   a$ hedgerow admin timestamper add b.card")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Id {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Write a membership request to this new file
     #[arg(long, value_name = "FILE")]
     request: Option<PathBuf>,
@@ -41,6 +47,38 @@ pub(crate) struct Id {
     /// Write the public card of this host's timestamper key, made if there is none
     #[arg(long, value_name = "FILE")]
     timestamper_card: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Make new keys for this node under its name; the old ones are refused from then on
+    ///
+    /// The node must be stopped and an issuer's node must run, unless this host is one. Where it is
+    /// interrupted, run it again: until the new membership is there, the old keys stay in force.
+    Rotate,
+}
+
+/// What is printed of a rotation.
+#[derive(Debug, serde::Serialize)]
+struct Rotation {
+    name: Name,
+    old: NodeId,
+    new: NodeId,
+}
+
+fn rotate(context: &Context, state: &State) -> Result<(), Failed> {
+    let rotated = super::runtime()?.block_on(seam::rotate(state.path()))?;
+    let shown = Rotation {
+        name: rotated.name,
+        old: rotated.old,
+        new: rotated.new,
+    };
+    context.output.data(&shown, |text| {
+        text.line(format!("`{}` has new keys", shown.name));
+        text.field("now", shown.new.to_string());
+        text.field("before", shown.old.to_string());
+        text.line("start the node again; tickets that name the old id as bootstrap are dead");
+    })
 }
 
 /// What is printed.
@@ -57,6 +95,9 @@ struct Identity {
 impl Id {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
         let state = context.state()?;
+        if matches!(self.action, Some(Action::Rotate)) {
+            return rotate(context, &state);
+        }
         let identity = seam::identity(state.path(), self.name)?;
         if let Some(path) = &self.request {
             write_new(path, &identity.request)?;

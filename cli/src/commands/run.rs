@@ -83,7 +83,7 @@ pub(crate) mod seam {
 
     use hedgerow_crypto::{Primitives, SigningKeys};
     use node::app::AppError;
-    use node::enrol::JoinError;
+    use node::enrol::{JoinError, RotateError, Rotated};
     use node::keys::{KeyFileError, admin};
     use node::setup::SetupError;
     use protocol::control::Check;
@@ -209,6 +209,19 @@ pub(crate) mod seam {
                 None => failed,
             };
             hinted(failed, error.hint())
+        })
+    }
+
+    /// Rotates the keys of a node that is stopped.
+    pub(crate) async fn rotate(state: &Path) -> Result<Rotated, Failed> {
+        let rotated = Box::pin(node::enrol::rotate(state)).await;
+        rotated.map_err(|error| {
+            let exit = match &error {
+                RotateError::Setup(error) => exit_of(error),
+                RotateError::Refused(_) => Exit::Denied,
+                _ => Exit::Failure,
+            };
+            hinted(Failed::new(exit, error.to_string()), error.hint())
         })
     }
 

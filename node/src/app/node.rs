@@ -425,6 +425,10 @@ fn restore_members(
             });
         }
     }
+    // One that no longer holds, because its issuer is gone, takes nobody's place any more.
+    for (_, bytes) in snapshot.replaced()? {
+        drop(members.restore_replaced(&bytes));
+    }
     // Expired ones are no error: their nodes come back with new ones.
     for (_, bytes) in snapshot.node_records()? {
         drop(members.learn_record(&bytes, now));

@@ -38,6 +38,9 @@ const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Peers that records are sent to at once; each takes one stream and at most a few kilobytes.
 const PUSHES_AT_ONCE: usize = 64;
 
+/// How often an issuer forgets tickets and newcomers of long ago.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
 /// How often links are checked for memberships that have ended.
 const EXPIRY_EVERY: Duration = Duration::from_secs(5);
 
@@ -172,6 +175,8 @@ pub(super) fn spawn(
     tasks.service("greeting", greet_links(Arc::clone(node), stopping.clone()));
     let until = stopping.clone();
     tasks.service("expiry", end_expired(Arc::clone(node), until));
+    let until = stopping.clone();
+    tasks.service("replaced nodes", keep_replaced(Arc::clone(node), until));
     tasks.service("pruning", prune(Arc::clone(node), stopping.clone()));
 
     let gateway = Arc::clone(&node.gateway);
@@ -377,6 +382,45 @@ async fn end_expired(node: Arc<Node>, stop: CancellationToken) {
                 node.enforcer.refused_on_link(link.peer, reason).await;
                 node.links.close(link.peer, Reason::NotAdmitted);
             }
+        }
+    }
+}
+
+/// Keeps who was replaced, so that old keys stay refused after a restart, and closes their links at
+/// once; tidies the issuer's books now and then.
+async fn keep_replaced(node: Arc<Node>, stop: CancellationToken) {
+    let mut changes = node.members.changes();
+    let mut kept = 0;
+    let mut tidied = tokio::time::interval(TIDY_EVERY);
+    loop {
+        let replaced = node.members.replaced();
+        if replaced.len() != kept {
+            kept = replaced.len();
+            for (old, _) in &replaced {
+                node.links.close(*old, Reason::NotAdmitted);
+            }
+            let done = node.store.books(move |books| {
+                for (old, by) in &replaced {
+                    books.put_replaced(old, by)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = done.await {
+                tracing::error!(%error, "nodes that were replaced were not kept");
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() {
+                stop.cancelled().await;
+                return;
+            },
+            _ = tidied.tick() => if let Some(issuer) = &node.issuer
+                && let Err(error) = issuer.tidy().await
+            {
+                tracing::warn!(%error, "the issuer's books were not tidied");
+            },
         }
     }
 }

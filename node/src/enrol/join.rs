@@ -124,7 +124,7 @@ impl JoinError {
     }
 }
 
-fn list(tried: &[Tried]) -> String {
+pub(super) fn list(tried: &[Tried]) -> String {
     let each = tried
         .iter()
         .map(|t| format!("{} at `{}`: {}", t.node.short(), t.address, t.why));
@@ -442,7 +442,11 @@ impl Admission for Outsider {
     }
 }
 
-fn dialer(keys: &Keys, address: IpAddr, stop: &CancellationToken) -> Result<Links, BindError> {
+pub(super) fn dialer(
+    keys: &Keys,
+    address: IpAddr,
+    stop: &CancellationToken,
+) -> Result<Links, BindError> {
     let mut config = transport::Config::new(SocketAddr::new(address, 0));
     config.handshake_timeout = DIAL;
     config.hello_timeout = DIAL;
@@ -457,7 +461,7 @@ fn dialer(keys: &Keys, address: IpAddr, stop: &CancellationToken) -> Result<Link
 }
 
 /// The first line of an error's text; hints of other commands are left out.
-fn one_line(error: &LinkError) -> String {
+pub(super) fn one_line(error: &LinkError) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
 }

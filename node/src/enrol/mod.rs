@@ -8,6 +8,7 @@
 //!
 //! join    a host without a mesh asks the bootstraps of its ticket
 //! renew   a member asks any issuer it reaches, long before its membership ends or long after
+//! rotate  a member changes its keys under its name
 //! ```
 //!
 //! # Invariants
@@ -33,6 +34,7 @@ mod refused;
 mod renew;
 mod request;
 mod roots;
+mod rotate;
 mod throttle;
 mod wire;
 
@@ -49,3 +51,4 @@ pub use refused::Refused;
 pub use renew::{Renewal, keep_renewed};
 pub use request::{RequestError, verify_tls};
 pub use roots::RootChain;
+pub use rotate::{RotateError, Rotated, rotate};

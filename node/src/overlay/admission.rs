@@ -7,7 +7,7 @@ use protocol::limits::MAX_ADDRESSES;
 
 use crate::clock::Clock;
 use crate::identity::Identity;
-use crate::members::Members;
+use crate::members::{DirectoryError, Members};
 use crate::standing::Standing;
 use crate::transport::{Admission, PeerIdentity, Refusal};
 
@@ -94,6 +94,9 @@ impl Admission for MeshAdmission {
         self.members
             .learn_membership(&hello.membership, now)
             .map(drop)
-            .map_err(|e| refuse("directory_refused", e.to_string()))
+            .map_err(|e| match e {
+                DirectoryError::Superseded(_) => refuse("superseded", e.to_string()),
+                _ => refuse("directory_refused", e.to_string()),
+            })
     }
 }
