@@ -21,6 +21,7 @@ mod key_order;
 mod malformed;
 mod membership;
 mod node_record;
+mod proposal;
 mod raw;
 mod record;
 mod root;

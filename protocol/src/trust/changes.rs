@@ -1,0 +1,170 @@
+//! What a root changes, in words: for whoever is asked to sign it.
+//!
+//! Every difference between the two roots is a sentence; a field this module forgot would be
+//! signed unseen, so the comparison takes both roots apart exhaustively.
+
+use super::{Issuer, Root};
+use crate::crypto::{Crypto, SigningSet};
+use crate::name::Name;
+
+/// A sentence for everything that `next` does and `base` does not. The version, the chain and the
+/// nonce, which change in every root, are left out. Never empty.
+#[must_use]
+pub fn changes(crypto: &dyn Crypto, base: &Root, next: &Root) -> Vec<String> {
+    // No `..`: a new field must be given its words, or left out here knowingly.
+    let Root {
+        version: _,
+        epoch,
+        mesh: _,
+        name,
+        suite,
+        created: _,
+        admins,
+        threshold,
+        issuers,
+        timestampers,
+        lease_s,
+        read_grace_s,
+        nonce: _,
+        previous: _,
+        retired: _,
+    } = next;
+    let mut said = Vec::new();
+    sets(crypto, "admin", &base.admins, admins, &mut said);
+    retired(crypto, base, next, &mut said);
+    number(
+        "admins who must sign",
+        base.threshold,
+        *threshold,
+        "",
+        &mut said,
+    );
+    issuers_changed(crypto, &base.issuers, issuers, &mut said);
+    sets(
+        crypto,
+        "timestamper",
+        &base.timestampers,
+        timestampers,
+        &mut said,
+    );
+    number("freshness lease", base.lease_s, *lease_s, " s", &mut said);
+    number(
+        "grace of read-only tools",
+        base.read_grace_s,
+        *read_grace_s,
+        " s",
+        &mut said,
+    );
+    if base.name != *name {
+        said.push(format!("renames the mesh from `{}` to `{name}`", base.name));
+    }
+    if base.epoch != *epoch {
+        said.push(format!(
+            "begins epoch {epoch}: versions and times start anew"
+        ));
+    }
+    if base.suite != *suite {
+        said.push(format!("suite: {} becomes {suite}", base.suite));
+    }
+    if said.is_empty() {
+        said.push("changes nothing but the version".to_owned());
+    }
+    said
+}
+
+fn number(what: &str, before: u64, after: u64, unit: &str, said: &mut Vec<String>) {
+    if before != after {
+        said.push(format!("{what}: {before}{unit} becomes {after}{unit}"));
+    }
+}
+
+fn sets(
+    crypto: &dyn Crypto,
+    role: &str,
+    before: &[SigningSet],
+    after: &[SigningSet],
+    said: &mut Vec<String>,
+) {
+    let added = after.iter().filter(|set| !before.contains(set));
+    let removed = before.iter().filter(|set| !after.contains(set));
+    said.extend(added.map(|set| format!("adds {role} {}", set.id(crypto))));
+    said.extend(removed.map(|set| format!("removes {role} {}", set.id(crypto))));
+}
+
+fn retired(crypto: &dyn Crypto, base: &Root, next: &Root, said: &mut Vec<String>) {
+    let new = next
+        .retired()
+        .iter()
+        .filter(|r| !base.retired().contains(r));
+    said.extend(new.map(|r| {
+        format!(
+            "of the revocations by admin {}, the first {} go on counting",
+            r.admin.id(crypto),
+            r.length
+        )
+    }));
+    let gone = base
+        .retired()
+        .iter()
+        .filter(|r| !next.retired().contains(r));
+    said.extend(gone.map(|r| format!("forgets retired admin {}", r.admin.id(crypto))));
+}
+
+fn issuers_changed(
+    crypto: &dyn Crypto,
+    before: &[Issuer],
+    after: &[Issuer],
+    said: &mut Vec<String>,
+) {
+    let find = |list: &'_ [Issuer], keys: &SigningSet| -> Option<Issuer> {
+        list.iter().find(|issuer| issuer.keys == *keys).cloned()
+    };
+    for issuer in after {
+        let id = issuer.keys.id(crypto);
+        let limits = limits(issuer);
+        match find(before, &issuer.keys) {
+            None => said.push(format!("adds issuer {id}: {limits}")),
+            Some(old) if old != *issuer => said.push(format!(
+                "limits of issuer {id}: {} becomes {limits}",
+                self::limits(&old)
+            )),
+            Some(_) => {}
+        }
+    }
+    let removed = before
+        .iter()
+        .filter(|issuer| find(after, &issuer.keys).is_none());
+    said.extend(removed.map(|issuer| format!("removes issuer {}", issuer.keys.id(crypto))));
+}
+
+/// An issuer's limits, in words.
+#[must_use]
+pub fn limits(issuer: &Issuer) -> String {
+    format!(
+        "groups {}, sites {}, at most {}, {} an hour",
+        names(issuer.groups.as_deref()),
+        names(issuer.sites.as_deref()),
+        life(issuer.max_life_s),
+        issuer.max_per_hour
+    )
+}
+
+fn names(names: Option<&[Name]>) -> String {
+    match names {
+        None => "any".to_owned(),
+        Some([]) => "none".to_owned(),
+        Some(names) => {
+            let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+            names.join(" ")
+        }
+    }
+}
+
+/// A life in days where it is whole days.
+fn life(seconds: u64) -> String {
+    const DAY: u64 = 24 * 3600;
+    match seconds % DAY {
+        0 => format!("{} days", seconds / DAY),
+        _ => format!("{seconds} s"),
+    }
+}
