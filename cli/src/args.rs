@@ -98,6 +98,14 @@ pub(crate) enum Command {
     Membership(commands::membership::MembershipCommand),
     /// Who rules the mesh: admin keys, their threshold, issuers and timestampers
     Admin(commands::admin::AdminCommand),
+    /// Cut off a node, agent, ticket, tool or issuer, everywhere at once
+    Revoke(commands::revoke::Revoke),
+    /// List, lift and follow revocations
+    Revocations(commands::revocations::RevocationsCommand),
+    /// Sign a proposal with this host's admin key; needs no node
+    Sign(commands::sign::Sign),
+    /// Show what is in force in the mesh: root, roles, freshness
+    Trust(commands::trust::TrustCommand),
     /// Show an example configuration file
     Config(commands::config::ConfigCommand),
     /// Print completions for a shell

@@ -11,7 +11,10 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use protocol::control::{CallEvent, CallReply, CallRequest, Failure, MAX_REPLY_BYTES, route};
+use protocol::control::{
+    CallEvent, CallReply, CallRequest, Failure, MAX_REPLY_BYTES, Spread, SpreadEvent, SpreadQuery,
+    route,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -61,6 +64,13 @@ impl Client {
         Ok(())
     }
 
+    /// `DELETE path/id`. An id in hexadecimal is inert in a path.
+    pub(crate) async fn forget(&self, path: &str, id: &protocol::id::Digest) -> Result<(), Failed> {
+        let path = format!("{path}/{id}");
+        self.ask(Method::DELETE, &path, Bytes::new()).await?;
+        Ok(())
+    }
+
     /// Calls a tool; `notify` is given the server's notifications as they come. Dropping the
     /// future abandons the call.
     pub(crate) async fn call(
@@ -68,30 +78,50 @@ impl Client {
         call: &CallRequest,
         mut notify: impl FnMut(&RawValue),
     ) -> Result<CallReply, Failed> {
-        let response = self.send(Method::POST, route::CALL, encoded(call)?).await?;
-        if response.status() != StatusCode::OK {
-            return Err(refused(&collected(response).await?));
-        }
-        let mut body = response.into_body();
-        let mut lines = Lines::default();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| broken(&error))?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            lines.extend(&data)?;
-            while let Some(line) = lines.next() {
-                match parsed(&line)? {
-                    CallEvent::Notification(notification) => notify(&notification),
-                    CallEvent::Reply(reply) => return Ok(reply),
-                    CallEvent::Failure(failure) => return Err(failure.into()),
-                }
+        let mut lines = self.lines(route::CALL, call).await?;
+        while let Some(line) = lines.next().await? {
+            match parsed(&line)? {
+                CallEvent::Notification(notification) => notify(&notification),
+                CallEvent::Reply(reply) => return Ok(reply),
+                CallEvent::Failure(failure) => return Err(failure.into()),
             }
         }
         Err(Failed::new(
             Exit::Failure,
             "the node ended the call without saying what came of it",
         ))
+    }
+
+    /// Asks how far a revocation has spread; `progress` is given what is known while it grows.
+    pub(crate) async fn spread(
+        &self,
+        query: &SpreadQuery,
+        mut progress: impl FnMut(&Spread),
+    ) -> Result<Spread, Failed> {
+        let mut lines = self.lines(route::SPREAD, query).await?;
+        while let Some(line) = lines.next().await? {
+            match parsed(&line)? {
+                SpreadEvent::Progress(spread) => progress(&spread),
+                SpreadEvent::Done(spread) => return Ok(spread),
+                SpreadEvent::Failure(failure) => return Err(failure.into()),
+            }
+        }
+        Err(Failed::new(
+            Exit::Failure,
+            "the node ended its answer early",
+        ))
+    }
+
+    /// `POST path` with a body, for an answer of lines.
+    async fn lines<B: Serialize>(&self, path: &str, body: &B) -> Result<Answer, Failed> {
+        let response = self.send(Method::POST, path, encoded(body)?).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(&collected(response).await?));
+        }
+        Ok(Answer {
+            body: response.into_body(),
+            lines: Lines::default(),
+        })
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failed> {
@@ -206,6 +236,29 @@ fn too_large() -> Failed {
         Exit::Failure,
         format!("the node's answer is larger than {MAX_REPLY_BYTES} bytes"),
     )
+}
+
+/// An answer of lines that is still coming.
+struct Answer {
+    body: Incoming,
+    lines: Lines,
+}
+
+impl Answer {
+    /// The next line, or none at the end.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Failed> {
+        loop {
+            if let Some(line) = self.lines.next() {
+                return Ok(Some(line));
+            }
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            if let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() {
+                self.lines.extend(&data)?;
+            }
+        }
+    }
 }
 
 /// Lines out of a stream of chunks, none longer than [`MAX_REPLY_BYTES`].

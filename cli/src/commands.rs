@@ -20,12 +20,16 @@ pub(crate) mod join;
 pub(crate) mod mcp;
 pub(crate) mod membership;
 pub(crate) mod peers;
+pub(crate) mod revocations;
+pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod service;
+pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod tickets;
 pub(crate) mod tools;
+pub(crate) mod trust;
 pub(crate) mod up;
 
 /// What every command is given.
@@ -74,6 +78,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Id(id) => id.run(&context),
         Command::Membership(membership) => blocking(membership.run(&context)),
         Command::Admin(admin) => blocking(admin.run(&context)),
+        Command::Revoke(revoke) => blocking(revoke.run(&context)),
+        Command::Revocations(revocations) => blocking(revocations.run(&context)),
+        Command::Sign(sign) => sign.run(&context),
+        Command::Trust(trust) => blocking(trust.run(&context)),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::SampleServer(server) => server.run(),

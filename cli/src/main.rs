@@ -21,6 +21,7 @@ use clap::Parser;
 mod args;
 mod client;
 mod commands;
+mod confirm;
 mod evidence;
 mod exit;
 mod inert;

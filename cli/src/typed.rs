@@ -75,6 +75,113 @@ fn name(text: &str) -> Result<Name, String> {
     text.parse::<Name>().map_err(|error| error.to_string())
 }
 
+/// Fewest characters of an id's beginning that is looked for.
+const LEAST_BEGINNING: usize = 4;
+
+/// The one item whose identifier begins with `typed`. Several are an error that lists them, so
+/// that nothing is done to the wrong one.
+pub(crate) fn one_of<'a, T>(
+    what: &str,
+    typed: &str,
+    items: impl IntoIterator<Item = &'a T>,
+    id: impl Fn(&T) -> String,
+) -> Result<&'a T, Failed> {
+    if typed.chars().count() < LEAST_BEGINNING {
+        return Err(
+            Failed::input(format!("`{typed}` is too short for the id of a {what}"))
+                .with_hint(format!("give at least {LEAST_BEGINNING} characters of it")),
+        );
+    }
+    let mut found = items.into_iter().filter(|item| id(item).starts_with(typed));
+    let Some(first) = found.next() else {
+        return Err(
+            Failed::input(format!("no {what} has an id that begins with `{typed}`"))
+                .with_reason("unknown_id"),
+        );
+    };
+    let others: Vec<String> = found.map(&id).collect();
+    if others.is_empty() {
+        return Ok(first);
+    }
+    Err(Failed::input(format!(
+        "`{typed}` is the beginning of several: {}, {}",
+        id(first),
+        others.join(", ")
+    ))
+    .with_reason("ambiguous_id")
+    .with_hint("give more of it"))
+}
+
+/// An instant: `2026-11-22`, `2026-11-22 12:40:03Z` as it is printed (or with a `T`), seconds since
+/// 1970, or a while ago: `30m`, `2h`, `3d`.
+pub(crate) fn since(text: &str, now: u64) -> Result<u64, Failed> {
+    let wrong = || {
+        Failed::input(format!("`{text}` is no instant")).with_hint(
+            "write `2026-11-22 12:40:03Z`, `2026-11-22`, seconds since 1970, or `30m`, `2h`, `3d` ago",
+        )
+    };
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(seconds);
+    }
+    for (unit, seconds) in [("m", 60), ("h", 3600), ("d", 24 * 3600)] {
+        if let Some(Ok(count)) = text.strip_suffix(unit).map(str::parse::<u64>) {
+            return count
+                .checked_mul(seconds)
+                .and_then(|ago| now.checked_sub(ago))
+                .ok_or_else(wrong);
+        }
+    }
+    let text = text.strip_suffix('Z').unwrap_or(text);
+    let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, "00:00:00"));
+    let days = days(date).ok_or_else(wrong)?;
+    let time = clock(time).ok_or_else(wrong)?;
+    Ok(days * 24 * 3600 + time)
+}
+
+/// Days since 1970 of `YYYY-MM-DD`, from 1970 to 9999.
+fn days(date: &str) -> Option<u64> {
+    let [year, month, day] = numbers(date, '-')?;
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1970..=9999).contains(&year) || !(1..=length).contains(&day) {
+        return None;
+    }
+    // Counted from 0000-03-01, so that the leap day ends a year.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let of_year = (153 * month + 2) / 5 + day - 1;
+    Some(365 * year + year / 4 - year / 100 + year / 400 + of_year - 719_468)
+}
+
+/// Seconds of `HH:MM:SS` or `HH:MM`.
+fn clock(time: &str) -> Option<u64> {
+    let [hour, minute, second] = numbers(time, ':').or_else(|| {
+        let [hour, minute] = numbers(time, ':')?;
+        Some([hour, minute, 0])
+    })?;
+    (hour < 24 && minute < 60 && second < 60).then_some(hour * 3600 + minute * 60 + second)
+}
+
+fn numbers<const N: usize>(text: &str, separator: char) -> Option<[u64; N]> {
+    let parts: Option<Vec<u64>> = text
+        .split(separator)
+        .map(|part| {
+            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| part.parse().ok()).flatten()
+        })
+        .collect();
+    parts?.try_into().ok()
+}
+
 /// `KEY=VALUE` with both taken as they are.
 pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -257,6 +364,64 @@ mod tests {
         for bad in ["[]", "1", "", "{\"a\":1,\"a\":2}", "{} x"] {
             assert!(arguments(Some(bad), &[]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn instants_in_every_form() {
+        let now = 1_795_351_203;
+        for (text, seconds) in [
+            ("0", 0),
+            ("1795351203", now),
+            ("1970-01-01", 0),
+            ("2026-11-22 12:40:03Z", now),
+            ("2026-11-22T12:40:03Z", now),
+            ("2026-11-22 12:40", now - 3),
+            ("2000-02-29", 951_782_400),
+            ("2100-03-01", 4_107_542_400),
+            ("2h", now - 7200),
+            ("30m", now - 1800),
+            ("3d", now - 3 * 24 * 3600),
+        ] {
+            assert_eq!(since(text, now), Ok(seconds), "{text}");
+        }
+        for bad in [
+            "",
+            "h",
+            "-1h",
+            "2100-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-01-32",
+            "1969-12-31",
+            "2026-11-22 24:00:00",
+            "2026-11-22 1:2:3:4",
+            "tomorrow",
+            "99999999d",
+            "+1-2-3",
+        ] {
+            assert!(since(bad, now).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_found_by_its_beginning_unless_it_is_of_several() {
+        let ids = [
+            "abcd01".to_owned(),
+            "abcd02".to_owned(),
+            "ffff03".to_owned(),
+        ];
+        let find = |typed: &str| one_of("thing", typed, &ids, Clone::clone);
+        assert_eq!(find("ffff"), Ok(&ids[2]));
+        assert_eq!(find("abcd02"), Ok(&ids[1]));
+        assert_eq!(
+            find("abcd").unwrap_err().reason.as_deref(),
+            Some("ambiguous_id")
+        );
+        assert_eq!(
+            find("9999").unwrap_err().reason.as_deref(),
+            Some("unknown_id")
+        );
+        assert!(find("fff").is_err());
     }
 
     #[test]

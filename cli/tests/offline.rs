@@ -40,6 +40,11 @@ fn help_goes_to_stdout_and_names_every_command() {
         "envelope",
         "id",
         "membership",
+        "admin",
+        "revoke",
+        "revocations",
+        "sign",
+        "trust",
         "config",
         "completions",
     ] {
@@ -77,6 +82,18 @@ fn what_cannot_be_used_exits_with_three() {
         &["envelope", "verify", "/nonexistent/file"],
         &["envelope", "verify", "f", "--mesh", "zz"],
         &["run"],
+        &["admin"],
+        &["admin", "add", "/nonexistent/file"],
+        &["admin", "threshold", "0"],
+        &["admin", "threshold", "33"],
+        &["admin", "import", "/nonexistent/file"],
+        &["admin", "issuer", "add", "f", "--max-days", "401"],
+        &["admin", "issuer", "add", "f", "--groups", "Not A Name"],
+        &["sign", "/nonexistent/file"],
+        &["revoke", "node", "x"],
+        &["revoke", "planet", "x", "--reason", "y"],
+        &["revocations", "list", "--limit", "0"],
+        &["revocations", "status", "--wait", "61"],
         &["status", "--format", "xml"],
     ] {
         let (code, stdout, stderr) = run(words);
@@ -98,6 +115,11 @@ fn without_a_node_clients_say_how_to_start_one() {
         &["agent", "add", "x"],
         &["tools"],
         &["call", "n/s/t"],
+        &["trust"],
+        &["admin", "list"],
+        &["admin", "pending"],
+        &["revoke", "ticket", "x", "--reason", "y"],
+        &["revocations", "list"],
     ] {
         let (code, stdout, stderr) = run(words);
         assert_eq!((code, stdout.as_str()), (Some(1), ""), "{words:?}");

@@ -15,6 +15,7 @@ mod node;
 mod operations;
 mod probe;
 mod serve;
+pub mod trusting;
 mod views;
 
 use std::ffi::OsString;

@@ -17,13 +17,16 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 mod enrolling;
+mod lines;
 mod router;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod trusting;
 
 pub use enrolling::Enrolling;
 pub use serve::{Admit, BindError, bind, serve};
+pub use trusting::TrustOperations;
 
 /// The local process on the other end of a connection, as the kernel tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +141,11 @@ pub trait Operations: Enrolling {
     /// # Errors
     /// Why they cannot be read.
     async fn decisions(&self, query: DecisionQuery) -> Result<Vec<Decision>, Failure>;
+
+    /// What is in force in the mesh, and what changes it; absent where nothing keeps it.
+    fn trust(&self) -> Option<&dyn TrustOperations> {
+        None
+    }
 
     /// Counts a refusal that the control API made itself, by the name of its reason.
     fn refused(&self, reason: &'static str);

@@ -24,6 +24,7 @@ mod peer;
 mod server;
 mod status;
 mod ticket;
+mod trust;
 
 pub use agent::{AddAgent, Agent, AgentToken};
 pub use call::{
@@ -47,6 +48,12 @@ pub use status::{
 pub use ticket::{
     DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, Redeemer, TicketChoice, TicketInfo,
     TicketState,
+};
+pub use trust::{
+    AdminInfo, BundleInfo, IssuerInfo, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS, MAX_PROPOSALS,
+    MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode, Proposal, Propose, Proposed, Publication,
+    Publish, PublishedDocument, Revocation, RevocationQuery, RevocationState, Revocations,
+    RootInfo, Spread, SpreadEvent, SpreadQuery, Target, TimestamperInfo, Trust,
 };
 
 /// The paths of the control API. The version is part of each.
@@ -85,6 +92,16 @@ pub mod route {
     pub const DENY: &str = "/v1/peers/deny";
     /// `GET` with the fields of [`super::DecisionQuery`] as query → array of [`super::Decision`].
     pub const DECISIONS: &str = "/v1/decisions";
+    /// `GET` → [`super::Trust`].
+    pub const TRUST: &str = "/v1/trust";
+    /// `POST` [`super::Publish`] → [`super::Publication`].
+    pub const PUBLISH: &str = "/v1/trust/publish";
+    /// `POST` [`super::Propose`] → [`super::Proposed`]; `DELETE` with `/{id}` → nothing.
+    pub const PROPOSALS: &str = "/v1/trust/proposals";
+    /// `GET` with the fields of [`super::RevocationQuery`] as query → [`super::Revocations`].
+    pub const REVOCATIONS: &str = "/v1/revocations";
+    /// `POST` [`super::SpreadQuery`] → lines of [`super::SpreadEvent`] (`application/x-ndjson`).
+    pub const SPREAD: &str = "/v1/revocations/status";
 }
 
 /// Largest request body the control API reads: a call with the largest MCP message, or a file

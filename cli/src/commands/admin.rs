@@ -9,7 +9,12 @@ use clap::{Args, Subcommand};
 use super::Context;
 use crate::exit::Failed;
 
+mod change;
 mod key;
+mod pending;
+
+use change::trust;
+pub(super) use change::{now, refused, sign};
 
 /// Who rules the mesh: admin keys, their threshold, issuers and timestampers.
 ///
@@ -45,6 +50,26 @@ enum Action {
     Card(key::Card),
     /// Change the passphrase of this host's admin key, or encrypt one from before
     Passphrase(key::Passphrase),
+    /// List admins, issuers and timestampers
+    List,
+    /// Add an admin
+    Add(change::Add),
+    /// Remove an admin, a lost or stolen key among them
+    Remove(change::Remove),
+    /// Change how many admins must sign
+    Threshold(change::Threshold),
+    /// Add, limit or remove who admits nodes
+    Issuer(change::IssuerCommand),
+    /// Add or remove who states what is newest
+    Timestamper(change::TimestamperCommand),
+    /// List what waits for signatures, or write one to a file
+    Pending(pending::Pending),
+    /// Sign what waits with this host's admin key
+    Approve(pending::Approve),
+    /// Hand the node a signed proposal
+    Import(pending::Import),
+    /// Forget a proposal
+    Discard(pending::Discard),
 }
 
 impl AdminCommand {
@@ -53,6 +78,21 @@ impl AdminCommand {
             Action::Init(init) => init.run(context),
             Action::Card(card) => card.run(context),
             Action::Passphrase(passphrase) => passphrase.run(context),
+            Action::List => {
+                let trust = trust(context).await?;
+                context
+                    .output
+                    .data(&trust, |text| super::trust::roles(&trust, text))
+            }
+            Action::Add(add) => add.run(context).await,
+            Action::Remove(remove) => remove.run(context).await,
+            Action::Threshold(threshold) => threshold.run(context).await,
+            Action::Issuer(issuer) => issuer.run(context).await,
+            Action::Timestamper(timestamper) => timestamper.run(context).await,
+            Action::Pending(pending) => pending.run(context).await,
+            Action::Approve(approve) => approve.run(context).await,
+            Action::Import(import) => import.run(context).await,
+            Action::Discard(discard) => discard.run(context).await,
         }
     }
 }

@@ -12,12 +12,14 @@
 
 pub(crate) mod enrolling;
 pub(crate) mod mesh;
+pub(crate) mod trust;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use node::control::{Caller, Operations};
+use node::app::trusting::Trusting;
+use node::control::{Caller, Operations, TrustOperations};
 use protocol::control::*;
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
@@ -35,6 +37,7 @@ pub(crate) struct Fake {
     price: Mutex<String>,
     /// What `doctor` finds.
     pub(crate) checks: Mutex<Vec<Check>>,
+    pub(crate) trusting: Option<Trusting>,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -59,6 +62,7 @@ impl Fake {
             agents: Mutex::default(),
             price: Mutex::new("34.90".to_owned()),
             checks: Mutex::new(vec![Check::ok("clock", "the clock agrees")]),
+            trusting: None,
         }
     }
 
@@ -339,6 +343,11 @@ impl Operations for Fake {
 
     async fn decisions(&self, _: DecisionQuery) -> Result<Vec<Decision>, Failure> {
         Ok(vec![])
+    }
+
+    fn trust(&self) -> Option<&dyn TrustOperations> {
+        let trusting = self.trusting.as_ref()?;
+        Some(trusting)
     }
 
     fn refused(&self, _: &'static str) {}

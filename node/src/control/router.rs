@@ -21,7 +21,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::{Caller, Operations};
+use super::lines::event_line;
+use super::{Caller, Operations, trusting};
 use crate::session::MESSAGE_QUEUE;
 
 /// Refusal of a local user who is neither the node's own nor root.
@@ -59,6 +60,7 @@ pub(super) fn routes(operations: Arc<dyn Operations>, caller: Caller) -> Router 
         .route(route::MEMBERSHIPS, post(issue_membership))
         .route(route::DECISIONS, get(decisions))
         .merge(super::enrolling::routes())
+        .merge(trusting::routes())
         .fallback(async || Refusal(unknown_route()))
         .method_not_allowed_fallback(async || Refusal(unknown_route()))
         .with_state(Context { operations, caller })
@@ -283,19 +285,6 @@ fn last_lines(
     Ok(lines.into())
 }
 
-fn event_line(event: &CallEvent) -> Result<Bytes, serde_json::Error> {
-    // Raw JSON from a server may hold line breaks between its tokens; re-reading the line
-    // compact keeps one event on one line. Inside strings JSON allows no raw line break.
-    let mut line = serde_json::to_vec(event)?;
-    for byte in &mut line {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
-    line.push(b'\n');
-    Ok(line.into())
-}
-
 pub(super) async fn within<T: Serialize>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<Json<T>, Refusal> {
@@ -310,7 +299,7 @@ pub(super) async fn within<T: Serialize>(
     }
 }
 
-fn invalid(reason: &'static str, message: impl Into<String>) -> Refusal {
+pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Refusal {
     Refusal(Failure::new(FailureKind::Invalid, reason, message))
 }
 
@@ -319,14 +308,14 @@ fn parse(name: &str) -> Result<Name, Refusal> {
         .map_err(|error: protocol::name::NameError| invalid("invalid_name", error.to_string()))
 }
 
-fn query<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
+pub(super) fn query<T: DeserializeOwned>(request: &Request) -> Result<T, Refusal> {
     Query::try_from_uri(request.uri())
         .map(|Query(value)| value)
         .map_err(|error| invalid("malformed_query", error.to_string()))
 }
 
 /// A failure on its way to the client.
-pub(super) struct Refusal(Failure);
+pub(super) struct Refusal(pub(super) Failure);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {

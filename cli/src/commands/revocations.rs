@@ -1,0 +1,297 @@
+//! `hedgerow revocations`: what is revoked, taking one back, and how far one has spread.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::{Args, Subcommand};
+use protocol::control::{
+    MAX_LISTED_REVOCATIONS, MAX_SPREAD_WAIT_MS, Revocation, RevocationState, Revocations, Spread,
+    SpreadQuery, Target, Trust, route,
+};
+use protocol::trust::Act;
+
+use super::Context;
+use super::revoke::{log, report};
+use crate::confirm::Confirmation;
+use crate::exit::{Exit, Failed, say};
+use crate::inert::inert;
+use crate::output::{Text, instant, or_dash};
+use crate::passphrase::PassphraseOption;
+
+/// List, lift and follow revocations.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct RevocationsCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List revocations, newest first, and whether each is in force
+    List(List),
+    /// Take a revocation back; in force once as many admins did as sign a root
+    Lift(Lift),
+    /// Show how many nodes have a revocation, how long it took, and who is missing
+    Status(Status),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// At most so many
+    #[arg(long, value_name = "COUNT", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(1..=MAX_LISTED_REVOCATIONS))]
+    limit: u64,
+}
+
+#[derive(Debug, Args)]
+struct Lift {
+    /// The revocation: its number, ADMIN/NUMBER, or the beginning of its id
+    entry: String,
+    /// Why, for the record: at most 256 bytes
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    confirmation: Confirmation,
+    #[command(flatten)]
+    passphrase: PassphraseOption,
+}
+
+/// Show how many nodes have a revocation, how long it took, and who is missing.
+///
+/// Every node that answers signs what it has. Times are from when this node took the revocation
+/// until each had it in force and on disk, by their clocks. Exit code 1 while somebody is missing.
+#[derive(Debug, Args)]
+struct Status {
+    /// The revocation [default: the newest]
+    entry: Option<String>,
+    /// For how long to wait for answers, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(1..=MAX_SPREAD_WAIT_MS / 1000))]
+    wait: u64,
+}
+
+impl RevocationsCommand {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
+        match self.action {
+            Action::List(list) => {
+                let path = format!("{}?limit={}", route::REVOCATIONS, list.limit);
+                let found: Revocations = context.client()?.read(&path).await?;
+                context.output.data(&found, |text| table(&found, text))
+            }
+            Action::Lift(lift) => lift.run(context).await,
+            Action::Status(status) => status.run(context).await,
+        }
+    }
+}
+
+/// The one revocation that `typed` names.
+async fn find(context: &Context, typed: Option<&str>) -> Result<Revocation, Failed> {
+    let path = match typed {
+        None => format!("{}?limit=1", route::REVOCATIONS),
+        Some(typed)
+            if typed
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'/') =>
+        {
+            format!("{}?entry={typed}", route::REVOCATIONS)
+        }
+        Some(typed) => return Err(Failed::input(format!("`{typed}` is no revocation"))),
+    };
+    let mut found: Revocations = context.client()?.read(&path).await?;
+    match (found.entries.len(), typed) {
+        (1, _) => Ok(found.entries.swap_remove(0)),
+        (0, None) => Err(Failed::new(Exit::Failure, "nothing is revoked")),
+        (0, Some(typed)) => Err(Failed::input(format!("there is no revocation `{typed}`"))
+            .with_reason("unknown_revocation")
+            .with_hint("see `hedgerow revocations list`")),
+        (_, _) => {
+            let ids: Vec<String> = found.entries.iter().map(|e| e.id.to_string()).collect();
+            let message = format!(
+                "`{}` may be any of {}",
+                typed.unwrap_or_default(),
+                ids.join(", ")
+            );
+            Err(Failed::input(message)
+                .with_reason("ambiguous_revocation")
+                .with_hint("give ADMIN/NUMBER or more of the id"))
+        }
+    }
+}
+
+impl Lift {
+    async fn run(self, context: &Context) -> Result<(), Failed> {
+        let entry = find(context, Some(&self.entry)).await?;
+        if let Target::Lift { .. } = entry.target {
+            return Err(
+                Failed::input("that is a lift; revoke anew instead").with_reason("lift_of_a_lift")
+            );
+        }
+        if entry.state == RevocationState::Lifted {
+            return Err(
+                Failed::new(Exit::Failure, "it is lifted already").with_reason("already_lifted")
+            );
+        }
+        let trust: Trust = context.client()?.read(route::TRUST).await?;
+        let shown = format!(
+            "lifts the revocation of {} ({}), made {} because: {}",
+            target(&entry.target),
+            entry.id,
+            instant(entry.at.0),
+            entry.reason
+        );
+        say(&inert(&shown));
+        if trust.threshold > 1 {
+            say(&format!(
+                "in force once {} admins have lifted it",
+                trust.threshold
+            ));
+        }
+        self.confirmation.ask("lift it?")?;
+        let act = Act::Lift(entry.id);
+        let id = log::append(context, &trust, &self.passphrase, act, self.reason).await?;
+        report(context, id).await
+    }
+}
+
+impl Status {
+    async fn run(self, context: &Context) -> Result<(), Failed> {
+        let entry = find(context, self.entry.as_deref()).await?;
+        let query = SpreadQuery {
+            entry: entry.id,
+            wait_ms: self.wait.saturating_mul(1000),
+        };
+        let live = std::io::stderr().is_terminal();
+        let progress = |spread: &Spread| {
+            if live {
+                // Progress that cannot be shown is no failure.
+                let _ = write!(
+                    std::io::stderr(),
+                    "\r{} of {} nodes",
+                    spread.have,
+                    spread.nodes
+                );
+            }
+        };
+        let spread = context.client()?.spread(&query, progress).await?;
+        if live {
+            say("");
+        }
+        context
+            .output
+            .data(&spread, |text| show(&entry, &spread, text))?;
+        if spread.have < spread.nodes {
+            return Err(Failed::silent(Exit::Failure));
+        }
+        Ok(())
+    }
+}
+
+fn show(entry: &Revocation, spread: &Spread, text: &mut Text) {
+    text.heading(format!(
+        "revocation {} of {}: {} of {} nodes{}",
+        entry.id.short(),
+        target(&entry.target),
+        spread.have,
+        spread.nodes,
+        spread
+            .p99_ms
+            .map_or_else(String::new, |ms| format!(", p99 {}", seconds(ms)))
+    ));
+    text.field("made", instant(entry.at.0));
+    text.field("state", state(entry.state));
+    text.field("p50", or_dash(spread.p50_ms.map(seconds)));
+    text.field("p99", or_dash(spread.p99_ms.map(seconds)));
+    text.field("slowest", or_dash(spread.max_ms.map(seconds)));
+    if spread.missing.is_empty() {
+        return;
+    }
+    text.heading("Missing");
+    for node in &spread.missing {
+        let why = if node.linked {
+            "linked, does not have it yet"
+        } else {
+            "not linked here, no answer"
+        };
+        text.line(format!("  {}  {}  {why}", node.name, node.id));
+    }
+    let named = spread.missing.len() as u64;
+    let more = spread
+        .nodes
+        .saturating_sub(spread.have)
+        .saturating_sub(named);
+    if more > 0 {
+        text.line(format!("  and {more} more"));
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    if ms < 1000 {
+        format!("{ms} ms")
+    } else {
+        format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+    }
+}
+
+fn table(found: &Revocations, text: &mut Text) {
+    if found.entries.is_empty() {
+        text.line("nothing is revoked");
+        return;
+    }
+    let rows: Vec<Vec<String>> = found
+        .entries
+        .iter()
+        .map(|entry| {
+            vec![
+                entry.index.to_string(),
+                entry.admin.short(),
+                entry.id.short(),
+                instant(entry.at.0),
+                state(entry.state).to_owned(),
+                target(&entry.target),
+                entry.reason.clone(),
+            ]
+        })
+        .collect();
+    let headers = ["N", "ADMIN", "ID", "AT", "STATE", "TARGET", "REASON"];
+    text.table(&headers, &rows);
+    let shown = found.entries.len() as u64;
+    if shown < found.total {
+        text.line(format!("{} more; see --limit", found.total - shown));
+    }
+}
+
+/// The states, as people read them.
+fn state(state: RevocationState) -> &'static str {
+    match state {
+        RevocationState::Effective => "effective",
+        RevocationState::Excess => "excess, waits for another admin",
+        RevocationState::Unconfirmed => "waits for another admin",
+        RevocationState::Lifted => "lifted",
+        RevocationState::Lift => "lift",
+    }
+}
+
+fn target(target: &Target) -> String {
+    match target {
+        Target::Node { id, name } => match name {
+            Some(name) => format!("node {name} ({})", id.short()),
+            None => format!("node {id}"),
+        },
+        Target::Agent { node: None, name } => format!("agent {name} on every node"),
+        Target::Agent {
+            node: Some(node),
+            name,
+        } => format!("agent {name} of {}", node.short()),
+        Target::Ticket { id } => format!("ticket {}", id.short()),
+        Target::Tool { digest } => format!("tool {}", digest.short()),
+        Target::Issuer {
+            id,
+            since,
+            since_sequence,
+        } => {
+            let from = since_sequence.map_or_else(String::new, |n| format!(" or number {n}"));
+            format!("issuer {} since {}{from}", id.short(), instant(since.0))
+        }
+        Target::Lift { entry } => format!("lift of {}", entry.short()),
+    }
+}
