@@ -38,6 +38,9 @@ mod rotate;
 mod throttle;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use asking::{Answer, AskError, Asking};
 pub use barred::{Bar, Barred, NobodyBarred};
 pub use desk::{Desk, Parts, Source};

@@ -117,6 +117,9 @@ impl Issuer {
             return Ok(None);
         };
         self.refuse_barred(&node)?;
+        if books.replaced(&node)?.is_some() {
+            return Err(Refused::Superseded(node).into());
+        }
         if let Some(pending) = books.pending(&node)? {
             let asked = MembershipRequest::peek(&pending.request).map_err(Refused::Request)?;
             if asked.signing != request.content.signing {
@@ -284,6 +287,9 @@ impl Issuer {
         shown: Option<&[u8]>,
     ) -> Result<Decided, Refused> {
         self.refuse_barred(&request.node)?;
+        if self.store.snapshot()?.is_replaced(&request.node)? {
+            return Err(Refused::Superseded(request.node));
+        }
         let held = self.newest(request.node, shown)?;
         if held.content().signing != request.content.signing {
             return Err(Refused::NodeBound(request.node));

@@ -19,6 +19,9 @@ use super::limits::{
     SOURCES, STREAMS_FREE, STREAMS_FULL,
 };
 
+/// Shortest time between two looks for sources that need no record any more.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// What is remembered of a source.
 #[derive(Debug, Clone, Copy)]
 struct Record {
@@ -33,8 +36,15 @@ struct State {
     newcomers: usize,
     /// By member, all of them together at most [`MEMBER_STREAMS`].
     members: HashMap<NodeId, usize>,
+    sources: Sources,
+}
+
+#[derive(Default)]
+struct Sources {
     /// `None` is the place shared by all that found the table full.
-    sources: HashMap<Option<IpAddr>, Record>,
+    records: HashMap<Option<IpAddr>, Record>,
+    /// When those that need no record any more were last looked for.
+    swept: Option<Instant>,
 }
 
 /// See the module.
@@ -130,7 +140,7 @@ impl Drop for Place<'_> {
     }
 }
 
-fn allowed(sources: &mut HashMap<Option<IpAddr>, Record>, address: IpAddr, now: Instant) -> bool {
+fn allowed(sources: &mut Sources, address: IpAddr, now: Instant) -> bool {
     let token = Duration::from_secs(1) / SOURCE_RATE;
     let depth = token * SOURCE_BURST;
     let record = record(sources, address, now);
@@ -145,21 +155,22 @@ fn allowed(sources: &mut HashMap<Option<IpAddr>, Record>, address: IpAddr, now: 
     allowed
 }
 
-fn record(
-    sources: &mut HashMap<Option<IpAddr>, Record>,
-    address: IpAddr,
-    now: Instant,
-) -> &mut Record {
+fn record(sources: &mut Sources, address: IpAddr, now: Instant) -> &mut Record {
     let own = Some(source(address));
-    if !sources.contains_key(&own) && sources.len() >= SOURCES {
-        sources.retain(|_, r| r.full_at > now || r.barred_until > now);
+    let records = &mut sources.records;
+    let known = records.contains_key(&own);
+    // A look through a full table is itself work: a flood buys one now and then, not one each.
+    let rested = sources.swept.is_none_or(|at| now >= at + SWEEP_EVERY);
+    if !known && records.len() >= SOURCES && rested {
+        sources.swept = Some(now);
+        records.retain(|_, r| r.full_at > now || r.barred_until > now);
     }
-    let place = if sources.contains_key(&own) || sources.len() < SOURCES {
+    let place = if known || records.len() < SOURCES {
         own
     } else {
         None
     };
-    sources.entry(place).or_insert(Record {
+    records.entry(place).or_insert(Record {
         full_at: now,
         barred_until: now,
     })
@@ -215,7 +226,7 @@ mod tests {
         let others: Vec<_> = (2..100).map(|node| of(node, 1)).collect();
         let served: usize = others.iter().map(Vec::len).sum();
         assert_eq!(served, MEMBER_STREAMS - MEMBER_SHARE);
-        assert!(throttle.state.lock().unwrap().sources.len() <= SOURCES + 1);
+        assert!(throttle.state.lock().unwrap().sources.records.len() <= SOURCES + 1);
         drop(places);
         let later = now + Duration::from_secs(10);
         assert!(throttle.enter(&newcomer(7), later).is_some());

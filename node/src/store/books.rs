@@ -548,6 +548,15 @@ impl Snapshot {
         })
     }
 
+    /// Whether another node took the place of this one.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn is_replaced(&self, node: &NodeId) -> Result<bool, StoreError> {
+        let found = self.one("replaced node", REPLACED, node.as_bytes(), |_| Some(()))?;
+        Ok(found.is_some())
+    }
+
     /// Every node that was replaced, with the membership that replaces it.
     ///
     /// # Errors
