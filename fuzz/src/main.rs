@@ -60,6 +60,7 @@ const TARGETS: &[Target] = &[
     target("evidence", 32_768, signed::evidence, seeds::evidence),
     target("hello", 16_384, signed::hello, seeds::hellos),
     target("sync_message", 4096, sync::message, sync::messages),
+    target("sync_machine", 16_384, sync::machine, sync::sequences),
     target("id_text", 160, text::ids, seeds::ids),
     target("name", 64, text::names, seeds::names),
     target("control_json", 2048, text::control, seeds::control),

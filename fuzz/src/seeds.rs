@@ -139,7 +139,7 @@ fn content_root() -> Root {
     }
 }
 
-fn signed_root() -> Vec<u8> {
+pub fn signed_root() -> Vec<u8> {
     content_root()
         .sign(&Fake, &[&FakeSigner::new(10)])
         .expect("the fake signs")

@@ -4,6 +4,7 @@
 //! serves every request about the same length, and showing it again harms nobody.
 
 use crate::codec::CodecError;
+use crate::cose::CoseSign;
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain::content_type};
 use crate::id::{MeshId, NodeId, SignerId};
 use crate::time::UnixMillis;
@@ -49,15 +50,19 @@ impl Ack {
     /// # Errors
     /// [`TrustError`] if it is not the one encoding of one, or of another mesh.
     pub fn parse(mesh: MeshId, bytes: &[u8]) -> Result<Self, TrustError> {
+        Self::read(mesh, bytes).map(|(_, ack)| ack)
+    }
+
+    fn read(mesh: MeshId, bytes: &[u8]) -> Result<(CoseSign<'_>, Self), TrustError> {
         if bytes.len() > MAX_ACK_BYTES {
             let (max, found) = (MAX_ACK_BYTES, bytes.len());
             return Err(CodecError::Oversized { max, found }.into());
         }
-        let (_, ack) = parse_document::<Self>(bytes, content_type::REVOCATION_ACK)?;
+        let (cose, ack) = parse_document::<Self>(bytes, content_type::REVOCATION_ACK)?;
         if ack.mesh != mesh {
             return Err(TrustError::ForeignMesh);
         }
-        Ok(ack)
+        Ok((cose, ack))
     }
 
     /// Reads and verifies an acknowledgement by `set`, the signing set of the node that it names.
@@ -70,8 +75,7 @@ impl Ack {
         set: &SigningSet,
         bytes: &[u8],
     ) -> Result<Self, TrustError> {
-        let ack = Self::parse(mesh, bytes)?;
-        let (cose, _) = parse_document::<Self>(bytes, content_type::REVOCATION_ACK)?;
+        let (cose, ack) = Self::read(mesh, bytes)?;
         cose.verify_one(crypto, set, mesh.as_bytes())?;
         Ok(ack)
     }

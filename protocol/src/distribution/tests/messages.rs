@@ -1,12 +1,15 @@
 //! Every kind of message reads back; nothing else is read.
 
+use crate::distribution::ack::MAX_ACK_BYTES;
+use crate::distribution::fetch::{CHUNK_BYTES, CHUNK_ENTRIES};
 use crate::distribution::head::{HeadSet, LogRow, TimestampRow, VersionRow};
 use crate::distribution::message::{
     Acks, BundlePush, Bytes, Head, Heads, LogPush, MAX_LIST, MAX_SYNC_FRAME, Message, Part,
     PullAcks, TimestampPush, Want,
 };
-use crate::distribution::pull::PullId;
+use crate::distribution::pull::{ACK_BATCH, PullId};
 use crate::id::{Digest, SignerId};
+use crate::limits::MAX_DOCUMENT_BYTES;
 
 fn bytes(text: &str) -> Bytes {
     Bytes::from(text.as_bytes())
@@ -143,6 +146,41 @@ fn messages_are_what_the_specification_says() {
 
 fn refused(bytes: &[u8]) -> &'static str {
     Message::decode(bytes).unwrap_err().reason()
+}
+
+#[test]
+fn the_largest_of_each_kind_fits() {
+    let row = heads().logs[0];
+    let of = |size: usize, count: usize| vec![Bytes::from(vec![0x5a; size]); count];
+    let digest = digest(3);
+    let largest = [
+        Message::Body(Part::Roots {
+            from: 2,
+            roots: of(MAX_DOCUMENT_BYTES, CHUNK_BYTES / MAX_DOCUMENT_BYTES),
+        }),
+        Message::Body(Part::Body {
+            digest,
+            offset: u64::MAX,
+            bytes: Bytes::from(vec![0; CHUNK_BYTES]),
+        }),
+        Message::Body(Part::Entries {
+            row,
+            from: u64::MAX,
+            entries: of(CHUNK_BYTES / CHUNK_ENTRIES, CHUNK_ENTRIES),
+        }),
+        Message::Acks(Acks {
+            id: PullId([5; 16]),
+            acks: of(MAX_ACK_BYTES, ACK_BATCH),
+        }),
+        Message::Head(Head::Bundle(BundlePush {
+            head: Bytes::from(vec![0; MAX_DOCUMENT_BYTES]),
+            body: Some(Bytes::from(vec![0; 64 * 1024])),
+        })),
+    ];
+    for message in largest {
+        let bytes = message.encode();
+        assert_eq!(Message::decode(&bytes).as_ref(), Ok(&message));
+    }
 }
 
 #[test]
