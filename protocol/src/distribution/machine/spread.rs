@@ -242,9 +242,11 @@ impl Machine {
 
     /// A log's head, and its entries as far as they were not there before.
     fn log_documents(&self, row: &LogRow, before: &HeadSet) -> Vec<Document> {
-        // Of a second branch all entries: where it leaves the first is not said here.
+        // Of another history all entries: where it leaves the first is not said here.
+        let only = self.ours.rows(&row.admin).len() == 1;
+        let continued = |known: &LogRow| only && self.state.entries(known, 0, 0).is_some();
         let first = match before.rows(&row.admin) {
-            [known] if self.ours.rows(&row.admin).len() == 1 => known.length,
+            [known] if continued(known) => known.length,
             known if known.contains(row) => return Vec::new(),
             _ => 0,
         };
