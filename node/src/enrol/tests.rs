@@ -154,6 +154,8 @@ async fn world_of(max_per_hour: u64) -> World {
         lease_s: DAY_S,
         read_grace_s: DAY_S,
         nonce: vec![0; 16],
+        previous: None,
+        retired: None,
     };
     let root = root.sign(&Primitives, &[&admin]).unwrap();
     let mesh = trust::VerifiedRoot::genesis(&Primitives, &root)
@@ -173,7 +175,8 @@ async fn world_of(max_per_hour: u64) -> World {
         replaces: None,
     };
     let membership = membership.sign(&Primitives, &keys).unwrap();
-    let identity = Identity::new(Arc::new(host.tls), host.signing, &root, &membership).unwrap();
+    let identity =
+        Identity::new(Arc::new(host.tls), host.signing, &root, &[], &membership).unwrap();
     let identity = Arc::new(identity);
     let members = Members::new(Arc::clone(&identity.crypto), identity.root());
     let members = Arc::new(members);
