@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.toml  root.cose  membership.cose  store.redb  control.sock  mcp.sock  lock
-//! keys/{tls,signing,admin,issuer,timestamper}.key
+//! keys/{tls,signing,admin,issuer,timestamper}.key  keys/admin.{card,lock,log-MESH}  proposals/
 //! ```
 //!
 //! Directories are 0700, files 0600; anything looser, owned by another user or reached through a
