@@ -94,6 +94,9 @@ pub enum AppError {
     /// The trust documents kept here cannot be used.
     #[error(transparent)]
     Trust(#[from] crate::overlay::trust::RestoreError),
+    /// The proposals kept here cannot be used.
+    #[error(transparent)]
+    Proposals(#[from] trusting::KeepError),
     /// A stored entry cannot be used.
     #[error("the stored {what} cannot be used: {detail}")]
     Stored {

@@ -236,6 +236,12 @@ impl StateDir {
         self.path.join("roots.cbor")
     }
 
+    /// The directory of documents that gather signatures.
+    #[must_use]
+    pub fn proposals(&self) -> PathBuf {
+        self.path.join("proposals")
+    }
+
     /// This node's membership.
     #[must_use]
     pub fn membership(&self) -> PathBuf {

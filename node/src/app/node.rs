@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::dialer::MeshDialer;
 use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
+use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Options, serve};
 use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
@@ -59,6 +60,7 @@ pub struct Node {
     pub(super) admission: Arc<MeshAdmission>,
     pub(super) records: Arc<Records>,
     pub(super) trust: Trust,
+    pub(super) trusting: Trusting,
     pub(super) standing: Arc<Standing>,
     pub(super) dialing: Arc<Dialing>,
     pub(super) counters: Arc<Counters>,
@@ -307,6 +309,26 @@ impl Node {
             file: dir.membership(),
             renewed: tokio::sync::watch::Sender::new(0),
         });
+        let running = Running::new(identity.node(), trust.clone(), Arc::clone(&standing));
+        let running = Arc::new(running) as Arc<dyn trusting::Driver>;
+        let neighbours = Neighbours::new(
+            Arc::clone(&members),
+            links.clone(),
+            Arc::clone(&running),
+            Arc::clone(&clock),
+        );
+        let proposals = Proposals::open(
+            dir.proposals(),
+            Arc::clone(&identity.crypto),
+            standing.now().root(),
+        )?;
+        let trusting = Trusting::new(
+            running,
+            Arc::new(neighbours),
+            proposals,
+            Arc::clone(&identity.crypto),
+            Arc::clone(&clock),
+        );
         let node = Arc::new(Self {
             issuer,
             desk,
@@ -324,6 +346,7 @@ impl Node {
             admission,
             records,
             trust,
+            trusting,
             dialing,
             counters,
             clock,

@@ -22,7 +22,7 @@ use super::node::Node;
 use super::probe::{Probe, read};
 use super::views::upstream_spec;
 use crate::call::Trace;
-use crate::control::{Caller, Operations};
+use crate::control::{Caller, Operations, TrustOperations};
 use crate::doctor;
 use crate::members::Resolved;
 use crate::session::Fabric as _;
@@ -101,6 +101,10 @@ impl Node {
 
 #[async_trait]
 impl Operations for Node {
+    fn trust(&self) -> Option<&dyn TrustOperations> {
+        Some(&self.trusting)
+    }
+
     async fn status(&self) -> Result<Status, Failure> {
         let now = self.clock.now();
         let membership = self.identity.membership();

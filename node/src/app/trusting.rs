@@ -25,10 +25,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Clock;
 use crate::control::{Caller, TrustOperations};
 
+mod driver;
 mod neighbours;
 pub mod proposals;
 mod views;
 
+pub use driver::Running;
 pub use neighbours::Neighbours;
 pub use proposals::{KeepError, Proposals};
 

@@ -51,13 +51,13 @@ pub const SYNC_GRACE: Duration = Duration::from_secs(2);
 /// Longest pause of the task: the machine's clock may jump, this one does not.
 const LONGEST_SLEEP_MS: u64 = 60_000;
 
+/// Where the outcome of a publication goes.
+type Reply = oneshot::Sender<Result<Offer, PublishError>>;
+
 /// What the task is asked.
 enum Command {
     Message(NodeId, Box<Message>),
-    Publish(
-        Vec<Document>,
-        oneshot::Sender<Result<Vec<Offer>, PublishError>>,
-    ),
+    Publish(Box<Document>, Reply),
     Pull {
         admin: SignerId,
         length: u64,
@@ -105,6 +105,9 @@ pub enum PublishError {
     /// It does not hold.
     #[error(transparent)]
     Refused(#[from] TrustError),
+    /// It is in force and on its way, and the disk did not take it.
+    #[error("it is in force and could not be kept: {0}")]
+    NotKept(String),
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -182,13 +185,14 @@ impl Trust {
         );
     }
 
-    /// Puts documents of local origin in force, in order: kept and sent on as those of peers.
+    /// Takes a document of local origin as if a peer had sent it. Returns once what it brought into
+    /// force is on disk and on its way to every peer.
     ///
     /// # Errors
-    /// [`PublishError`] of the first that is refused; those before it stay in force.
-    pub async fn publish(&self, documents: Vec<Document>) -> Result<Vec<Offer>, PublishError> {
+    /// [`PublishError`].
+    pub async fn publish(&self, document: Document) -> Result<Offer, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Publish(documents, reply);
+        let command = Command::Publish(Box::new(document), reply);
         let sent = self.commands.send(command).await;
         sent.map_err(|_| PublishError::Stopping)?;
         answer.await.map_err(|_| PublishError::Stopping)?
@@ -227,6 +231,10 @@ struct Driver {
     pulls: HashMap<PullId, mpsc::Sender<Ack>>,
     persisting: FuturesOrdered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
     keeper: Keeper,
+    /// The last write under way.
+    unkept: Option<u64>,
+    /// Publications that wait for a write.
+    published: Vec<(u64, Offer, Reply)>,
     stamp: Stamp,
 }
 
@@ -254,6 +262,8 @@ pub fn start(
         pulls: HashMap::new(),
         persisting: FuturesOrdered::new(),
         keeper,
+        unkept: None,
+        published: Vec::new(),
         stamp: Stamp::new(timestamper),
     };
     (Trust { commands, syncs }, driver.run(inbox, stop))
@@ -303,14 +313,15 @@ impl Driver {
                     self.handle(Event::Message(peer, &message));
                 }
             }
-            Command::Publish(documents, reply) => {
-                let offers = documents.into_iter().map(|document| {
-                    let outcome = self.handle(Event::Publish(document));
-                    outcome.unwrap_or(Ok(Offer::Known))
-                });
-                let offers: Result<Vec<Offer>, TrustError> = offers.collect();
-                // Whoever asked may have left; the documents are in force all the same.
-                drop(reply.send(offers.map_err(PublishError::Refused)));
+            Command::Publish(document, reply) => {
+                let outcome = self.handle(Event::Publish(*document));
+                match (outcome.unwrap_or(Ok(Offer::Known)), self.unkept) {
+                    // On disk with everything that was written before it.
+                    (Ok(offer), Some(id)) => self.published.push((id, offer, reply)),
+                    // Whoever asked may have left; the document is in force all the same.
+                    (Ok(offer), None) => drop(reply.send(Ok(offer))),
+                    (Err(error), _) => drop(reply.send(Err(error.into()))),
+                }
             }
             Command::Pull {
                 admin,
@@ -413,6 +424,7 @@ impl Driver {
     }
 
     fn persist(&mut self, id: u64, documents: Vec<Document>) {
+        self.unkept = Some(id);
         let store = self.parts.store.clone();
         let writes = self.keeper.writes(self.machine.state(), &documents);
         self.persisting.push_back(Box::pin(async move {
@@ -422,6 +434,21 @@ impl Driver {
     }
 
     fn persisted(&mut self, id: u64, kept: Result<(), StoreError>) {
+        if self.unkept == Some(id) {
+            self.unkept = None;
+        }
+        let waiting = std::mem::take(&mut self.published);
+        let (due, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(of, ..)| *of <= id);
+        self.published = later;
+        let failed = kept.as_ref().err().map(ToString::to_string);
+        for (_, offer, reply) in due {
+            let outcome = match &failed {
+                None => Ok(offer),
+                Some(why) => Err(PublishError::NotKept(why.clone())),
+            };
+            // Whoever asked may have left.
+            drop(reply.send(outcome));
+        }
         match kept {
             Ok(()) => {
                 self.handle(Event::Persisted(id));

@@ -1,0 +1,90 @@
+//! The trust documents of a running node, as the operations ask for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use protocol::id::{NodeId, SignerId};
+use protocol::trust::{Document, Offer, TrustState};
+use tokio::sync::mpsc;
+
+use super::{Acknowledged, Driver, DriverError};
+use crate::overlay::trust::{PublishError, Trust};
+use crate::standing::Standing;
+
+/// Acknowledgements waiting to be read; the next wait behind them.
+const UNREAD: usize = 256;
+
+/// The task that owns the documents, and what it last put in force.
+pub struct Running {
+    node: NodeId,
+    trust: Trust,
+    standing: Arc<Standing>,
+}
+
+impl Running {
+    /// Of this node.
+    #[must_use]
+    pub const fn new(node: NodeId, trust: Trust, standing: Arc<Standing>) -> Self {
+        Self {
+            node,
+            trust,
+            standing,
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Running {
+    fn node(&self) -> NodeId {
+        self.node
+    }
+
+    fn in_force(&self) -> TrustState {
+        TrustState::clone(&self.standing.now())
+    }
+
+    async fn publish(&self, document: Document) -> Result<Offer, DriverError> {
+        self.trust.publish(document).await.map_err(not_published)
+    }
+
+    async fn pull(
+        &self,
+        admin: SignerId,
+        length: u64,
+        life: Duration,
+    ) -> Result<mpsc::Receiver<Acknowledged>, DriverError> {
+        let pulled = self.trust.pull(admin, length, life).await;
+        let mut pulled = pulled.map_err(not_published)?;
+        let (told, answers) = mpsc::channel(UNREAD);
+        tokio::spawn(async move {
+            let until = tokio::time::sleep(life);
+            tokio::pin!(until);
+            loop {
+                let ack = tokio::select! {
+                    biased;
+                    () = &mut until => return,
+                    () = told.closed() => return,
+                    ack = pulled.recv() => ack,
+                };
+                let Some(ack) = ack else { return };
+                let acknowledged = Acknowledged {
+                    node: ack.node,
+                    effective: ack.effective,
+                };
+                if told.send(acknowledged).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(answers)
+    }
+}
+
+fn not_published(error: PublishError) -> DriverError {
+    match error {
+        PublishError::Refused(error) => DriverError::Trust(error),
+        PublishError::NotKept(why) => DriverError::Store(why),
+        PublishError::Stopping => DriverError::Stopping,
+    }
+}
