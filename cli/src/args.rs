@@ -80,6 +80,10 @@ pub(crate) enum Command {
     Peers(commands::peers::Peers),
     /// Attach MCP servers to this node, list and remove them
     Server(commands::server::ServerCommand),
+    /// Write the state of this node, keys included, to one sealed file
+    Backup(commands::backup::Backup),
+    /// Restore a backup into an empty state directory
+    Restore(commands::restore::Restore),
     /// Run the node as a hardened systemd service
     Service(commands::service::ServiceCommand),
     /// Give MCP clients of this host tokens, list and remove them

@@ -8,6 +8,7 @@ use crate::state::State;
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod backup;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -20,6 +21,7 @@ pub(crate) mod join;
 pub(crate) mod mcp;
 pub(crate) mod membership;
 pub(crate) mod peers;
+pub(crate) mod restore;
 pub(crate) mod revocations;
 pub(crate) mod revoke;
 pub(crate) mod run;
@@ -69,6 +71,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Doctor(doctor) => blocking(doctor.run(&context)),
         Command::Peers(peers) => blocking(peers.run(&context)),
         Command::Server(server) => blocking(server.run(&context)),
+        Command::Backup(backup) => backup.run(&context),
+        Command::Restore(restore) => restore.run(&context),
         Command::Service(service) => service.run(&context),
         Command::Agent(agent) => blocking(agent.run(&context)),
         Command::Tools(tools) => blocking(tools.run(&context)),

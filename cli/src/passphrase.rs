@@ -50,35 +50,49 @@ impl PassphraseOption {
     /// another typed passphrase while it says that this one is wrong.
     pub(crate) fn open<T>(
         &self,
-        mut open: impl FnMut(&Passphrase) -> Result<T, Failed>,
+        open: impl FnMut(&Passphrase) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
-        if let Some(passphrase) = self.given()? {
-            return open(&passphrase);
-        }
-        let terminal = Terminal::open().ok_or_else(no_passphrase)?;
-        for _ in 1..ATTEMPTS {
-            let typed = accepted(terminal.ask("passphrase of the admin key: ")?)?;
-            match open(&typed) {
-                Err(failed) if failed.reason.as_deref() == Some(seam::WRONG_PASSPHRASE) => {
-                    terminal.say("that is not it");
-                }
-                outcome => return outcome,
-            }
-        }
-        open(&accepted(terminal.ask("passphrase of the admin key: ")?)?)
+        open_with(self.given()?, "passphrase of the admin key: ", open)
     }
 
     /// A passphrase for a new key: given, or typed twice.
     pub(crate) fn fresh(&self) -> Result<Passphrase, Failed> {
-        match self.given()? {
-            Some(passphrase) => fit(passphrase),
-            None => typed_twice(),
+        fresh(self.given()?)
+    }
+}
+
+/// Opens something sealed with the passphrase that was given, else with one asked for by `prompt`:
+/// `open` is tried again with another while it says that this one is wrong.
+pub(crate) fn open_with<T>(
+    given: Option<Passphrase>,
+    prompt: &str,
+    mut open: impl FnMut(&Passphrase) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    if let Some(passphrase) = given {
+        return open(&passphrase);
+    }
+    let terminal = Terminal::open().ok_or_else(no_passphrase)?;
+    for _ in 1..ATTEMPTS {
+        match open(&accepted(terminal.ask(prompt)?)?) {
+            Err(failed) if failed.reason.as_deref() == Some(seam::WRONG_PASSPHRASE) => {
+                terminal.say("that is not it");
+            }
+            outcome => return outcome,
         }
+    }
+    open(&accepted(terminal.ask(prompt)?)?)
+}
+
+/// A passphrase to seal something new with: the one given, else typed twice.
+pub(crate) fn fresh(given: Option<Passphrase>) -> Result<Passphrase, Failed> {
+    match given {
+        Some(passphrase) => fit(passphrase),
+        None => typed_twice(),
     }
 }
 
 /// The passphrase in `file`, else in the environment variable `variable`.
-fn given(file: Option<&Path>, variable: &str) -> Result<Option<Passphrase>, Failed> {
+pub(crate) fn given(file: Option<&Path>, variable: &str) -> Result<Option<Passphrase>, Failed> {
     if let Some(path) = file {
         return accepted(from_file(path)?).map(Some);
     }
@@ -93,10 +107,7 @@ fn given(file: Option<&Path>, variable: &str) -> Result<Option<Passphrase>, Fail
 
 /// The passphrase a key is sealed anew with: the file, else [`NEW_PASSPHRASE`], else typed twice.
 pub(crate) fn replacement(file: Option<&Path>) -> Result<Passphrase, Failed> {
-    match given(file, NEW_PASSPHRASE)? {
-        Some(passphrase) => fit(passphrase),
-        None => typed_twice(),
-    }
+    fresh(given(file, NEW_PASSPHRASE)?)
 }
 
 fn typed_twice() -> Result<Passphrase, Failed> {
@@ -121,7 +132,7 @@ fn fit(passphrase: Passphrase) -> Result<Passphrase, Failed> {
 }
 
 fn no_passphrase() -> Failed {
-    Failed::input("the admin key needs a passphrase, and there is no terminal to ask for it")
+    Failed::input("a passphrase is needed, and there is no terminal to ask for it")
         .with_reason("passphrase_missing")
         .with_hint(format!("set `{PASSPHRASE}` or give `--passphrase-file`"))
 }

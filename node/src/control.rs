@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use protocol::control::{
     AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
     DecisionQuery, Dial, Failure, FileBytes, IssueMembership, MembershipRequestInfo, Peer, Server,
-    ServerFilter, Status, Tool,
+    ServerFilter, Status, StoreCopy, Tool,
 };
 use protocol::name::Name;
 use serde_json::value::RawValue;
@@ -52,6 +52,12 @@ pub trait Operations: Enrolling {
     /// # Errors
     /// Why it cannot be told.
     async fn doctor(&self) -> Result<Vec<Check>, Failure>;
+
+    /// Copies the store beside itself, for a backup; whoever asked removes the copy.
+    ///
+    /// # Errors
+    /// Why there is no copy.
+    async fn copy_store(&self, caller: Caller) -> Result<StoreCopy, Failure>;
 
     /// Every known peer, sorted by name, then id.
     ///

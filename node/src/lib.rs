@@ -14,6 +14,7 @@
 )]
 
 pub mod app;
+pub mod backup;
 pub mod call;
 pub mod clock;
 pub mod config;

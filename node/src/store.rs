@@ -34,6 +34,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 mod apply;
 mod books;
+mod copy;
 mod error;
 mod open;
 mod snapshot;

@@ -16,6 +16,7 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 mod agent;
+mod backup;
 mod call;
 mod decision;
 mod doctor;
@@ -27,6 +28,7 @@ mod ticket;
 mod trust;
 
 pub use agent::{AddAgent, Agent, AgentToken};
+pub use backup::{COPY_PREFIX, StoreCopy};
 pub use call::{
     CallEvent, CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, MAX_CALL_TIMEOUT_MS,
     ServerFilter, Tool,
@@ -62,6 +64,8 @@ pub mod route {
     pub const STATUS: &str = "/v1/status";
     /// `GET` → array of [`super::Check`]: what the running node finds wrong with itself.
     pub const DOCTOR: &str = "/v1/doctor";
+    /// `POST` without a body → [`super::StoreCopy`]: copies the store beside itself.
+    pub const STORE_COPY: &str = "/v1/store/copy";
     /// `GET` → array of [`super::Peer`].
     pub const PEERS: &str = "/v1/peers";
     /// `POST` [`super::Dial`] → [`super::Peer`].

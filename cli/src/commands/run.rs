@@ -83,6 +83,7 @@ pub(crate) mod seam {
 
     use hedgerow_crypto::{Primitives, SigningKeys};
     use node::app::AppError;
+    use node::backup::{BackupError, Made, Report, StoreFrom};
     use node::enrol::{JoinError, RotateError, Rotated};
     use node::keys::{KeyFileError, admin};
     use node::setup::SetupError;
@@ -287,6 +288,59 @@ pub(crate) mod seam {
             Some(hint) => failed.with_hint(hint),
             None => failed,
         }
+    }
+
+    /// The reason of a refusal for want of a passphrase.
+    pub(crate) const PASSPHRASE_MISSING: &str = "passphrase_missing";
+
+    /// Backs the state directory up, from the copy of that name where a node runs on it.
+    pub(crate) fn backup(
+        state: &Path,
+        copy: Option<&str>,
+        passphrase: Option<&Passphrase>,
+        file: &Path,
+    ) -> Result<Made, Failed> {
+        let from = copy.map_or(StoreFrom::Stopped, StoreFrom::Copy);
+        node::backup::make(state, from, passphrase, file).map_err(backed_up)
+    }
+
+    /// Restores a backup into the state directory.
+    pub(crate) async fn restore(
+        file: &Path,
+        state: &Path,
+        passphrase: Option<&Passphrase>,
+        replace: bool,
+    ) -> Result<Report, Failed> {
+        node::backup::restore(file, state, passphrase, replace)
+            .await
+            .map_err(backed_up)
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "used as a function in map_err"
+    )]
+    fn backed_up(error: BackupError) -> Failed {
+        let exit = match &error {
+            BackupError::NotABackup
+            | BackupError::UnknownVersion
+            | BackupError::Cost(_)
+            | BackupError::NeedsPassphrase
+            | BackupError::TooLarge { .. }
+            | BackupError::Missing(_)
+            | BackupError::Occupied(_) => Exit::InvalidInput,
+            BackupError::WrongPassphrase
+            | BackupError::Damaged(_)
+            | BackupError::Misnamed { .. }
+            | BackupError::OtherNode { .. }
+            | BackupError::OtherMesh { .. } => Exit::Denied,
+            _ => Exit::Failure,
+        };
+        let hint = error.hint();
+        hinted(
+            Failed::new(exit, error.to_string()).with_reason(error.reason()),
+            hint,
+        )
     }
 
     /// What the state directory says of itself; see `node::doctor`.

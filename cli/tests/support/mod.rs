@@ -144,6 +144,14 @@ impl Operations for Fake {
         Ok(self.status_now())
     }
 
+    async fn copy_store(&self, _: Caller) -> Result<StoreCopy, Failure> {
+        Err(Failure::new(
+            FailureKind::Unavailable,
+            "fake",
+            "the fake has no store",
+        ))
+    }
+
     async fn doctor(&self) -> Result<Vec<Check>, Failure> {
         Ok(self.checks.lock().unwrap().clone())
     }

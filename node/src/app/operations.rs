@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use protocol::control::{
     AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
     DecisionQuery, Dial, Failure, FailureKind, FileBytes, IssueMembership, MAX_DECISIONS,
-    MembershipRequestInfo, Peer, Secret, Server, ServerFilter, Status, Tool,
+    MembershipRequestInfo, Peer, Secret, Server, ServerFilter, Status, StoreCopy, Tool,
 };
 use protocol::control::{Condition, Counters, MeshInfo, NodeInfo, StoreInfo, TimeHealth};
 
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use super::node::Node;
 use super::probe::{Probe, read};
 use super::views::upstream_spec;
+use crate::backup;
 use crate::call::Trace;
 use crate::control::{Caller, Operations, TrustOperations};
 use crate::doctor;
@@ -187,6 +188,16 @@ impl Operations for Node {
             servers: self.servers().await?,
             store_fault: self.store.progress().fault.map(|f| f.to_string()),
         }))
+    }
+
+    async fn copy_store(&self, _: Caller) -> Result<StoreCopy, Failure> {
+        let (store, file) = (self.store.clone(), self.store_path.clone());
+        let copied = tokio::task::spawn_blocking(move || backup::copy_store(&store, &file)).await;
+        let ended = |e: tokio::task::JoinError| {
+            Failure::new(FailureKind::Internal, "copy_failed", e.to_string())
+        };
+        let (file, bytes) = copied.map_err(ended)?.map_err(stored)?;
+        Ok(StoreCopy { file, bytes })
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, Failure> {

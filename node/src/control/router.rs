@@ -48,6 +48,7 @@ pub(super) fn routes(operations: Arc<dyn Operations>, caller: Caller) -> Router 
     Router::new()
         .route(route::STATUS, get(status))
         .route(route::DOCTOR, get(doctor))
+        .route(route::STORE_COPY, post(copy_store))
         .route(route::PEERS, get(peers))
         .route(route::DIAL, post(dial))
         .route(route::SERVERS, get(servers).post(add_server))
@@ -108,6 +109,10 @@ async fn status(State(context): State<Context>) -> Answer<impl Serialize> {
 
 async fn doctor(State(context): State<Context>) -> Answer<impl Serialize> {
     within(context.operations.doctor()).await
+}
+
+async fn copy_store(State(context): State<Context>) -> Answer<impl Serialize> {
+    within(context.operations.copy_store(context.caller)).await
 }
 
 async fn peers(State(context): State<Context>) -> Answer<impl Serialize> {

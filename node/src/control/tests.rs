@@ -123,6 +123,14 @@ impl Operations for Fake {
         })
     }
 
+    async fn copy_store(&self, _: Caller) -> Result<StoreCopy, Failure> {
+        Err(Failure::new(
+            FailureKind::Unavailable,
+            "fake",
+            "the fake has no store",
+        ))
+    }
+
     async fn doctor(&self) -> Result<Vec<Check>, Failure> {
         Ok(vec![Check::ok("clock", "the clock is right")])
     }

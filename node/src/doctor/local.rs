@@ -18,12 +18,13 @@ use protocol::time::UnixSeconds;
 use protocol::trust::{TrustError, VerifiedMembership, VerifiedRoot};
 
 use super::{EXPIRES_SOON_S, LOW_DISK_BYTES, NO_DISK_BYTES, lasting};
+use crate::backup::read_link;
 use crate::clock::{BEHIND_TOLERANCE_MS, Clock as _, SystemClock};
 use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES};
 use crate::keys::KeyKind;
 use crate::state_dir::private::{self, PrivateError};
 use crate::state_dir::{StateDir, StateDirError};
-use crate::store::{Link, Options, Store};
+use crate::store::{Options, Store};
 
 /// Bits that must be clear on everything in the directory.
 const FOREIGN_BITS: u32 = 0o077;
@@ -419,16 +420,8 @@ pub(super) fn clocked(greatest_ms: u64, now_ms: u64) -> Check {
 
 /// The greatest verified time kept, in milliseconds; why the store does not open, and a hint.
 fn greatest_time(file: &Path) -> Result<u64, (String, Option<String>)> {
-    let read_link = Box::new(|bytes: &[u8]| {
-        let record = protocol::record::DecisionRecord::decode(bytes).ok()?;
-        Some(Link {
-            sequence: record.sequence,
-            previous: record.previous,
-            hash: protocol::record::chain_hash(&Primitives, bytes),
-        })
-    });
     let store =
-        Store::open(file, &Options::new(read_link)).map_err(|e| (e.to_string(), e.hint()))?;
+        Store::open(file, &Options::new(read_link())).map_err(|e| (e.to_string(), e.hint()))?;
     store
         .snapshot()
         .and_then(|s| s.greatest_time())

@@ -34,13 +34,13 @@ pub(super) const MAGIC: &str = "hedgerow-key-v2";
 const DERIVATION: &str = "argon2id";
 
 /// Bytes of the salt: RFC 9106 §3.1 recommends 16 for passwords.
-const SALT_BYTES: usize = 16;
+pub(crate) const SALT_BYTES: usize = 16;
 
 /// Bytes of the AES-256 key.
 const KEY_BYTES: usize = 32;
 
 /// Bytes of GCM's tag.
-const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 
 /// Bytes of what is sealed.
 const CLEAR_BYTES: usize = 2 * SEED_BYTES;
@@ -80,7 +80,8 @@ impl Cost {
         lanes: 16,
     };
 
-    fn refuse_absurd(self) -> Result<(), &'static str> {
+    /// Refuses what would take forever, or next to nothing.
+    pub(crate) fn refuse_absurd(self) -> Result<(), &'static str> {
         let within = |value: u32, least: u32, most: u32| (least..=most).contains(&value);
         if !within(
             self.memory_kib,
@@ -335,7 +336,8 @@ fn decimal(word: &str) -> Option<u32> {
     (number.to_string() == word).then_some(number)
 }
 
-fn derive(
+/// The AES-256-GCM key of a passphrase; `kind` is for errors only.
+pub(crate) fn derive(
     kind: KeyKind,
     passphrase: &Passphrase,
     salt: &[u8; SALT_BYTES],

@@ -12,6 +12,7 @@ use protocol::time::{UnixMillis, UnixSeconds};
 use super::*;
 
 mod backend;
+mod copying;
 mod crash;
 mod opening;
 mod pruning;
