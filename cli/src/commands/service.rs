@@ -376,9 +376,11 @@ fn next(installed: &Installed, text: &mut crate::output::Text) {
     text.field("state", state.to_string());
     if !installed.member {
         text.line(
-            "there is no node to run yet; found a mesh or join one there, then install again:",
+            "there is no node to run yet; join a mesh there (`up` founds one), then install again:",
         );
-        text.line(format!("  hedgerow --state-dir {state} up"));
+        text.line(format!(
+            "  hedgerow --state-dir {state} join --no-run TICKET"
+        ));
         text.line("  hedgerow service install --enable");
     } else if installed.enabled {
         text.line("it runs, now and at every boot:");
