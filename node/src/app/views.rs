@@ -3,8 +3,9 @@
 //! Reads only. Nothing here holds a secret: specs are shown without their values.
 
 use protocol::control::{
-    Decision, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, LinkPath,
-    Peer, PeerState, Secret, Server, ServerInfo, ServerState, Tool, TrustStatus,
+    Decision, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, Freshness,
+    FreshnessState, LinkPath, Peer, PeerState, Renewal, Secret, Server, ServerInfo, ServerState,
+    Tool, TrustStatus,
 };
 use protocol::crypto::{Algorithm, Suite};
 use protocol::evidence::Evidence;
@@ -13,6 +14,7 @@ use protocol::mcp;
 use protocol::name::Name;
 use protocol::record::DecisionRecord;
 use protocol::time::UnixSeconds;
+use protocol::trust::state as trust;
 use serde_json::value::RawValue;
 
 use super::node::Node;
@@ -74,21 +76,34 @@ impl Node {
 
     /// The trust documents in force, as `status` and `doctor` show them.
     pub(super) fn trust(&self) -> TrustStatus {
-        let root = self.identity.root();
-        let root = root.root();
+        let state = self.standing.now();
+        let root = state.root().root();
+        let membership = self.identity.membership();
+        let entries = state.heads().logs.iter().map(|row| row.length).sum();
         TrustStatus {
             versions: DocumentVersions {
                 root: root.version,
-                bundle: None,
-                revocations: None,
+                bundle: state.heads().bundle.map(|row| row.version),
+                revocations: Some(entries),
             },
             admins: root.admins.len() as u64,
             threshold: root.threshold,
             issuers: root.issuers.len() as u64,
             timestampers: root.timestampers.len() as u64,
-            freshness: None,
-            renewal: None,
-            revoked: None,
+            freshness: Some(freshness(
+                state.freshness(self.clock.now().seconds()),
+                root.lease_s,
+            )),
+            renewal: Some(Renewal {
+                due: membership.half_life(),
+                failures: 0,
+                last_error: None,
+            }),
+            revoked: self
+                .standing
+                .member(&membership)
+                .err()
+                .map(|b| b.to_string()),
             waiting: None,
         }
     }
@@ -248,6 +263,20 @@ impl Node {
             hash: Some(hash),
             stands_for: record.stands_for,
         }
+    }
+}
+
+fn freshness(found: trust::Freshness, lease_s: u64) -> Freshness {
+    let (state, age_s) = match found {
+        trust::Freshness::Fresh { age_s } => (FreshnessState::Fresh, Some(age_s)),
+        trust::Freshness::Stale { age_s } => (FreshnessState::Stale, Some(age_s)),
+        trust::Freshness::None => (FreshnessState::Never, None),
+        trust::Freshness::ClockBehind { .. } => (FreshnessState::ClockBehind, None),
+    };
+    Freshness {
+        state,
+        age_s,
+        lease_s,
     }
 }
 

@@ -212,6 +212,16 @@ fn membership(facts: &Facts) -> Check {
         .because("no issuer is reachable, or none may renew this node")
         .mend("see `peers` below; an issuer must be among them");
     }
+    let overdue = renewal.is_some_and(|renewal| {
+        // Due at half of its life: half of the rest is over too, and it was not renewed.
+        let end = facts.status.node.membership_expires.0;
+        now > renewal.due.0 && end.saturating_sub(renewal.due.0) / 2 > left
+    });
+    if overdue {
+        return Check::warn(NAME, format!("{lasts}; its renewal is overdue"))
+            .because("no issuer has been reachable since half of its life was over")
+            .mend("see `peers` below; an issuer must be among them");
+    }
     if renewal.is_none() && left < EXPIRES_SOON_S {
         return Check::warn(NAME, lasts)
             .because("nothing renews it")

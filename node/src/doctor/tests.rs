@@ -159,7 +159,7 @@ fn nothing_is_wrong_with_a_healthy_node() {
 #[test]
 fn each_trouble_has_its_check_its_cause_and_its_mend() {
     type Trouble = (&'static str, Level, &'static str, fn(&mut Facts));
-    let troubles: [Trouble; 23] = [
+    let troubles: [Trouble; 24] = [
         ("ready", Level::Fail, "serving", |f| {
             f.status.ready = false;
             f.status.conditions = vec![Condition {
@@ -212,6 +212,10 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
         ("membership", Level::Warn, "lasts 6 days more", |f| {
             trust(f).renewal = None;
             f.status.node.membership_expires = UnixSeconds(NOW + 6 * DAY);
+        }),
+        ("membership", Level::Warn, "overdue", |f| {
+            trust(f).renewal.as_mut().unwrap().due = UnixSeconds(NOW - 15 * DAY);
+            f.status.node.membership_expires = UnixSeconds(NOW + DAY);
         }),
         ("mesh", Level::Fail, "another mesh than `m`", |f| {
             cut_off(f, "foreign_mesh")
