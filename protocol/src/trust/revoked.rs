@@ -11,6 +11,7 @@
 //!    and listed, and ineffective until confirmed.
 //! 5. What was effective here stays so until it is lifted or its admin's log is cut by the root.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -50,6 +51,12 @@ impl Standing {
     #[must_use]
     pub const fn is_effective(self) -> bool {
         matches!(self, Self::Effective | Self::Confirmed | Self::Held)
+    }
+
+    /// Whether it is kept without effect because one admin alone may not do so much.
+    #[must_use]
+    pub const fn is_beyond(self) -> bool {
+        matches!(self, Self::Excess | Self::Unconfirmed)
     }
 
     /// Its stable name.
@@ -170,57 +177,82 @@ impl Revoked {
         self.ineffective
     }
 
+    /// Everything that is effective by these judgements.
+    #[must_use]
+    pub fn of(logs: &[Ruled<'_>], judged: &[Judged]) -> Self {
+        let mut revoked = Self::default();
+        revoked.extend(logs, judged, core::iter::repeat(&[][..]));
+        revoked
+    }
+
+    /// Adds what is effective now and was not before; everything effective before must be so now.
+    pub(super) fn extend<'b>(
+        &mut self,
+        logs: &[Ruled<'_>],
+        judged: &[Judged],
+        before: impl Iterator<Item = &'b [Standing]>,
+    ) {
+        (self.effective, self.ineffective) = (0, 0);
+        for ((ruled, judged), before) in logs.iter().zip(judged).zip(before) {
+            let before = before.iter().map(|s| s.is_effective());
+            let before = before.chain(core::iter::repeat(false));
+            let standings = judged.standings.iter().zip(before);
+            for (kept, (standing, before)) in ruled.log.entries().iter().zip(standings) {
+                self.effective += usize::from(standing.is_effective());
+                self.ineffective += usize::from(standing.is_beyond());
+                if standing.is_effective() && !before {
+                    self.add(kept);
+                }
+            }
+        }
+    }
+
     fn add(&mut self, kept: &KeptEntry) {
         let cause = Arc::clone(&kept.cause);
         match &kept.act {
-            Act::Node(node) => note(
-                self.nodes.entry(*node).or_insert_with(|| cause.clone()),
-                cause,
-            ),
-            Act::Agent { node: None, name } => {
-                let known = self.agents.entry(name.clone());
-                note(known.or_insert_with(|| cause.clone()), cause);
-            }
+            Act::Node(node) => note(self.nodes.entry(*node), cause),
+            Act::Agent { node: None, name } => note(self.agents.entry(name.clone()), cause),
             Act::Agent {
                 node: Some(node),
                 name,
             } => {
-                let known = self.agents_of.entry(*node).or_default().entry(name.clone());
-                note(known.or_insert_with(|| cause.clone()), cause);
+                let of = self.agents_of.entry(*node).or_default();
+                note(of.entry(name.clone()), cause);
             }
-            Act::Ticket(ticket) => {
-                let known = self.tickets.entry(*ticket);
-                note(known.or_insert_with(|| cause.clone()), cause);
-            }
-            Act::Tool(tool) => note(
-                self.tools.entry(*tool).or_insert_with(|| cause.clone()),
-                cause,
-            ),
+            Act::Ticket(ticket) => note(self.tickets.entry(*ticket), cause),
+            Act::Tool(tool) => note(self.tools.entry(*tool), cause),
             Act::Issuer {
                 issuer,
                 since,
                 since_sequence,
-            } => self.issuers.entry(*issuer).or_default().push(Cut {
-                since: *since,
-                since_sequence: *since_sequence,
-                cause,
-            }),
+            } => {
+                let cuts = self.issuers.entry(*issuer).or_default();
+                cuts.push(Cut {
+                    since: *since,
+                    since_sequence: *since_sequence,
+                    cause,
+                });
+                cuts.sort_by_key(|cut| (cut.cause.at, cut.cause.entry));
+            }
             Act::Lift(_) => {}
         }
     }
 }
 
 /// Of several causes for one thing the earliest counts, so that everybody names the same.
-fn note(known: &mut Arc<Cause>, cause: Arc<Cause>) {
-    if (cause.at, cause.entry) < (known.at, known.entry) {
-        *known = cause;
+fn note<K>(place: Entry<'_, K, Arc<Cause>>, cause: Arc<Cause>) {
+    let earlier = |known: &Cause| (cause.at, cause.entry) < (known.at, known.entry);
+    match place {
+        Entry::Vacant(place) => drop(place.insert(cause)),
+        Entry::Occupied(mut known) if earlier(known.get()) => drop(known.insert(cause)),
+        Entry::Occupied(_) => {}
     }
 }
 
 /// Judges all logs together. `needed` is the root's threshold; `held` says which entries were
 /// effective before.
 #[must_use]
-pub fn judge(needed: usize, logs: &[Ruled<'_>], held: &HashSet<EntryId>) -> (Revoked, Vec<Judged>) {
+pub fn judge(needed: usize, logs: &[Ruled<'_>], held: &HashSet<EntryId>) -> Vec<Judged> {
     let lifted = agreed(logs, needed, |kept| match &kept.act {
         Act::Lift(entry) => Some(*entry),
         _ => None,
@@ -234,46 +266,68 @@ pub fn judge(needed: usize, logs: &[Ruled<'_>], held: &HashSet<EntryId>) -> (Rev
     } else {
         HashSet::new()
     };
-    let mut revoked = Revoked::default();
-    let mut judged = Vec::with_capacity(logs.len());
-    for ruled in logs {
+    let one = |ruled: &Ruled<'_>| {
         let mut one = judge_one(ruled, needed, &lifted, &confirmed);
-        for (kept, standing) in ruled.log.entries().iter().zip(&mut one.standings) {
-            let beyond = matches!(standing, Standing::Excess | Standing::Unconfirmed);
-            if beyond && held.contains(&kept.cause.entry) {
-                *standing = Standing::Held;
-            }
-            if standing.is_effective() {
-                revoked.effective += 1;
-                revoked.add(kept);
-            } else if beyond {
-                revoked.ineffective += 1;
-            }
+        if !held.is_empty() {
+            hold(ruled.log, &mut one.standings, held);
         }
-        judged.push(one);
+        one
+    };
+    logs.iter().map(one).collect()
+}
+
+/// What was effective stays so where the rules alone would not have it.
+fn hold(log: &Log, standings: &mut [Standing], held: &HashSet<EntryId>) {
+    for (kept, standing) in log.entries().iter().zip(standings) {
+        if standing.is_beyond() && held.contains(&kept.cause.entry) {
+            *standing = Standing::Held;
+        }
     }
-    for cuts in revoked.issuers.values_mut() {
-        cuts.sort_by_key(|cut| (cut.cause.at, cut.cause.entry));
-    }
-    (revoked, judged)
 }
 
 /// What the logs of at least `needed` different admins say. Both branches of a forked log are one
 /// admin.
-fn agreed<'a, T: Eq + std::hash::Hash + Clone>(
+fn agreed<'a, T: Eq + std::hash::Hash>(
     logs: &[Ruled<'a>],
     needed: usize,
     said: impl Fn(&'a KeptEntry) -> Option<T>,
 ) -> HashSet<T> {
-    let mut sayers: HashMap<T, HashSet<SignerId>> = HashMap::new();
-    for ruled in logs {
-        for kept in ruled.log.entries() {
-            if let Some(what) = said(kept) {
-                sayers.entry(what).or_default().insert(ruled.log.admin());
+    // What so many say, one of all but the longest says: the others need no memory of their own.
+    let mut by_length: Vec<&Log> = logs.iter().map(|ruled| ruled.log).collect();
+    by_length.sort_by_key(|log| (log.length(), log.admin(), log.link()));
+    let admins: HashSet<SignerId> = by_length.iter().map(|log| log.admin()).collect();
+    let Some(others) = needed.checked_sub(1).filter(|n| *n < admins.len()) else {
+        return HashSet::new();
+    };
+    let mut longest: Vec<SignerId> = Vec::new();
+    for log in by_length.iter().rev() {
+        if longest.len() < others && !longest.contains(&log.admin()) {
+            longest.push(log.admin());
+        }
+    }
+    let mut sayers: HashMap<T, Vec<SignerId>> = HashMap::new();
+    let (last, first): (Vec<&Log>, Vec<&Log>) = by_length
+        .into_iter()
+        .partition(|log| longest.contains(&log.admin()));
+    for log in first {
+        for what in log.entries().iter().filter_map(|kept| said(kept)) {
+            let by = sayers.entry(what).or_default();
+            if !by.contains(&log.admin()) {
+                by.push(log.admin());
             }
         }
     }
-    let enough = |(what, by): (T, HashSet<SignerId>)| (by.len() >= needed).then_some(what);
+    if !sayers.is_empty() {
+        for log in last {
+            for what in log.entries().iter().filter_map(|kept| said(kept)) {
+                let by = sayers.get_mut(&what);
+                if let Some(by) = by.filter(|by| !by.contains(&log.admin())) {
+                    by.push(log.admin());
+                }
+            }
+        }
+    }
+    let enough = |(what, by): (T, Vec<SignerId>)| (by.len() >= needed).then_some(what);
     sayers.into_iter().filter_map(enough).collect()
 }
 

@@ -445,11 +445,11 @@ impl TrustState {
     fn rejudge(&mut self) {
         let needed = self.root.root().needed();
         let ruled: Vec<Ruled<'_>> = self.logs.values().flat_map(|log| log.ruled()).collect();
-        let (mut revoked, mut judged) = judge(needed, &ruled, &self.held);
+        let mut judged = judge(needed, &ruled, &self.held);
         let fallen = fallen(&self.logs, &judged);
         if !fallen.is_empty() {
             Arc::make_mut(&mut self.held).extend(fallen);
-            (revoked, judged) = judge(needed, &ruled, &self.held);
+            judged = judge(needed, &ruled, &self.held);
         }
         if !self.held.is_empty() {
             let still = still_held(&ruled, &judged);
@@ -457,16 +457,32 @@ impl TrustState {
                 self.held = Arc::new(still);
             }
         }
-        drop(ruled);
-        self.revoked = Arc::new(revoked);
+        if self.only_adds(&judged) {
+            let before = self.logs.values().flat_map(|log| log.standings());
+            Arc::make_mut(&mut self.revoked).extend(&ruled, &judged, before);
+        } else {
+            self.revoked = Arc::new(Revoked::of(&ruled, &judged));
+        }
         let mut judged = judged.into_iter();
         for log in self.logs.values_mut() {
-            let changed = log.ruled().count();
-            let own: Vec<Judged> = judged.by_ref().take(changed).collect();
+            let own: Vec<Judged> = judged.by_ref().take(log.branches().count()).collect();
             if log.is_judged_otherwise(&own) {
                 Arc::make_mut(log).judge(own);
             }
         }
+    }
+
+    /// Whether everything effective before is there and effective still.
+    fn only_adds(&self, judged: &[Judged]) -> bool {
+        let stays =
+            |(before, now): (&Standing, &Standing)| !before.is_effective() || now.is_effective();
+        let mut before = self
+            .logs
+            .values()
+            .flat_map(|log| log.standings())
+            .zip(judged);
+        !self.logs.values().any(|log| log.is_replaced())
+            && before.all(|(before, now)| before.iter().zip(&now.standings).all(stays))
     }
 
     /// Finds the newest timestamp of which everything is in force.
@@ -502,8 +518,7 @@ fn fallen(logs: &BTreeMap<SignerId, Arc<AdminLog>>, judged: &[Judged]) -> Vec<En
     for ((ruled, before), now) in before.zip(judged) {
         let pairs = before.iter().zip(&now.standings);
         for (kept, (before, now)) in ruled.log.entries().iter().zip(pairs) {
-            let beyond = matches!(now, Standing::Excess | Standing::Unconfirmed);
-            if before.is_effective() && beyond {
+            if before.is_effective() && now.is_beyond() {
                 all.push(kept.cause.entry);
             }
         }

@@ -199,9 +199,10 @@ proptest! {
                 offer(&mut own, &history.documents[index.index(history.documents.len())]);
             }
             if i % 16 == 15 {
-                let before = own.state.heads();
+                let (before, revoked) = (own.state.heads(), own.state.revoked().clone());
                 own = own.restarted();
                 prop_assert_eq!(own.state.heads(), before);
+                prop_assert_eq!(own.state.revoked(), &revoked, "added to, as built anew");
             }
         }
     }

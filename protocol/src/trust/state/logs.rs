@@ -29,6 +29,8 @@ pub struct AdminLog {
     marks: Vec<Mark>,
     needed: Vec<Mark>,
     pending: Option<Pending>,
+    /// Whether entries that were judged are gone.
+    replaced: bool,
 }
 
 /// One history of a log, complete up to its head.
@@ -166,6 +168,7 @@ impl AdminLog {
             marks: Vec::new(),
             needed: Vec::new(),
             pending: None,
+            replaced: false,
         }
     }
 
@@ -343,9 +346,14 @@ impl AdminLog {
         let mut log = Log::new(self.mesh, admin);
         log.extend(pending.staged);
         let bound_by_root = pending.head.is_none();
-        let branch = Branch::of(Arc::new(log), pending.head);
-        if bound_by_root || branch.leads_to(&self.main.row()) {
+        let mut branch = Branch::of(Arc::new(log), pending.head);
+        if branch.leads_to(&self.main.row()) {
+            branch.standings = Arc::clone(&self.main.standings);
             self.main = branch;
+            changed
+        } else if bound_by_root {
+            self.main = branch;
+            self.replaced = true;
             changed
         } else {
             self.contested = None;
@@ -365,6 +373,7 @@ impl AdminLog {
         let other = self.other.take();
         self.contested = None;
         self.pending = None;
+        self.replaced = true;
         let chosen = other.filter(|o| o.leads_to(&target));
         if let Some(other) = chosen.filter(|_| !self.main.leads_to(&target)) {
             self.main = other;
@@ -416,15 +425,21 @@ impl AdminLog {
         self.branches().map(Branch::standings)
     }
 
+    /// Whether entries that were judged are gone since.
+    pub(super) const fn is_replaced(&self) -> bool {
+        self.replaced
+    }
+
     pub(super) fn is_judged_otherwise(&self, judged: &[Judged]) -> bool {
         let same = self
             .standings()
             .eq(judged.iter().map(|j| j.standings.as_slice()));
-        !same || needed_by(judged) != self.needed
+        !same || self.replaced || needed_by(judged) != self.needed
     }
 
     pub(super) fn judge(&mut self, judged: Vec<Judged>) {
         self.needed = needed_by(&judged);
+        self.replaced = false;
         let branches = core::iter::once(&mut self.main).chain(&mut self.other);
         for (branch, one) in branches.zip(judged) {
             branch.standings = one.standings.into();
