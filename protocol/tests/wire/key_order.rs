@@ -8,9 +8,11 @@ use protocol::crypto::Signer;
 use protocol::envelope::header::Bridged;
 use protocol::envelope::{Header, Payload};
 use protocol::evidence::Evidence;
-use protocol::id::{Digest, EnvelopeId, SignerId};
+use protocol::id::{Digest, EntryId, EnvelopeId, SignerId};
 use protocol::record::GENESIS;
-use protocol::trust::{Admission, IssuerNode, PeerAddress, Role, SignerCard};
+use protocol::trust::document::{LogRow, TimestampRow, VersionRow};
+use protocol::trust::state::{LogMarks, Memory};
+use protocol::trust::{Admission, Document, HeadSet, IssuerNode, PeerAddress, Role, SignerCard};
 
 use crate::raw::Raw;
 use crate::world::{NOW, SALT, public, root_content, world};
@@ -40,6 +42,8 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
     let w = world();
     let mut root = root_content("test", &w.admins, &w.issuer, &w.other_issuer);
     root.mesh = Some(w.mesh());
+    root.previous = Some(w.root.hash());
+    root.retired = crate::trust::next_root().retired;
     let mut record = crate::node_record::content();
     record.sealing_key = Some(vec![1; 8].into());
     record.posture = Some(Digest::from_bytes([1; 32]));
@@ -80,6 +84,14 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         ("payload", codec::encode(&payload)),
         ("signing set", codec::encode(w.issuer.public())),
         ("root", codec::encode(&root)),
+        ("next root", codec::encode(&crate::trust::next_root())),
+        ("bundle head", codec::encode(&crate::trust::bundle())),
+        ("bundle body", crate::trust::body().encode()),
+        ("log head", codec::encode(&crate::trust::log().head(NOW))),
+        ("entries", entries()),
+        ("timestamp", codec::encode(&crate::trust::timestamp())),
+        ("heads", codec::encode(&heads())),
+        ("memory", memory().encode()),
         ("membership", codec::encode(&membership)),
         ("membership request", Raw::of(&requests[0].bytes).payload),
         (
@@ -99,6 +111,52 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         ("hop header", Raw::of(&hop).protected),
         ("document header", Raw::of(w.root.bytes()).protected),
     ]
+}
+
+/// Entries of every kind, in one array as documents carry them.
+fn entries() -> Vec<u8> {
+    let log = crate::trust::log();
+    Document::LogEntries {
+        admin: log.admin(),
+        from: 0,
+        entries: log.encoded(0, 16),
+    }
+    .encode()
+}
+
+fn heads() -> HeadSet {
+    let (w, log) = (world(), crate::trust::log());
+    let row = VersionRow {
+        version: 1,
+        hash: w.root.hash(),
+    };
+    HeadSet {
+        epoch: 1,
+        root: row,
+        bundle: Some(row),
+        logs: vec![LogRow {
+            admin: log.admin(),
+            length: log.length(),
+            link: log.link(),
+        }],
+        timestamps: vec![TimestampRow {
+            timestamper: w.root.timestamper_ids()[0],
+            version: 1,
+        }],
+    }
+}
+
+fn memory() -> Memory {
+    let marks = crate::trust::timestamp().logs[0].marks.clone();
+    Memory {
+        epoch: 1,
+        greatest: NOW,
+        marks: vec![LogMarks {
+            admin: crate::trust::log().admin(),
+            marks: marks.unwrap(),
+        }],
+        held: vec![EntryId::from_bytes([1; 32])],
+    }
 }
 
 #[test]

@@ -32,5 +32,6 @@ mod spec;
 mod stream;
 mod sync;
 mod ticket;
+mod trust;
 mod vectors;
 mod world;

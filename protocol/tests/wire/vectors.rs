@@ -17,7 +17,7 @@ use crate::case::Case;
 use crate::world::{NOW, world};
 
 /// All files together, in bytes.
-const MAX_TOTAL: u64 = 300 * 1024;
+const MAX_TOTAL: u64 = 384 * 1024;
 
 /// A stretch shorter than this is written out rather than referred to.
 const MIN_REFERENCE: usize = 24;
@@ -47,6 +47,27 @@ const FILES: &[File] = &[
     ("envelope", crate::envelope::judge, envelopes),
     ("hop_chain", crate::hop::judge, crate::hop::cases),
     ("evidence", crate::evidence::judge, crate::evidence::cases),
+    (
+        "next_root",
+        crate::trust::judge_root,
+        crate::trust::root_cases,
+    ),
+    (
+        "bundle",
+        crate::trust::judge_bundle,
+        crate::trust::bundle_cases,
+    ),
+    ("log_head", crate::trust::judge_log, crate::trust::log_cases),
+    (
+        "log_entry",
+        crate::trust::judge_entry,
+        crate::trust::entry_cases,
+    ),
+    (
+        "timestamp",
+        crate::trust::judge_timestamp,
+        crate::trust::timestamp_cases,
+    ),
 ];
 
 fn envelopes() -> Vec<Case> {
@@ -109,7 +130,10 @@ fn read() -> BTreeMap<String, (Vec<u8>, String)> {
     let mut all = BTreeMap::new();
     for (file, ..) in FILES {
         let path = folder().join(format!("{file}.json"));
-        let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        // One that is missing is found missing by the count of its vectors.
+        let Ok(text) = std::fs::read(&path) else {
+            continue;
+        };
         let parsed: Value = serde_json::from_slice(&text).unwrap();
         for vector in parsed["vectors"].as_array().unwrap() {
             let id = format!("{file}/{}", vector["name"].as_str().unwrap());
@@ -236,11 +260,45 @@ fn context() -> Value {
     })
 }
 
+/// The vectors of a file that still holds all its cases and judges them alike; it stays as it is.
+fn up_to_date(
+    file: &'static str,
+    judge: fn(&[u8]) -> &'static str,
+    cases: fn() -> Vec<Case>,
+) -> Option<Vec<(String, Vec<u8>)>> {
+    if !folder().join(format!("{file}.json")).exists() {
+        return None;
+    }
+    let own = |id: &String| id.split('/').next() == Some(file);
+    let vectors: BTreeMap<String, (Vec<u8>, String)> =
+        read().into_iter().filter(|(id, _)| own(id)).collect();
+    let kept: Vec<Case> = kept(file, cases).collect();
+    let holds = |case: &Case| {
+        let known = vectors.get(&format!("{file}/{}", case.name));
+        known.is_some_and(|(bytes, expected)| {
+            expected == case.expected && judge(bytes) == case.expected
+        })
+    };
+    let same = kept.len() == vectors.len() && kept.iter().all(holds);
+    same.then(|| {
+        vectors
+            .into_iter()
+            .map(|(id, (bytes, _))| (id, bytes))
+            .collect()
+    })
+}
+
 #[test]
-#[ignore = "writes the vectors anew"]
+#[ignore = "writes the vectors that are older than their cases anew"]
 fn write() {
     let mut known = Known::default();
-    for (file, _, cases) in FILES {
+    for (file, judge, cases) in FILES {
+        if let Some(vectors) = up_to_date(file, *judge, *cases) {
+            for (id, bytes) in vectors {
+                known.add(id, bytes);
+            }
+            continue;
+        }
         let mut lines = Vec::new();
         for Case {
             name,
