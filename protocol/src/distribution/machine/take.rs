@@ -234,7 +234,13 @@ impl Machine {
         match offer {
             Ok(Offer::Stale) => {}
             Ok(Offer::New(_) | Offer::Known) => self.keep_up(from, item),
-            Ok(Offer::Fork(_)) => self.adopt(from, item),
+            Ok(Offer::Fork(of)) => {
+                self.adopt(from, item);
+                // A timestamp over the other history of a log holds once that is here too.
+                if matches!((of, item), (ForkOf::Log(_), Item::Timestamp(_))) {
+                    self.mark_recheck(from);
+                }
+            }
             Ok(Offer::Wanted(missing)) => {
                 self.note_claim(from, &missing);
                 self.fetch(Some(from), &missing, shown, out);
