@@ -19,6 +19,9 @@ use super::world::{Event, World};
 /// In meshes up to this size every message is encoded, decoded and compared.
 const MAX_DECODED: usize = 200;
 
+/// Of how many connections one is refused by the sabotage of that name.
+const REFUSED_EVERY: usize = 40;
+
 /// Honest messages garbled by the sabotage of that name, of a thousand.
 const GARBLED: u64 = 5;
 
@@ -204,6 +207,11 @@ impl World<'_> {
     /// Whether `peer` is revoked in the eyes of a node's trust state.
     pub(crate) fn knows_as_revoked(&self, node: usize, peer: usize) -> bool {
         let machine = self.hosts.get(node).and_then(|h| h.machine.as_ref());
+        match self.scenario.sabotage {
+            Sabotage::IgnoreRevocations if node % 2 == 1 => return false,
+            Sabotage::RefuseHonest if (node + peer).is_multiple_of(REFUSED_EVERY) => return true,
+            _ => {}
+        }
         let peer = self.hosts.get(peer).map(|h| h.id);
         machine
             .zip(peer)
@@ -307,7 +315,10 @@ impl World<'_> {
         if let Some((_, size)) = same {
             return *size;
         }
-        let bytes = message.encode();
+        let mut bytes = message.encode();
+        if self.scenario.sabotage == Sabotage::CutMessages {
+            bytes.pop();
+        }
         if self.hosts.len() <= MAX_DECODED && Message::decode(&bytes).as_ref() != Ok(&**message) {
             let at = self.at_ms();
             self.invariants.garbled(at, node);
@@ -377,6 +388,9 @@ impl World<'_> {
 
     /// Calls flow from now on between a node and a peer.
     pub(crate) fn synced(&mut self, node: usize, peer: NodeId) {
+        if self.scenario.sabotage == Sabotage::NeverCall {
+            return;
+        }
         let peer = self.numbers.get(&peer).copied();
         let Some(link) = peer.and_then(|peer| self.links.between(node, peer)) else {
             return;

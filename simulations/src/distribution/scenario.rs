@@ -368,6 +368,18 @@ pub(crate) enum Sabotage {
     GarbleHonest,
     /// Writes are said to be done at once, and are lost in a crash.
     PersistNothing,
+    /// The observer is not told of what is published.
+    PublishUnseen,
+    /// Every second node does not look at whom it is to refuse.
+    IgnoreRevocations,
+    /// Some node refuses one that nobody revoked.
+    RefuseHonest,
+    /// Nodes say they are fresh, whatever their timestamps.
+    NeverStale,
+    /// The last byte of every message is lost.
+    CutMessages,
+    /// Calls never flow.
+    NeverCall,
     /// Machines are told that a write is done when it begins.
     AcknowledgeEarly,
     /// Calls flow as soon as a connection stands.

@@ -8,6 +8,7 @@ use protocol::trust::Freshness;
 use super::invariants;
 use super::links::MS;
 use super::report::{Effective, Report};
+use super::scenario::Sabotage;
 use super::world::World;
 
 /// After how many milliseconds calls flow over a connection at the latest.
@@ -68,7 +69,8 @@ impl World<'_> {
             let clock = host.clock(now).seconds();
             let newest = state.newest_timestamp().map_or(0, |t| t.time().0);
             let age = clock.0.saturating_sub(newest);
-            let fresh = matches!(state.freshness(clock), Freshness::Fresh { .. });
+            let fresh = matches!(state.freshness(clock), Freshness::Fresh { .. })
+                || self.scenario.sabotage == Sabotage::NeverStale;
             stale += u64::from(!fresh);
             if fresh && age > lease {
                 self.invariants.freshness(at, node, age, lease);
