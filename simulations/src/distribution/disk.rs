@@ -1,9 +1,11 @@
 //! What survives a process: the documents a machine asked to have persisted, in the form from which
 //! the trust state is restored, and nothing else.
 
+use anyhow::Context;
 use protocol::distribution::{Bytes, Document, TrustState};
 use protocol::id::SignerId;
 use protocol::trust::VerifiedTimestamp;
+use protocol::trust::revocation::VerifiedLogHead;
 use protocol::trust::state::{Kept, KeptLog, Memory};
 
 use super::crypto::SeededCrypto;
@@ -20,7 +22,7 @@ pub(crate) struct Disk {
     /// Of each timestamper the newest, the oldest of them first.
     timestamps: Vec<(SignerId, Bytes)>,
     memory: Memory,
-    /// A head whose body or entries are the next document.
+    /// The last head of the write under way, for the body or entries behind it.
     head: Option<Bytes>,
 }
 
@@ -48,6 +50,7 @@ impl Disk {
 
     /// One write: documents in order, and what the state remembered beside them.
     pub(crate) fn write(&mut self, documents: Vec<Document>, memory: Memory) {
+        self.head = None;
         for document in documents {
             match document {
                 Document::Root(root) => self.roots.push(root),
@@ -65,9 +68,11 @@ impl Disk {
     }
 
     fn append(&mut self, admin: SignerId, from: u64, entries: Vec<Bytes>) {
-        let head = self.head.take();
+        // One head may stand before several pieces of its log, and none before a retired admin's.
+        let of_admin = |head: &Bytes| VerifiedLogHead::peek(head).is_ok_and(|h| h.admin == admin);
+        let head = self.head.clone().filter(of_admin);
         let follows = |log: &&mut KeptLog| log.admin == admin && log.entries.len() as u64 == from;
-        if let Some(log) = self.logs.iter_mut().find(follows) {
+        if let Some(log) = self.logs.iter_mut().rev().find(follows) {
             log.head = head;
             log.entries.extend(entries);
         } else {
@@ -103,6 +108,6 @@ impl Disk {
             timestamps: self.timestamps.iter().map(|(_, t)| t.clone()).collect(),
             memory: self.memory.clone(),
         };
-        Ok(TrustState::restore(crypto, kept)?)
+        TrustState::restore(crypto, kept).context("a disk from which nothing can be restored")
     }
 }

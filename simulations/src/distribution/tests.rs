@@ -67,7 +67,7 @@ fn every_scenario_holds_in_small() {
         assert!(report.effective > 0, "{}", report.human());
         ran += 1;
     }
-    assert_eq!(ran, 13);
+    assert_eq!(ran, 14);
 }
 
 #[test]
