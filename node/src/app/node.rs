@@ -282,8 +282,9 @@ impl Node {
                 let barred = Arc::clone(&standing) as Arc<dyn enrol::Barred>;
                 let (identity, members) = (Arc::clone(&identity), Arc::clone(&members));
                 let clock = Arc::clone(&clock);
-                let opened =
-                    Issuer::open(identity, members, store.clone(), clock, barred, keys).await?;
+                let store = store.clone();
+                let opened = Issuer::open(identity, members, store, clock, barred, keys);
+                let opened = Box::pin(opened).await?;
                 issuers.learn(opened.id(), opened.node()).await;
                 Some(opened)
             }

@@ -253,11 +253,16 @@ impl Joiner<'_> {
         quiet: bool,
     ) -> Result<Outcome, JoinError> {
         let mut pause = THROTTLED_PAUSE;
+        let mut tried: Vec<Tried> = Vec::new();
         for attempt in 0..=THROTTLED_TRIES {
-            let mut tried = Vec::new();
             let mut busy = None;
             for peer in &self.ticket.bootstraps {
                 for address in &peer.addresses {
+                    // One that was of no use is not asked again: only who is busy is.
+                    let useless = |t: &Tried| t.node == peer.node && t.address == *address;
+                    if tried.iter().any(useless) {
+                        continue;
+                    }
                     if !quiet {
                         tell(Progress::Asking {
                             node: peer.node,
