@@ -18,6 +18,7 @@ use protocol::record::{DecisionRecord, chain_hash};
 
 use crate::config::MAX_CONFIG_BYTES;
 use crate::keys::MAX_KEY_FILE_BYTES;
+use crate::roots::{MAX_ROOTS_BYTES, RootsError};
 use crate::setup::SetupError;
 use crate::state_dir::StateDirError;
 use crate::state_dir::private::PrivateError;
@@ -40,6 +41,9 @@ pub const MAX_STORE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 /// The name of the store, the one entry that is not read into memory.
 const STORE: &str = "store.redb";
 
+/// The roots after the genesis.
+const ROOTS: &str = "roots.cbor";
+
 /// One entry there may be.
 struct Entry {
     /// Its number in the file.
@@ -54,23 +58,26 @@ struct Entry {
 
 /// Every entry, in the order of the file and in the order of restoring: the membership last, for a
 /// directory without it is no node yet. Numbers are never used again.
-const ENTRIES: [Entry; 11] = [
+const ENTRIES: [Entry; 14] = [
     entry(1, "config.toml", MAX_CONFIG_BYTES, false),
     entry(2, "keys/tls.key", MAX_KEY_FILE_BYTES, true),
     entry(3, "keys/signing.key", MAX_KEY_FILE_BYTES, true),
     entry(4, "keys/admin.key", MAX_KEY_FILE_BYTES, false),
     entry(5, "keys/admin.card", MAX_DOCUMENT_BYTES, false),
     entry(6, "keys/issuer.key", MAX_KEY_FILE_BYTES, false),
-    entry(7, "keys/timestamper.key", MAX_KEY_FILE_BYTES, false),
+    entry(7, "keys/issuer.card", MAX_DOCUMENT_BYTES, false),
+    entry(8, "keys/timestamper.key", MAX_KEY_FILE_BYTES, false),
+    entry(9, "keys/timestamper.card", MAX_DOCUMENT_BYTES, false),
     Entry {
-        kind: 8,
+        kind: 10,
         path: STORE,
         max: MAX_STORE_BYTES,
         needed: true,
     },
-    entry(9, "admission.cbor", 3 * MAX_DOCUMENT_BYTES, false),
-    entry(10, "root.cose", MAX_DOCUMENT_BYTES, true),
-    entry(11, "membership.cose", MAX_DOCUMENT_BYTES, true),
+    entry(11, "admission.cbor", 3 * MAX_DOCUMENT_BYTES, false),
+    entry(12, "root.cose", MAX_DOCUMENT_BYTES, true),
+    entry(13, ROOTS, MAX_ROOTS_BYTES, false),
+    entry(14, "membership.cose", MAX_DOCUMENT_BYTES, true),
 ];
 
 /// Names that belong to a process or to this module, of which nobody expects a backup.
@@ -97,6 +104,9 @@ pub enum BackupError {
     /// Keys and documents do not make a node.
     #[error("what is in it makes no node: {0}")]
     Setup(#[from] SetupError),
+    /// The roots do not follow one another.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The store does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -203,7 +213,7 @@ impl BackupError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::StateDir(_) | Self::Private(_) => "state_directory",
-            Self::Setup(_) => "no_node",
+            Self::Setup(_) | Self::Roots(_) => "no_node",
             Self::Open(_) | Self::Store(_) => "store",
             Self::Read(_) => "unreadable",
             Self::Write(_) => "unwritable",

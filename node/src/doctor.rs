@@ -2,7 +2,8 @@
 //!
 //! Two halves. [`judge`] is a pure function of what a running node says of itself; the control
 //! API serves it. [`local`] looks at the state directory from outside, with or without a running
-//! node. Neither changes anything, shows a secret or needs the network.
+//! node. Neither shows a secret or needs the network, and nothing is changed but by the repair that
+//! opening a store after a crash makes.
 //!
 //! A check has one stable name; each stands in the report whether it is well or not, so that a
 //! missing one can be told from a good one.

@@ -21,7 +21,7 @@ use crate::state_dir::StateDir;
 pub const MAX_ROOTS: usize = 1024;
 
 /// Largest file of them. An ordinary root has 20 kB.
-const MAX_ROOTS_BYTES: usize = 64 * MAX_DOCUMENT_BYTES;
+pub(crate) const MAX_ROOTS_BYTES: usize = 64 * MAX_DOCUMENT_BYTES;
 
 /// Why the roots of a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]

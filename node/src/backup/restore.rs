@@ -12,7 +12,7 @@
 //! - a decision record says that the chain goes on from a backup.
 //!
 //! Where a node is replaced, the store is that of the longer chain of decisions, so that no record
-//! is lost, and the membership the one that begins later.
+//! is lost, the membership the one that begins later, and the roots those of the longer chain.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
@@ -34,6 +34,7 @@ use super::{BackupError, ENTRIES, PASSING, STORE, read_link};
 use crate::clock::{Clock as _, SystemClock};
 use crate::keys::passphrase::Passphrase;
 use crate::keys::{self, KeyKind};
+use crate::roots::{self, RootsError};
 use crate::setup::SetupError;
 use crate::state_dir::StateDir;
 use crate::state_dir::private;
@@ -120,6 +121,7 @@ async fn restore_locked(
             store_kept = true;
         }
         keep_later_membership(dir, staging)?;
+        keep_later_roots(dir, staging)?;
     }
     let (restored, tickets_voided) = amend(&staging.join(STORE), head, past, now).await?;
     restored.leave(dir.path())?;
@@ -208,7 +210,10 @@ fn check_node(staging: &Path, head: Head) -> Result<(), BackupError> {
     let file = |name: &str| private::read_file(&staging.join(name), MAX_DOCUMENT_BYTES);
     let trust = |e: protocol::trust::TrustError| BackupError::Setup(e.into());
     let key = |e: keys::KeyFileError| BackupError::Setup(e.into());
-    let root = VerifiedRoot::genesis(&Primitives, &file("root.cose")?).map_err(trust)?;
+    let genesis = file("root.cose")?;
+    let root = VerifiedRoot::genesis(&Primitives, &genesis).map_err(trust)?;
+    let later = roots::read(&StateDir::open(staging)?)?;
+    roots::in_force(&Primitives, &genesis, &later)?;
     let membership = stated(&file("membership.cose")?)?;
     let load = |kind: KeyKind| {
         let path = staging.join("keys").join(kind.file_name());
@@ -343,6 +348,22 @@ fn keep_later_membership(dir: &StateDir, staging: &Path) -> Result<(), BackupErr
     }
     std::fs::remove_file(&staged).map_err(BackupError::Write)?;
     super::make::write_private(&staged, &held)
+}
+
+/// Keeps the roots that are there if they are more than the backup's: the chain only grows.
+fn keep_later_roots(dir: &StateDir, staging: &Path) -> Result<(), BackupError> {
+    let unreadable = |error: RootsError| BackupError::Unreadable {
+        path: dir.path().to_owned(),
+        why: error.to_string(),
+    };
+    let held = roots::read(dir).map_err(unreadable)?;
+    let staged = StateDir::open(staging)?;
+    if held.len() <= roots::read(&staged)?.len() {
+        return Ok(());
+    }
+    let genesis = private::read_file(&dir.root(), MAX_DOCUMENT_BYTES)?;
+    roots::in_force(&Primitives, &genesis, &held).map_err(unreadable)?;
+    Ok(roots::write(&staged, held.iter().map(Vec::as_slice))?)
 }
 
 /// Makes a store fit for the present; what the marker says, and how many tickets became void.

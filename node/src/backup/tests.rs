@@ -325,7 +325,7 @@ async fn entries_are_of_the_list_in_order_bounded_and_complete() {
     let small = [entry(1, 1), vec![b'\n']].concat();
     for (content, why) in [
         (entry(0, 0), "damaged"),
-        (entry(12, 0), "damaged"),
+        (entry(99, 0), "damaged"),
         ([small.clone(), small.clone()].concat(), "damaged"),
         (entry(1, u64::MAX), "too_large"),
         (entry(2, 385), "too_large"),
@@ -435,6 +435,30 @@ async fn replacing_by_a_longer_chain_still_keeps_times_floors_and_sequences() {
         assert_eq!(s.last_decision().unwrap().unwrap().sequence, 9);
     })
     .await;
+}
+
+#[tokio::test]
+async fn replacing_never_goes_back_to_an_earlier_root() {
+    let host = Host::new().await;
+    host.backup();
+    let phrase = passphrase("four words are enough");
+    let admin = crate::keys::admin::open(&host.state, &phrase).unwrap();
+    let genesis = std::fs::read(host.state.join("root.cose")).unwrap();
+    let root = protocol::trust::VerifiedRoot::genesis(&Primitives, &genesis).unwrap();
+    let mut next = root.root().clone();
+    next.version = 2;
+    next.mesh = Some(root.mesh());
+    next.previous = Some(root.hash());
+    let next = next.sign(&Primitives, &[&admin]).unwrap();
+    let dir = StateDir::open(&host.state).unwrap();
+    crate::roots::write(&dir, [next.as_slice()]).unwrap();
+    host.restore(&host.state.clone(), true).await.unwrap();
+    assert_eq!(crate::roots::read(&dir).unwrap(), [next]);
+
+    // A chain that does not hold is no reason to go back either.
+    std::fs::write(dir.roots(), b"damaged").unwrap();
+    let result = host.restore(&host.state.clone(), true).await;
+    assert_eq!(reason(result), "old_state_unreadable");
 }
 
 #[tokio::test]

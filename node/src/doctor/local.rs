@@ -22,6 +22,7 @@ use crate::backup::read_link;
 use crate::clock::{BEHIND_TOLERANCE_MS, Clock as _, SystemClock};
 use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES};
 use crate::keys::KeyKind;
+use crate::roots::{self, RootsError};
 use crate::state_dir::private::{self, PrivateError};
 use crate::state_dir::{StateDir, StateDirError};
 use crate::store::{Options, Store};
@@ -238,7 +239,7 @@ fn disk(path: &Path) -> Check {
     }
 }
 
-/// Root and membership, as far as files tell: a root that was rotated stands in the store.
+/// Roots and membership.
 fn documents(path: &Path) -> Vec<Check> {
     const NAME: &str = "membership";
     let again = "join again with a new ticket, or restore the state directory from a backup";
@@ -251,6 +252,13 @@ fn documents(path: &Path) -> Vec<Check> {
                     .mend("found or join one with `hedgerow up`"),
             ];
         }
+    };
+    // Only the directory's own user reads the later ones; for others the first has to do.
+    let later = StateDir::open(path).map_or(Ok(Vec::new()), |dir| roots::read(&dir));
+    let root = match (root, later) {
+        (Ok(root), Ok(later)) => roots::in_force(&Primitives, root.bytes(), &later),
+        (Ok(_), Err(error)) => Err(error),
+        (Err(source), _) => Err(RootsError::Trust { version: 1, source }),
     };
     let root = match root {
         Ok(root) => root,
@@ -286,9 +294,12 @@ pub(super) fn membership(root: &VerifiedRoot, bytes: &[u8], now: UnixSeconds) ->
     let membership = match VerifiedMembership::verify(&Primitives, root, bytes) {
         Ok(membership) => membership,
         Err(TrustError::UnknownIssuer) => {
-            return Check::warn(NAME, "it was issued under a newer root than the first")
-                .because("the root was rotated; the newer one stands in the store")
-                .mend("start the node, which can judge it");
+            return Check::warn(
+                NAME,
+                "it was issued under a newer root than can be read here",
+            )
+            .because("the root was rotated, and this user cannot read the newer ones")
+            .mend("start the node, which can judge it");
         }
         Err(error) => {
             return Check::fail(
