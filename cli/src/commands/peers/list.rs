@@ -7,8 +7,8 @@ use protocol::time::UnixSeconds;
 use crate::output::{Text, ago, cut, lasting, millis, or_dash};
 
 /// Columns of a name, an address: longer ones are cut, and stand in full in the JSON.
-const NAME_COLUMNS: usize = 18;
-const ADDRESS_COLUMNS: usize = 23;
+const NAME_COLUMNS: usize = 15;
+const ADDRESS_COLUMNS: usize = 21;
 
 /// Lays the peers out as they are at `now`.
 pub(super) fn show(peers: &[Peer], now: UnixSeconds, text: &mut Text) {
@@ -23,8 +23,8 @@ pub(super) fn show(peers: &[Peer], now: UnixSeconds, text: &mut Text) {
         "STATE",
         "PATH",
         "RTT",
-        "LAST SEEN",
-        "MEMBER FOR",
+        "SEEN",
+        "MEMBER",
         "DOCUMENTS",
     ];
     text.table(&headers, &rows);
@@ -136,7 +136,7 @@ mod tests {
         let mut text = Text::plain();
         show(&[peer], UnixSeconds(1_000_000), &mut text);
         let shown = text.shown();
-        assert!(shown.contains("a-very-long-host-…"), "{shown}");
+        assert!(shown.contains("a-very-long-ho…"), "{shown}");
         for line in shown.lines() {
             assert!(line.chars().count() <= 100, "{line}");
         }
