@@ -17,6 +17,7 @@ mod seeds;
 mod signed;
 mod sync;
 mod text;
+mod trust;
 mod vectors;
 
 use std::sync::OnceLock;
@@ -61,6 +62,14 @@ const TARGETS: &[Target] = &[
     target("hello", 16_384, signed::hello, seeds::hellos),
     target("sync_message", 4096, sync::message, sync::messages),
     target("sync_machine", 16_384, sync::machine, sync::sequences),
+    target("next_root", 32_768, trust::next_root, trust::next_roots),
+    target("bundle", 8192, trust::bundle, trust::bundles),
+    target("log_head", 8192, trust::log_head, trust::log_heads),
+    target("log_entry", 640, trust::log_entry, trust::log_entries),
+    target("timestamp", 8192, trust::timestamp, trust::timestamps),
+    target("pending", 32_768, trust::pending, trust::pendings),
+    target("trust_types", 4096, trust::types, trust::all_types),
+    target("trust_state", 49_152, trust::state, trust::histories),
     target("id_text", 160, text::ids, seeds::ids),
     target("name", 64, text::names, seeds::names),
     target("control_json", 2048, text::control, seeds::control),

@@ -16,6 +16,11 @@ const FILES: &[&str] = &[
     "envelope",
     "hop_chain",
     "evidence",
+    "next_root",
+    "bundle",
+    "log_head",
+    "log_entry",
+    "timestamp",
 ];
 
 /// The bytes of all vectors by file.
