@@ -215,3 +215,49 @@ fn a_retired_log_survives_without_a_head() {
     assert!(back.state.revoked().node(&node(1)).is_some());
     assert!(back.state.missing().is_empty());
 }
+
+#[test]
+fn what_an_interrupted_rotation_left_behind_is_no_obstacle() {
+    let world = World::new(2);
+    let mut own = full(&world);
+    let before = own.state.kept();
+    let mut admin = world.log(1);
+    admin.revoke(9);
+    let root = world.root_after(own.state.root(), &world.admins, |root| {
+        root.timestampers.remove(0);
+        root.admins.remove(1);
+        root.retired = Some(vec![world.retire(&admin)]);
+    });
+    own.root(&root).unwrap();
+    // The root was kept, and nothing else yet.
+    let mut kept = before;
+    kept.roots.push(root);
+    let back = TrustState::restore(&Fake, kept).unwrap();
+    assert_eq!(back.heads(), own.state.heads());
+    assert_eq!(back.missing(), own.state.missing());
+}
+
+#[test]
+fn entries_for_which_nothing_signed_vouches_are_not_taken_up() {
+    let world = World::new(2);
+    let (mut good, mut evil) = (world.log(0), world.log(0));
+    good.revoke(1);
+    evil.revoke(2);
+    evil.revoke(3);
+    let mut own = world.node();
+    own.log(&evil);
+    let root = world.root_after(own.state.root(), &world.admins, |root| {
+        root.admins.remove(0);
+        root.retired = Some(vec![world.retire(&good)]);
+    });
+    own.root(&root).unwrap();
+    assert!(
+        own.state.revoked().node(&node(2)).is_some(),
+        "until better known"
+    );
+    let mut back = restarted(&own);
+    assert!(back.state.revoked().node(&node(2)).is_none());
+    assert_eq!(back.state.missing(), own.state.missing());
+    assert!(matches!(back.entries(&good.log, 0), Ok(Offer::New(_))));
+    assert!(back.state.revoked().node(&node(1)).is_some());
+}

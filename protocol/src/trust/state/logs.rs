@@ -142,6 +142,16 @@ impl Pending {
         Ok(())
     }
 
+    /// Forgets what was staged and was wrong, and begins where it can be found wrong soonest.
+    fn renew(&mut self, held: &Log) {
+        let (base, link) = if self.target.length > held.length() {
+            (held.length(), held.link())
+        } else {
+            (0, EMPTY)
+        };
+        (self.base, self.link, self.staged) = (base, link, Vec::new());
+    }
+
     /// Forgets what was staged and begins anew, from the log's first entry.
     fn restart(&mut self) {
         self.base = 0;
@@ -307,7 +317,7 @@ impl AdminLog {
                 break;
             }
             if let Err(error) = pending.stage(crypto, &self.mesh, bytes) {
-                pending.restart();
+                pending.renew(&self.main.log);
                 return Err(error);
             }
         }
@@ -317,14 +327,13 @@ impl AdminLog {
         if pending.link == pending.target.link {
             return Ok(self.complete());
         }
-        let whole = pending.base == 0;
-        pending.restart();
-        if whole {
-            Err(TrustError::BrokenChain)
-        } else {
-            // Either these are wrong, or what is held is another history: the whole will tell.
-            Ok(Offer::Wanted(pending.missing()))
+        if pending.base == 0 {
+            pending.renew(&self.main.log);
+            return Err(TrustError::BrokenChain);
         }
+        // Either these are wrong, or what is held is another history: the whole will tell.
+        pending.restart();
+        Ok(Offer::Wanted(pending.missing()))
     }
 
     /// Everything staged leads to the signed link.

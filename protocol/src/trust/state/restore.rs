@@ -186,7 +186,9 @@ impl TrustState {
         for entry in &kept.entries {
             log.append(crypto, entry)?;
         }
-        let branch = self.restored_branch(crypto, log, kept.head)?;
+        let Some(branch) = self.restored_branch(crypto, log, kept.head)? else {
+            return Ok(());
+        };
         let mesh = self.mesh();
         let Some(held) = self.logs.get_mut(&kept.admin) else {
             return Err(TrustError::Field("admin"));
@@ -209,12 +211,14 @@ impl TrustState {
         Ok(())
     }
 
+    /// The branch if its head holds, or if the root binds it; none if it was waiting for what the
+    /// root binds, because then nothing signed vouches for its entries any more.
     fn restored_branch(
         &self,
         crypto: &dyn Crypto,
         log: Log,
         head: Option<Bytes>,
-    ) -> Result<Branch, TrustError> {
+    ) -> Result<Option<Branch>, TrustError> {
         if let Some(head) = &head {
             let head = VerifiedLogHead::verify(crypto, &self.root, head)?;
             let content = head.content();
@@ -224,10 +228,14 @@ impl TrustState {
             if !own {
                 return Err(TrustError::BrokenChain);
             }
-        } else if self.root.retired(&log.admin()).is_none() {
-            return Err(TrustError::BrokenChain);
+        } else {
+            let cut = self.root.retired(&log.admin());
+            let cut = cut.ok_or(TrustError::BrokenChain)?;
+            if log.link_at(cut.length) != Some(cut.link) {
+                return Ok(None);
+            }
         }
-        Ok(AdminLog::branch(log, head))
+        Ok(Some(AdminLog::branch(log, head)))
     }
 
     fn recall(&mut self, memory: &Memory) {
@@ -250,6 +258,11 @@ impl TrustState {
         timestamps: &[Bytes],
     ) -> Result<(), TrustError> {
         for bytes in timestamps {
+            let timestamper = VerifiedTimestamp::peek(bytes)?.timestamper;
+            if self.root.timestamper(&timestamper).is_none() {
+                // Removed by a root that was kept just before.
+                continue;
+            }
             let timestamp = Arc::new(VerifiedTimestamp::verify(crypto, &self.root, bytes)?);
             let content = timestamp.content();
             if content.epoch != self.root.root().epoch {
