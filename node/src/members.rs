@@ -344,10 +344,3 @@ impl Member {
             .map(|t| t.digest)
     }
 }
-
-impl protocol::distribution::Members for Members {
-    fn signing_set(&self, node: &NodeId) -> Option<protocol::crypto::SigningSet> {
-        let member = self.member(node)?;
-        Some(member.membership.content().signing.clone())
-    }
-}

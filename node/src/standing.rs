@@ -5,6 +5,7 @@
 //! ([`crate::overlay::trust`]) and read by admission, enrolment and every decision. It takes no
 //! document itself. Everything fails closed: without a timestamp nothing that writes may pass.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::id::{Digest, NodeId, TicketId};
@@ -65,6 +66,9 @@ pub enum Barred {
         /// The lease.
         lease_s: u64,
     },
+    /// This node was restored from a backup and has not heard of the present since.
+    #[error("this node was restored from a backup and has not synced with a peer since")]
+    Restored,
     /// No timestamp was ever seen here.
     #[error("this node has not seen a timestamp of its mesh yet")]
     NoTimestamp,
@@ -81,6 +85,7 @@ impl Barred {
             Self::Tool { .. } => "tool_revoked",
             Self::ClockBehind { .. } => "clock_behind",
             Self::Lease { .. } => "lease_expired",
+            Self::Restored => "restored_not_synced",
             Self::NoTimestamp => "no_timestamp",
         }
     }
@@ -95,7 +100,7 @@ impl Barred {
             Self::ClockBehind { .. } => {
                 "set the clock of this host; calls are refused until it is right"
             }
-            Self::Lease { .. } | Self::NoTimestamp => {
+            Self::Lease { .. } | Self::NoTimestamp | Self::Restored => {
                 "this node must reach a peer that hears a timestamper: see `hedgerow doctor`"
             }
         }
@@ -105,6 +110,8 @@ impl Barred {
 /// What is in force.
 pub struct Standing {
     state: RwLock<Arc<TrustState>>,
+    /// Restored from a backup, and not synced since.
+    held: AtomicBool,
     changes: watch::Sender<u64>,
 }
 
@@ -114,6 +121,7 @@ impl Standing {
     pub fn new(state: Arc<TrustState>) -> Self {
         Self {
             state: RwLock::new(state),
+            held: AtomicBool::new(false),
             changes: watch::Sender::new(0),
         }
     }
@@ -125,6 +133,22 @@ impl Standing {
     pub fn genesis(identity: &Identity) -> Result<Self, TrustError> {
         let state = TrustState::genesis(&*identity.crypto, identity.genesis())?;
         Ok(Self::new(Arc::new(state)))
+    }
+
+    /// Lets no call pass until [`Standing::release`]: what this node knows may be of long ago.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Release);
+    }
+
+    /// This node has heard of the present; whether it was held until now.
+    pub fn release(&self) -> bool {
+        self.held.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether no call passes.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
     }
 
     /// The snapshot to decide by.
@@ -212,8 +236,11 @@ impl Standing {
     /// Whether this host's clock may be relied on.
     ///
     /// # Errors
-    /// [`Barred::ClockBehind`].
+    /// [`Barred::ClockBehind`], [`Barred::Restored`].
     pub fn clock(&self, now: UnixSeconds) -> Result<(), Barred> {
+        if self.is_held() {
+            return Err(Barred::Restored);
+        }
         match self.now().freshness(now) {
             Freshness::ClockBehind { by_s } => Err(Barred::ClockBehind { by_s }),
             _ => Ok(()),
@@ -225,6 +252,7 @@ impl Standing {
     /// # Errors
     /// [`Barred::Lease`], [`Barred::NoTimestamp`], [`Barred::ClockBehind`].
     pub fn fresh(&self, now: UnixSeconds) -> Result<(), Barred> {
+        self.clock(now)?;
         let state = self.now();
         match state.freshness(now) {
             Freshness::Fresh { .. } => Ok(()),

@@ -1,28 +1,26 @@
 //! What a newer trust document changes beyond links and directory: the file of roots, sessions of
-//! revoked agents, records of revoked nodes.
+//! revoked agents, the mark of a restored state.
 
 use std::sync::{Arc, OnceLock, Weak};
 
 use protocol::trust::state::{Change, TrustState};
 
 use super::node::Node;
+use crate::backup::Restored;
 use crate::overlay::trust::Effected;
 use crate::roots;
 use crate::state_dir::StateDir;
-use crate::store::{Store, Write};
 
 /// Carries it out, once there is a node.
 pub(super) struct Effects {
     dir: StateDir,
-    store: Store,
     node: OnceLock<Weak<Node>>,
 }
 
 impl Effects {
-    pub(super) fn new(dir: StateDir, store: Store) -> Self {
+    pub(super) const fn new(dir: StateDir) -> Self {
         Self {
             dir,
-            store,
             node: OnceLock::new(),
         }
     }
@@ -41,8 +39,7 @@ impl Effects {
         }
     }
 
-    /// Ends the sessions of this host's revoked agents, and forgets the records of revoked nodes
-    /// on disk. Calls in flight end by themselves: every stream watches what is in force.
+    /// Ends the sessions of this host's revoked agents. Calls in flight end by themselves: every stream watches what is in force.
     fn cut(&self, node: &Arc<Node>) {
         let me = node.identity.node();
         for entry in node.agents.list() {
@@ -50,12 +47,6 @@ impl Effects {
                 let (node, agent) = (Arc::clone(node), entry.agent);
                 tokio::spawn(async move { node.gateway.close_agent(&agent).await });
             }
-        }
-        let kept = self.store.snapshot().and_then(|s| s.node_records());
-        let revoked = kept.unwrap_or_default().into_iter().map(|(id, _)| id);
-        for id in revoked.filter(|id| node.standing.node(id).is_err()) {
-            let store = self.store.clone();
-            tokio::spawn(async move { store.lazy(Write::RemoveNodeRecord(id)).await });
         }
     }
 }
@@ -70,6 +61,12 @@ impl Effected for Effects {
         }
         if let Some(node) = self.node.get().and_then(Weak::upgrade) {
             self.cut(&node);
+        }
+    }
+
+    fn caught_up(&self) {
+        if let Err(error) = Restored::done(&self.dir) {
+            tracing::warn!(%error, "the mark of the restore stays; the next start waits again");
         }
     }
 }

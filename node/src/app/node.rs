@@ -22,6 +22,7 @@ use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
 use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Options, serve};
+use crate::backup::Restored;
 use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -157,6 +158,7 @@ impl Node {
         restore_members(&members, &store, &identity, started)?;
         let state = trust::restore(dir, &store, &*identity.crypto)?;
         let standing = Arc::new(Standing::new(Arc::new(state)));
+        hold_restored(dir, &standing, &members, config, options)?;
         let counters = Arc::new(Counters::new());
         let in_flight = InFlight::new(tasks.stopping());
         let closing = in_flight.closing();
@@ -211,7 +213,7 @@ impl Node {
                     address: String::new(),
                     source,
                 })?;
-        let effected = Arc::new(Effects::new(dir.clone(), store.clone()));
+        let effected = Arc::new(Effects::new(dir.clone()));
         let (trust, distributing) = trust::start(
             trust::Parts {
                 identity: Arc::clone(&identity),
@@ -430,6 +432,35 @@ fn open_store(dir: &StateDir, config: &Config, identity: &Identity) -> Result<St
     let mut options = store::Options::new(read_link(Arc::clone(&identity.crypto)));
     options.cache_bytes = config.store().cache_bytes();
     Ok(Store::open(&dir.store(), &options)?)
+}
+
+/// A node whose state came from a backup takes no calls until it has heard of the present from a
+/// peer; the only node of its mesh has nobody to hear it from.
+fn hold_restored(
+    dir: &StateDir,
+    standing: &Standing,
+    members: &Members,
+    config: &Config,
+    options: &Options,
+) -> Result<(), AppError> {
+    let pending = Restored::pending(dir).map_err(|e| AppError::Stored {
+        what: "mark of a restore",
+        detail: e.to_string(),
+    })?;
+    if pending.is_none() {
+        return Ok(());
+    }
+    if members.all().len() > 1 || !seeds(dir, config, options)?.is_empty() {
+        tracing::warn!("restored from a backup: no call passes before a peer has been heard");
+        standing.hold();
+    } else {
+        tracing::warn!("restored from a backup, and no other node is known: nothing to wait for");
+        Restored::done(dir).map_err(|e| AppError::Stored {
+            what: "mark of a restore",
+            detail: e.to_string(),
+        })?;
+    }
+    Ok(())
 }
 
 fn restore_members(

@@ -22,6 +22,7 @@ use super::operations::stored;
 use crate::call::TracedEnvelope;
 use crate::doctor::Bootstrap;
 use crate::members::Member;
+use crate::standing::Barred;
 use crate::transport::LinkInfo;
 use crate::upstream::{self, ServerSpec, ServerStatus};
 
@@ -104,7 +105,10 @@ impl Node {
                 .member(&membership)
                 .err()
                 .map(|b| b.to_string()),
-            waiting: None,
+            waiting: self
+                .standing
+                .is_held()
+                .then(|| Barred::Restored.to_string()),
         }
     }
 

@@ -201,6 +201,8 @@ impl Fabric for MeshFabric {
                 continue;
             }
             let node_id = member.membership.node();
+            // Still known by name, so that whoever calls it hears that it is revoked.
+            let barred = enforcer.standing().member(&member.membership).is_err();
             let node = &member.membership.content().name;
             let servers = member.record.iter().flat_map(|r| &r.content.servers);
             known.extend(servers.map(|server| KnownServer {
@@ -209,7 +211,7 @@ impl Fabric for MeshFabric {
                     node: node.clone(),
                     server: server.name.clone(),
                 },
-                reachable: self.core.dialer.reachable(&node_id),
+                reachable: !barred && self.core.dialer.reachable(&node_id),
                 tools: server.tools.len(),
             }));
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use hedgerow_crypto::SigningKeys;
+use protocol::crypto::SigningSet;
 use protocol::distribution::pull::MAX_ACKS_PER_PULL;
 use protocol::distribution::{Ack, Config, Context, Effect, Event, Machine, Message, PullId};
 use protocol::id::{NodeId, SignerId};
@@ -70,6 +71,9 @@ enum Command {
 pub trait Effected: Send + Sync {
     /// A newer document is in force.
     fn changed(&self, change: &Change, state: &TrustState);
+
+    /// A node that was restored from a backup has heard of the present.
+    fn caught_up(&self);
 }
 
 /// The trust documents of a running node. Cheap to clone.
@@ -222,6 +226,17 @@ impl Trust {
     }
 }
 
+/// Whose acknowledgements hold: members that nobody has revoked.
+struct Unbarred<'a>(&'a Parts);
+
+impl protocol::distribution::Members for Unbarred<'_> {
+    fn signing_set(&self, node: &NodeId) -> Option<SigningSet> {
+        let member = self.0.members.member(node)?;
+        self.0.standing.member(&member.membership).ok()?;
+        Some(member.membership.content().signing.clone())
+    }
+}
+
 /// The task and its state.
 struct Driver {
     parts: Parts,
@@ -355,7 +370,7 @@ impl Driver {
         let context = Context {
             crypto: &*parts.identity.crypto,
             signer: &*parts.identity.signing,
-            members: &*parts.members,
+            members: &Unbarred(parts),
             now: parts.clock.now(),
         };
         self.machine.handle(&context, event, &mut effects);
@@ -367,7 +382,7 @@ impl Driver {
                 Effect::Persist { id, documents } => self.persist(id, documents),
                 Effect::Misbehaved(peer, error) => self.misbehaved(peer, &error),
                 Effect::Alarm(fork) => self.alarm(&fork),
-                Effect::Synced(peer) => self.syncs.done(peer),
+                Effect::Synced(peer) => self.synced(peer),
                 Effect::Published(outcome) => published = Some(outcome),
                 Effect::Acked { id, ack } => {
                     if let Some(answers) = self.pulls.get(&id) {
@@ -405,11 +420,18 @@ impl Driver {
                 parts.links.close(peer, Reason::Revoked);
             }
         }
-        parts.members.forget(&barred);
         parts.effected.changed(change, &state);
         if !matches!(change, Change::Timestamp { .. }) {
             self.stamp.soon();
         }
+    }
+
+    fn synced(&self, peer: NodeId) {
+        if self.parts.standing.release() {
+            tracing::info!(peer = %peer.short(), "heard of the present after a restore");
+            self.parts.effected.caught_up();
+        }
+        self.syncs.done(peer);
     }
 
     fn send(&mut self, peer: NodeId, message: Arc<Message>) {
@@ -474,6 +496,10 @@ impl Driver {
     }
 
     fn sign_timestamp(&mut self) {
+        // A version this host has signed before, over other content, would be a fork.
+        if self.parts.standing.is_held() {
+            return self.stamp.soon_again();
+        }
         let now = self.parts.clock.now().seconds();
         let nodes = self.parts.members.all().len() as u64;
         let crypto = &*self.parts.identity.crypto;

@@ -42,6 +42,11 @@ impl Stamp {
         self.due = Some(Instant::now());
     }
 
+    /// It cannot be signed now; it is tried again.
+    pub(super) fn soon_again(&mut self) {
+        self.due = Some(Instant::now() + AFTER_CHANGE);
+    }
+
     /// Something changed.
     pub(super) fn soon(&mut self) {
         let soon = Instant::now() + AFTER_CHANGE;
