@@ -89,8 +89,7 @@ fn without_passphrase_and_terminal_nothing_is_made() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         stderr,
-        "error: the admin key needs a passphrase, and there is no terminal to ask for it \
-         [passphrase_missing]\n\
+        "error: a passphrase is needed, and there is no terminal to ask for it [passphrase_missing]\n\
          hint: set `HEDGEROW_PASSPHRASE` or give `--passphrase-file`\n"
     );
     assert_eq!(output.status.code(), Some(3));

@@ -6,7 +6,7 @@
 //! place another took by rotating its keys is refused from then on.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use protocol::crypto::Crypto;
 use protocol::id::{Digest, NodeId};
@@ -14,6 +14,8 @@ use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::node_record::VerifiedRecord;
 use protocol::trust::{NodeRecord, TrustError, VerifiedMembership, VerifiedRoot};
+
+use crate::standing::Standing;
 
 /// Most members known at once: what DESIGN says a mesh may have, and then some.
 pub const MAX_MEMBERS: usize = 12_000;
@@ -76,6 +78,7 @@ pub enum Resolved {
 pub struct Members {
     crypto: Arc<dyn Crypto>,
     root: RwLock<Arc<VerifiedRoot>>,
+    standing: OnceLock<Arc<Standing>>,
     map: RwLock<BTreeMap<NodeId, Arc<Member>>>,
     /// Nodes that were replaced, and the membership that says so; locked after `map`.
     replaced: RwLock<BTreeMap<NodeId, VerifiedMembership>>,
@@ -90,6 +93,7 @@ impl Members {
         Self {
             crypto,
             root: RwLock::new(root),
+            standing: OnceLock::new(),
             map: RwLock::new(BTreeMap::new()),
             replaced: RwLock::default(),
             changes,
@@ -308,7 +312,18 @@ impl Members {
             .collect()
     }
 
-    /// The member of that name, valid at `now`.
+    /// Takes notice of who is barred, for names: called once, by whoever builds the node.
+    pub fn attend(&self, standing: Arc<Standing>) {
+        drop(self.standing.set(standing));
+    }
+
+    fn is_barred(&self, member: &Member) -> bool {
+        let standing = self.standing.get();
+        standing.is_some_and(|standing| standing.member(&member.membership).is_err())
+    }
+
+    /// The member of that name, valid at `now`. A barred one is meant only where nobody else has the
+    /// name, which is free again.
     #[must_use]
     pub fn resolve(&self, name: &Name, now: UnixSeconds) -> Resolved {
         let mut found: Vec<Arc<Member>> = self
@@ -317,6 +332,9 @@ impl Members {
             .filter(|m| m.membership.content().name == *name)
             .filter(|m| m.membership.valid_at(now).is_ok())
             .collect();
+        if found.iter().any(|m| !self.is_barred(m)) {
+            found.retain(|m| !self.is_barred(m));
+        }
         match (found.len(), found.pop()) {
             (1, Some(member)) => Resolved::One(member),
             (_, None) => Resolved::Nobody,

@@ -158,6 +158,7 @@ impl Node {
         restore_members(&members, &store, &identity, started)?;
         let state = trust::restore(dir, &store, &*identity.crypto)?;
         let standing = Arc::new(Standing::new(Arc::new(state)));
+        members.attend(Arc::clone(&standing));
         hold_restored(dir, &standing, &members, config, options)?;
         let counters = Arc::new(Counters::new());
         let in_flight = InFlight::new(tasks.stopping());

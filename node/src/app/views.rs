@@ -32,7 +32,9 @@ impl Node {
             .map(|m| m.membership.node())
             .or_else(|| link.map(|l| l.peer))?;
         let attempt = self.dialing.attempt(&id);
+        let barred = member.and_then(|m| self.standing.member(&m.membership).err());
         let state = match (link, &attempt) {
+            (None, _) if barred.is_some() => PeerState::Revoked,
             (Some(_), _) => PeerState::Connected,
             (None, Some(attempt)) if attempt.failures == 0 => PeerState::Connecting,
             (None, _) => PeerState::Disconnected,
@@ -63,15 +65,16 @@ impl Node {
             servers: record
                 .map(|r| r.content.servers.iter().map(|s| s.name.clone()).collect())
                 .unwrap_or_default(),
-            // Distribution says what a peer holds; nothing is heard of it yet.
-            versions: None,
+            versions: link.and_then(|l| self.trust.heard_of(&l.peer)),
             last_reason: attempt
                 .as_ref()
                 .filter(|_| link.is_none())
                 .and_then(|a| a.last_reason.clone()),
-            last_error: attempt
-                .filter(|_| link.is_none())
-                .and_then(|a| a.last_error),
+            last_error: barred.as_ref().map(ToString::to_string).or_else(|| {
+                attempt
+                    .filter(|_| link.is_none())
+                    .and_then(|a| a.last_error)
+            }),
         })
     }
 

@@ -19,6 +19,7 @@ use super::drain::{InFlight, Place};
 use super::trace::Trace;
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{Answered, Draft, Enforcer, Message, Occasion, Origin, Passed, Subject};
+use crate::members::Resolved;
 use crate::session::{
     ErrorKind, Fabric, KnownServer, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, Principal,
     ServerRef, SessionError,
@@ -204,6 +205,11 @@ impl Fabric for MeshFabric {
             // Still known by name, so that whoever calls it hears that it is revoked.
             let barred = enforcer.standing().member(&member.membership).is_err();
             let node = &member.membership.content().name;
+            // Unless another has taken its name.
+            let heir = || matches!(enforcer.members().resolve(node, now), Resolved::One(m) if m.membership.node() != node_id);
+            if barred && heir() {
+                continue;
+            }
             let servers = member.record.iter().flat_map(|r| &r.content.servers);
             known.extend(servers.map(|server| KnownServer {
                 server: ServerRef {

@@ -286,7 +286,9 @@ impl Issuer {
                 Resolved::Several(nodes) => nodes,
                 Resolved::Nobody => Vec::new(),
             };
-            if others.iter().any(|other| *other != node) {
+            // A revoked node's name is free.
+            let other = |other: &NodeId| *other != node && self.barred.node(other).is_none();
+            if others.iter().any(other) {
                 return Err(Refused::NameTaken(name.clone()));
             }
         }

@@ -20,12 +20,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use hedgerow_crypto::SigningKeys;
+use protocol::control::DocumentVersions;
 use protocol::crypto::SigningSet;
 use protocol::distribution::pull::MAX_ACKS_PER_PULL;
 use protocol::distribution::{Ack, Config, Context, Effect, Event, Machine, Message, PullId};
 use protocol::id::{NodeId, SignerId};
-use protocol::trust::TrustError;
-use protocol::trust::{Change, Document, ForkOf, Offer, TrustState};
+use protocol::trust::{Change, Document, ForkOf, HeadSet, Offer, TrustError, TrustState};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -128,6 +128,7 @@ struct Syncs {
 struct Progress {
     up: Instant,
     done: bool,
+    versions: Option<DocumentVersions>,
 }
 
 impl Syncs {
@@ -143,6 +144,13 @@ impl Syncs {
         }
         drop(peers);
         self.changed.notify_waiters();
+    }
+
+    fn heard(&self, peer: NodeId, versions: DocumentVersions) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sync) = peers.get_mut(&peer) {
+            sync.versions = Some(versions);
+        }
     }
 
     fn done(&self, peer: NodeId) {
@@ -177,6 +185,17 @@ impl Trust {
                 return;
             }
         }
+    }
+
+    /// The versions of the documents a linked peer was heard to hold.
+    #[must_use]
+    pub fn heard_of(&self, peer: &NodeId) -> Option<DocumentVersions> {
+        let peers = self
+            .syncs
+            .peers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        peers.get(peer)?.versions
     }
 
     /// Hands a peer's message to the machine, waiting while it is busy.
@@ -234,6 +253,14 @@ impl protocol::distribution::Members for Unbarred<'_> {
         let member = self.0.members.member(node)?;
         self.0.standing.member(&member.membership).ok()?;
         Some(member.membership.content().signing.clone())
+    }
+}
+
+fn versions(heads: &HeadSet) -> DocumentVersions {
+    DocumentVersions {
+        root: heads.root.version,
+        bundle: heads.bundle.map(|row| row.version),
+        revocations: Some(heads.logs.iter().map(|row| row.length).sum()),
     }
 }
 
@@ -326,6 +353,9 @@ impl Driver {
             Command::Message(peer, message) => {
                 if self.outboxes.contains_key(&peer) {
                     self.handle(Event::Message(peer, &message));
+                    if let Some(heads) = self.machine.peer_heads(&peer) {
+                        self.syncs.heard(peer, versions(heads));
+                    }
                 }
             }
             Command::Publish(document, reply) => {
@@ -402,7 +432,16 @@ impl Driver {
         let state = Arc::new(self.machine.state().clone());
         parts.identity.replace_root(Arc::clone(state.root()));
         parts.standing.replace(Arc::clone(&state));
-        tracing::info!(?change, "in force");
+        match change {
+            Change::Timestamp { version, .. } => tracing::debug!(version, "timestamp"),
+            Change::Root { version } => tracing::info!(version, "root in force"),
+            Change::Bundle { version } => tracing::info!(version, "bundle in force"),
+            Change::Log {
+                admin,
+                from,
+                length,
+            } => tracing::info!(admin = %admin.short(), from, length, "revocations in force"),
+        }
         if let Change::Root { .. } = change {
             parts.members.replace_root(Arc::clone(state.root()));
         }
@@ -542,7 +581,14 @@ impl Driver {
         let (outbox, messages) = mpsc::channel(outbox::OUTBOX);
         self.outboxes.insert(peer, outbox);
         let up = Instant::now();
-        self.syncs.set(peer, Some(Progress { up, done: false }));
+        self.syncs.set(
+            peer,
+            Some(Progress {
+                up,
+                done: false,
+                versions: None,
+            }),
+        );
         let links = self.parts.links.clone();
         tokio::spawn(async move {
             if let Err(error) = outbox::send(links, peer, messages).await {

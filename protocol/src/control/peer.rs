@@ -76,6 +76,8 @@ pub enum PeerState {
     Connecting,
     /// Known, without a link.
     Disconnected,
+    /// Cut off: it, or the issuer of its membership, is revoked.
+    Revoked,
 }
 
 /// How packets reach a peer.

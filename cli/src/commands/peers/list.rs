@@ -51,6 +51,7 @@ fn link(peer: &Peer, now: UnixSeconds) -> Vec<String> {
         PeerState::Connected => "connected",
         PeerState::Connecting => "connecting",
         PeerState::Disconnected => "down",
+        PeerState::Revoked => "revoked",
     };
     let path = match peer.path {
         Some(LinkPath::Direct) => "direct",
