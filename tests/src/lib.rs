@@ -2,6 +2,7 @@
 //! and members that misbehave.
 //!
 //! - [`mesh`]: founds a mesh in a temporary directory, admits hosts, runs their nodes here.
+//! - [`admin`]: the admin of such a mesh, who signs revocations and roots.
 //! - [`process`]: the same nodes as child processes, for what only `kill -9` and an exit code show.
 //! - [`hostile`]: a member with valid keys that writes whatever it likes; [`forge`] makes its
 //!   envelopes, [`stranger`] is a peer that is not even a member.
@@ -20,6 +21,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+pub mod admin;
 pub mod client;
 pub mod disk;
 pub mod fixture;

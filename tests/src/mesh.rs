@@ -310,6 +310,12 @@ impl Session {
         last(&mut self.begin(id, tool, arguments).await?).await
     }
 
+    /// Sends any request and returns its answer.
+    pub async fn ask(&self, message: &str) -> Result<Value, SessionError> {
+        let request = self.session.request(message.to_owned().into());
+        last(&mut soon(request).await?).await
+    }
+
     /// Ends it.
     pub async fn close(&self) {
         self.session.close().await;

@@ -1,0 +1,166 @@
+//! The founding admin of a test mesh, who signs by hand what `hedgerow revoke` signs.
+//!
+//! Signs whatever it is told, also what an honest admin never would: [`Admin::signed`] takes the
+//! log's length and link from the caller.
+
+use std::path::Path;
+
+use hedgerow_crypto::{Primitives, SigningKeys};
+use node::control::Operations as _;
+use node::keys::{self, passphrase::Passphrase};
+use protocol::control::{
+    FileBytes, Publication, Publish, PublishedDocument, Spread, SpreadQuery, Trust,
+};
+use protocol::crypto::Signer as _;
+use protocol::id::{Digest, EntryId, MeshId, SignerId};
+use protocol::trust::revocation::{entry_id, next_link};
+use protocol::trust::{Act, Entry, LogHead, Root, VerifiedRoot};
+use tokio::sync::mpsc;
+
+use crate::forge::now;
+use crate::mesh::{ADMIN_PASSPHRASE, LOCAL, TestNode};
+use crate::wait::{PATIENCE, soon, until};
+
+/// Whoever holds an admin key.
+pub struct Admin {
+    /// The key.
+    pub keys: SigningKeys,
+}
+
+/// A place in a log: what the next entry follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Entries before it.
+    pub length: u64,
+    /// The link over them.
+    pub link: Digest,
+}
+
+impl Admin {
+    /// Opens the founding admin's key of a state directory.
+    #[must_use]
+    pub fn of(state: &Path) -> Self {
+        let passphrase = Passphrase::new(ADMIN_PASSPHRASE.to_owned().into()).unwrap();
+        let keys = keys::admin::open(state, &passphrase).unwrap();
+        Self { keys }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> SignerId {
+        self.keys.public().id(&Primitives)
+    }
+
+    /// Where this admin's log ends, as a node knows it.
+    pub async fn place(&self, at: &TestNode) -> Place {
+        let trust = in_force(at).await;
+        let id = self.id();
+        let own = trust.admins.iter().find(|admin| admin.id == id);
+        let own = own.expect("an admin of the mesh");
+        Place {
+            length: own.entries,
+            link: own.link,
+        }
+    }
+
+    /// One entry after `place` and the head over it, ready to be published, and the entry's id.
+    #[must_use]
+    pub fn signed(&self, mesh: MeshId, place: Place, act: Act, reason: &str) -> (EntryId, Publish) {
+        let admin = self.id();
+        let entry = Entry {
+            index: place.length,
+            at: now(),
+            act,
+            reason: reason.to_owned(),
+        };
+        let bytes = entry.encode();
+        let head = LogHead {
+            mesh,
+            admin,
+            length: place.length + 1,
+            link: next_link(&Primitives, &place.link, &bytes),
+            issued: entry.at,
+        };
+        let id = entry_id(&Primitives, &mesh, &admin, &bytes);
+        let head = head.sign(&Primitives, &self.keys).unwrap();
+        let documents = vec![
+            PublishedDocument::LogHead(FileBytes(head)),
+            PublishedDocument::LogEntries {
+                admin,
+                from: place.length,
+                entries: vec![FileBytes(bytes)],
+            },
+        ];
+        (id, Publish { documents })
+    }
+
+    /// Appends to this admin's log what `act` says, hands it to a node, and returns when that node
+    /// has it in force and on disk.
+    pub async fn revoke(&self, at: &TestNode, act: Act, reason: &str) -> EntryId {
+        let place = self.place(at).await;
+        let mesh = in_force(at).await.mesh;
+        let (id, publish) = self.signed(mesh, place, act, reason);
+        let publication = hand(at, publish).await.unwrap();
+        assert!(publication.new, "the node knew it before");
+        id
+    }
+
+    /// The root that follows the one in force at a node, changed so; `also` sign it too.
+    pub async fn root(
+        &self,
+        at: &TestNode,
+        also: &[&SigningKeys],
+        change: impl FnOnce(&mut Root),
+    ) -> Vec<u8> {
+        let trust = in_force(at).await;
+        let mut root = VerifiedRoot::peek(&trust.root.file.0).unwrap();
+        root.version += 1;
+        root.mesh = Some(trust.mesh);
+        root.previous = Some(trust.root.hash);
+        root.created = now();
+        change(&mut root);
+        let mut signers: Vec<&dyn protocol::crypto::Signer> = vec![&self.keys];
+        signers.extend(
+            also.iter()
+                .map(|keys| *keys as &dyn protocol::crypto::Signer),
+        );
+        root.sign(&Primitives, &signers).unwrap()
+    }
+}
+
+/// What `hedgerow trust` says on a node.
+pub async fn in_force(at: &TestNode) -> Trust {
+    at.node.trust().unwrap().in_force().await.unwrap()
+}
+
+/// Hands documents to a node, as the command line would.
+pub async fn hand(
+    at: &TestNode,
+    publish: Publish,
+) -> Result<Publication, protocol::control::Failure> {
+    soon(at.node.trust().unwrap().publish(LOCAL, publish)).await
+}
+
+/// What `hedgerow revocations status` says on a node, once every node or the time is over.
+pub async fn spread(at: &TestNode, entry: EntryId, wait_ms: u64) -> Spread {
+    let (progress, _reports) = mpsc::channel(1);
+    let query = SpreadQuery { entry, wait_ms };
+    soon(at.node.trust().unwrap().spread(query, progress))
+        .await
+        .unwrap()
+}
+
+/// Waits until a node has so many entries of all logs in force.
+pub async fn holds(at: &TestNode, entries: u64) {
+    let has = || async {
+        let trust = in_force(at).await;
+        trust.admins.iter().map(|admin| admin.entries).sum::<u64>() >= entries
+    };
+    until("the node has the revocations", has).await;
+}
+
+/// The longest a spread may be asked for here, in milliseconds.
+#[must_use]
+pub fn patience_ms() -> u64 {
+    u64::try_from(PATIENCE.as_millis() / 2).unwrap()
+}
