@@ -23,6 +23,7 @@ use crate::enforcement::{
     Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Origin, Passed, Stopped,
     Subject,
 };
+use crate::members::Member;
 use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter, Unexpected};
 
 /// Requests of one side that may wait for their responses on one stream at once. A server that
@@ -285,10 +286,12 @@ pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped
     }
 }
 
-/// Resolves when what is in force cuts a stream off: one of its nodes or its agent is revoked.
+/// Resolves when what is in force cuts a stream off: one of its nodes, the issuer of its
+/// membership or the agent is revoked.
 async fn cut(
     enforcer: &Enforcer,
     topic: &Topic,
+    member: &mut Option<Arc<Member>>,
     in_force: &mut tokio::sync::watch::Receiver<u64>,
 ) -> Stopped {
     let (me, peer) = (enforcer.identity().node(), topic.peer.peer);
@@ -299,9 +302,19 @@ async fn cut(
     loop {
         in_force.mark_unchanged();
         let standing = enforcer.standing();
+        // The directory forgets whoever is revoked, maybe before this looks: the last membership
+        // known is the one to judge.
+        if let Some(known) = enforcer.members().member(&peer) {
+            *member = Some(known);
+        }
         let barred = standing
             .node(&peer)
-            .and_then(|()| standing.node(&me))
+            .and_then(|()| {
+                member
+                    .as_ref()
+                    .map_or(Ok(()), |m| standing.member(&m.membership))
+            })
+            .and_then(|()| standing.member(&enforcer.identity().membership()))
             .and_then(|()| standing.agent(&ingress, &topic.agent));
         if let Err(barred) = barred {
             return Stopped::barred(&barred);
@@ -334,6 +347,7 @@ pub(super) struct Listener {
     exchange: Arc<Exchange>,
     state: StreamState,
     reader: FrameReader<BoxRead>,
+    member: Option<Arc<Member>>,
     in_force: tokio::sync::watch::Receiver<u64>,
 }
 
@@ -346,12 +360,14 @@ impl Listener {
         reader: FrameReader<BoxRead>,
     ) -> Self {
         let in_force = enforcer.standing().changes();
+        let member = enforcer.members().member(&topic.peer.peer);
         Self {
             enforcer,
             topic,
             exchange,
             state,
             reader,
+            member,
             in_force,
         }
     }
@@ -438,7 +454,7 @@ impl Listener {
 
     async fn next_frame(&mut self) -> Result<Option<EnvelopeFrame>, Broken> {
         let (topic, enforcer) = (&self.topic, &self.enforcer);
-        let cut = cut(enforcer, topic, &mut self.in_force);
+        let cut = cut(enforcer, topic, &mut self.member, &mut self.in_force);
         let frame = next_frame(enforcer, &mut self.reader, || topic.occasion());
         // A stream waits for messages most of its life, so this is where it is cut off.
         tokio::select! {

@@ -1,6 +1,6 @@
 //! The caller's side: sessions and calls with MCP servers anywhere in the mesh.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +18,9 @@ use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::drain::{InFlight, Place};
 use super::trace::Trace;
 use super::{BoxRead, BoxWrite};
-use crate::enforcement::{Answered, Draft, Enforcer, Message, Occasion, Origin, Passed, Subject};
+use crate::enforcement::{
+    Answered, Draft, Enforcer, Message, Occasion, Origin, Passed, Stopped, Subject,
+};
 use crate::members::Resolved;
 use crate::session::{
     ErrorKind, Fabric, KnownServer, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, Principal,
@@ -93,7 +95,25 @@ pub struct RemoteSession {
     server: ServerRef,
     id: SessionId,
     outbound: mpsc::Sender<Bytes>,
+    end: Arc<End>,
+}
+
+/// The end of a session: that it has come and, where somebody was refused, why. Its calls end with
+/// it, and are told the same.
+#[derive(Default)]
+struct End {
     closed: CancellationToken,
+    why: OnceLock<Stopped>,
+}
+
+impl End {
+    /// What a call is told that the end interrupts.
+    fn interrupted(&self) -> Broken {
+        match self.why.get() {
+            Some(stopped) => Broken::Stopped(stopped.clone()),
+            None => Broken::Transport("the session was closed".to_owned()),
+        }
+    }
 }
 
 /// Both directions of a stream that was opened for its first message.
@@ -172,8 +192,8 @@ impl MeshFabric {
         listener.keep_open();
         let (outbound, to_send) = mpsc::channel(MESSAGE_QUEUE);
         let (to_events, events) = mpsc::channel(MESSAGE_QUEUE);
-        let closed = CancellationToken::new();
-        let pump = pump_session(speaker, listener, to_send, to_events, closed.clone());
+        let end = Arc::new(End::default());
+        let pump = pump_session(speaker, listener, to_send, to_events, Arc::clone(&end));
         self.core.tasks.spawn(pump);
         let session = Arc::new(RemoteSession {
             core: Arc::clone(&self.core),
@@ -181,7 +201,7 @@ impl MeshFabric {
             server: server.clone(),
             id,
             outbound,
-            closed,
+            end,
         });
         Ok(RemoteOpen {
             response: heard.body.into(),
@@ -261,13 +281,8 @@ impl RemoteSession {
         message: Bytes,
         trace: Option<Arc<Trace>>,
     ) -> Result<McpCall, SessionError> {
-        if self.closed.is_cancelled() {
-            let error = SessionError::new(
-                ErrorKind::BrokenStream,
-                "session_closed",
-                "the session with the server has ended",
-            );
-            return Err(place(error, &self.server).with_hint("initialize again"));
+        if self.end.closed.is_cancelled() {
+            return Err(self.has_ended());
         }
         let place_in_flight = self.core.enter(&self.agent, &self.server).await?;
         let begin = Begin {
@@ -284,12 +299,22 @@ impl RemoteSession {
             .map_err(|b| place(broken(b), &self.server))?;
         let (to_caller, inbound) = mpsc::channel(MESSAGE_QUEUE);
         let (outbound, from_caller) = mpsc::channel(MESSAGE_QUEUE);
-        let closed = self.closed.clone();
+        let end = Arc::clone(&self.end);
         self.core.tasks.spawn(async move {
-            pump_call(begin, started, to_caller, from_caller, closed).await;
+            pump_call(begin, started, to_caller, from_caller, &end).await;
             drop(place_in_flight);
         });
         Ok(McpCall { inbound, outbound })
+    }
+
+    /// What is told whoever uses it after its end.
+    fn has_ended(&self) -> SessionError {
+        if let Some(stopped) = self.end.why.get() {
+            return place(stopped.clone().into_error(), &self.server);
+        }
+        let text = "the session with the server has ended";
+        let error = SessionError::new(ErrorKind::BrokenStream, "session_closed", text);
+        place(error, &self.server).with_hint("initialize again")
     }
 }
 
@@ -300,24 +325,19 @@ impl McpSession for RemoteSession {
     }
 
     async fn send(&self, message: Bytes) -> Result<(), SessionError> {
-        self.outbound.send(message).await.map_err(|_| {
-            let text = "the session with the server has ended";
-            place(
-                SessionError::new(ErrorKind::BrokenStream, "session_closed", text),
-                &self.server,
-            )
-        })
+        let sent = self.outbound.send(message).await;
+        sent.map_err(|_| self.has_ended())
     }
 
     async fn close(&self) {
-        self.closed.cancel();
+        self.end.closed.cancel();
     }
 }
 
 /// A session that nobody holds any more is closed.
 impl Drop for RemoteSession {
     fn drop(&mut self) {
-        self.closed.cancel();
+        self.end.closed.cancel();
     }
 }
 
@@ -525,7 +545,7 @@ async fn pump_session(
     mut listener: Listener,
     mut to_send: mpsc::Receiver<Bytes>,
     to_events: mpsc::Sender<Bytes>,
-    closed: CancellationToken,
+    end: Arc<End>,
 ) {
     let ended = {
         let speaking = async {
@@ -544,12 +564,16 @@ async fn pump_session(
         };
         tokio::select! {
             biased;
-            () = closed.cancelled() => Ok(()),
+            () = end.closed.cancelled() => Ok(()),
             ended = listening => ended,
             ended = speaking => ended,
         }
     };
-    closed.cancel();
+    if let Err(Broken::Stopped(stopped)) = &ended {
+        // Set once, here.
+        drop(end.why.set(stopped.clone()));
+    }
+    end.closed.cancel();
     match ended {
         Ok(()) => speaker.finish().await,
         Err(Broken::Stopped(stopped)) => {
@@ -571,7 +595,7 @@ async fn pump_call(
     started: Started,
     to_caller: mpsc::Sender<Result<Bytes, SessionError>>,
     mut from_caller: mpsc::Receiver<Bytes>,
-    closed: CancellationToken,
+    end: &End,
 ) {
     let (mut started, mut attempt, mut renewed) = (started, 0, false);
     let result = loop {
@@ -586,7 +610,7 @@ async fn pump_call(
         let ended = tokio::select! {
             biased;
             () = to_caller.closed() => return,
-            () = closed.cancelled() => Err(Broken::Transport("the session was closed".to_owned())),
+            () = end.closed.cancelled() => break Err(end.interrupted()),
             ended = carried => ended,
         };
         let retried = match &ended {
