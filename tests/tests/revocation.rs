@@ -22,7 +22,7 @@ use protocol::time::UnixSeconds;
 use protocol::trust::Ticket;
 use protocol::trust::revocation::Act;
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::admin::{Admin, holds, in_force, patience_ms, spread};
 use tests::client::McpClient;
 use tests::forge::now;
@@ -32,6 +32,9 @@ use tests::process::{Process, hedgerow, ran};
 use tests::wait::{soon, until};
 
 const WHY: &str = "disk stolen on the train";
+
+/// As status counts a refused handshake of a revoked node.
+const COUNTED: &str = "not_admitted/node_revoked";
 
 fn node(node: &TestNode) -> Act {
     Act::Node(node.id())
@@ -105,10 +108,9 @@ async fn a_revoked_node_is_cut_off_in_the_middle_of_a_call() {
     apart(&hub, b.id()).await;
     apart(&c, b.id()).await;
     // The session is over, and no other is opened: nothing there is named any more.
-    let again = cut.call(2, "echo", "{}").await.unwrap_err();
-    assert!(
-        ["node_revoked", "unknown_node", "session_ended"].contains(&again.reason.as_str()),
-        "{again:?}"
+    told(
+        &cut.call(2, "echo", "{}").await.unwrap_err(),
+        "node_revoked",
     );
     let servers = c.node.fabric();
     let servers = node::session::Fabric::servers(&**servers);
@@ -223,11 +225,9 @@ async fn a_revoked_node_does_not_come_back() {
         refuses(&c, &thief, "node_revoked").await;
     }
     // As a node that dials by itself and is dialled by nobody.
+    let before = hub.refusals().await.get(COUNTED).copied();
     let b = TestNode::start(&state).await;
-    let refused = || async {
-        let counted = hub.refusals().await;
-        counted.get("node_revoked").copied().unwrap_or_default() > 0
-    };
+    let refused = || async { hub.refusals().await.get(COUNTED).copied() > before };
     until("it tried", refused).await;
     assert!(b.node.links().all().is_empty());
     assert!(hub.node.links().get(id).is_none() && c.node.links().get(id).is_none());
@@ -495,10 +495,7 @@ async fn what_was_acknowledged_before_kill_9_stays_revoked() {
         assert_eq!(listed["total"], round + 1);
         let kept = listed["entries"].as_array().unwrap();
         assert!(kept.iter().any(|e| e["id"] == made["id"]), "{listed}");
-        assert_eq!(
-            kept.last().unwrap()["target"],
-            json!({"node": {"id": id, "name": "b"}})
-        );
+        assert_eq!(kept.last().unwrap()["target"]["node"]["id"], id);
         hub.kill().await;
     }
     let hub = TestNode::start(&state).await;
