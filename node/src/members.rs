@@ -1,7 +1,8 @@
-//! The directory: every member this node knows, with its verified membership and the latest node
-//! record it signed.
+//! The directory: what the verified membership of every member this node knows says, and the latest
+//! node record it signed.
 //!
-//! Only verified documents get in. A member is known by its [`NodeId`]; two members of one name
+//! It keeps facts, not documents: 10,000 members take less than 64 MiB. Their bytes are on disk,
+//! and known again by the digest among the facts. Only verified documents get in. A member is known by its [`NodeId`]; two members of one name
 //! are both kept and the name then resolves to neither, so that nobody is shadowed. A node whose
 //! place another took by rotating its keys is refused from then on.
 
@@ -9,11 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use protocol::crypto::Crypto;
-use protocol::id::{Digest, NodeId};
+use protocol::id::{Digest, NodeId, SignerId};
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
-use protocol::trust::node_record::VerifiedRecord;
-use protocol::trust::{NodeRecord, TrustError, VerifiedMembership, VerifiedRoot};
+use protocol::trust::{
+    MemberFacts, NodeRecord, RecordFacts, TrustError, VerifiedMembership, VerifiedRoot,
+};
 
 use crate::standing::Standing;
 
@@ -23,10 +25,20 @@ pub const MAX_MEMBERS: usize = 12_000;
 /// A member as this node knows it.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Its membership.
-    pub membership: VerifiedMembership,
-    /// The latest record it signed, if one came.
-    pub record: Option<VerifiedRecord>,
+    /// What its membership says.
+    pub membership: Arc<MemberFacts>,
+    /// What the latest record it signed says, if one came.
+    pub record: Option<Arc<RecordFacts>>,
+}
+
+/// Who took the place of a node.
+#[derive(Debug, Clone)]
+struct Replaced {
+    by: NodeId,
+    /// Of the membership that says so; one of another issuer is kept in its stead.
+    issuer: SignerId,
+    /// That membership, until it is on disk.
+    unkept: Option<Arc<[u8]>>,
 }
 
 /// Why a document did not change the directory.
@@ -80,8 +92,8 @@ pub struct Members {
     root: RwLock<Arc<VerifiedRoot>>,
     standing: OnceLock<Arc<Standing>>,
     map: RwLock<BTreeMap<NodeId, Arc<Member>>>,
-    /// Nodes that were replaced, and the membership that says so; locked after `map`.
-    replaced: RwLock<BTreeMap<NodeId, VerifiedMembership>>,
+    /// Nodes that were replaced, and by whom; locked after `map`.
+    replaced: RwLock<BTreeMap<NodeId, Replaced>>,
     changes: tokio::sync::watch::Sender<u64>,
 }
 
@@ -112,9 +124,9 @@ impl Members {
         *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&root);
         // Whatever was verified under the root before and is not in the map yet is refused by
         // `insert`, so this look at the map misses nobody.
-        let holds = |m: &Member| {
-            VerifiedMembership::verify(&*self.crypto, &root, m.membership.bytes()).is_ok()
-        };
+        // It goes by the facts: the bytes of a membership heard in a hello may not be on disk, and
+        // ten thousand signatures would hold up whatever revoked the issuer for a second.
+        let holds = |m: &Member| m.membership.holds_under(&root).is_ok();
         let gone: Vec<NodeId> = self
             .all()
             .iter()
@@ -150,10 +162,11 @@ impl Members {
         bytes: &[u8],
         now: UnixSeconds,
     ) -> Result<Arc<Member>, DirectoryError> {
+        let digest = Digest::from_bytes(self.crypto.sha256(&[bytes]));
         let known = {
             let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
             map.values()
-                .find(|m| m.membership.bytes() == bytes)
+                .find(|m| m.membership.digest() == digest)
                 .cloned()
         };
         if let Some(member) = known {
@@ -163,7 +176,7 @@ impl Members {
         let root = self.root();
         let membership = VerifiedMembership::verify(&*self.crypto, &root, bytes)?;
         membership.valid_at(now)?;
-        self.insert(&root, membership, None)
+        self.insert(&root, &membership, None)
     }
 
     /// Verifies a node record and takes it in if it is newer than the one known.
@@ -179,18 +192,20 @@ impl Members {
         let record = NodeRecord::verify(&*self.crypto, &root, bytes, now)?;
         let node = record.membership.node();
         if let Some(known) = self.member(&node).and_then(|m| m.record.clone())
-            && known.content.sequence >= record.content.sequence
+            && known.sequence >= record.content.sequence
         {
             return Err(DirectoryError::Stale);
         }
-        self.insert(&root, record.membership.clone(), Some(record))
+        let membership = record.membership.clone();
+        let facts = record.into_facts(&*self.crypto);
+        self.insert(&root, &membership, Some(Arc::new(facts)))
     }
 
     fn insert(
         &self,
         under: &VerifiedRoot,
-        membership: VerifiedMembership,
-        record: Option<VerifiedRecord>,
+        membership: &VerifiedMembership,
+        record: Option<Arc<RecordFacts>>,
     ) -> Result<Arc<Member>, DirectoryError> {
         let node = membership.node();
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +215,7 @@ impl Members {
         if let Some(by) = self.replaced_by(&node) {
             return Err(DirectoryError::Superseded(by));
         }
-        self.replace_nodes(&mut map, &membership);
+        self.replace_nodes(&mut map, membership, false);
         let known = map.get(&node).cloned();
         if known.is_none() && map.len() >= MAX_MEMBERS {
             return Err(DirectoryError::Full);
@@ -209,15 +224,14 @@ impl Members {
         // Again, under the lock: two records may have been verified at the same time, and the older
         // one must not undo the newer.
         if let (Some(known), Some(new)) = (&known_record, &record)
-            && known.content.sequence >= new.content.sequence
+            && known.sequence >= new.sequence
         {
             return Err(DirectoryError::Stale);
         }
-        let newest =
-            |m: &Arc<Member>| m.membership.content().not_after > membership.content().not_after;
+        let newest = |m: &Arc<Member>| m.membership.not_after > membership.content().not_after;
         let membership = match &known {
-            Some(m) if newest(m) => m.membership.clone(),
-            _ => membership,
+            Some(m) if newest(m) => Arc::clone(&m.membership),
+            _ => Arc::clone(membership.facts()),
         };
         let member = Arc::new(Member {
             membership,
@@ -235,12 +249,12 @@ impl Members {
         &self,
         map: &mut BTreeMap<NodeId, Arc<Member>>,
         membership: &VerifiedMembership,
+        kept: bool,
     ) {
         for old in membership.content().replaces.iter().flatten() {
-            let name = |m: &Arc<Member>| m.membership.content().name.clone();
             let other = map
                 .get(old)
-                .is_some_and(|m| name(m) != membership.content().name);
+                .is_some_and(|m| m.membership.name != membership.content().name);
             let mut replaced = self
                 .replaced
                 .write()
@@ -253,7 +267,12 @@ impl Members {
                 );
                 continue;
             }
-            replaced.insert(*old, membership.clone());
+            let (by, issuer) = (membership.node(), membership.issuer());
+            let same = |known: &Replaced| known.by == by && known.issuer == issuer;
+            if !replaced.get(old).is_some_and(same) {
+                let unkept = (!kept).then(|| Arc::from(membership.bytes()));
+                replaced.insert(*old, Replaced { by, issuer, unkept });
+            }
             map.remove(old);
         }
     }
@@ -265,7 +284,7 @@ impl Members {
     pub fn restore_replaced(&self, membership: &[u8]) -> Result<(), DirectoryError> {
         let membership = VerifiedMembership::verify(&*self.crypto, &self.root(), membership)?;
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        self.replace_nodes(&mut map, &membership);
+        self.replace_nodes(&mut map, &membership, true);
         Ok(())
     }
 
@@ -273,15 +292,31 @@ impl Members {
     #[must_use]
     pub fn replaced_by(&self, node: &NodeId) -> Option<NodeId> {
         let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
-        replaced.get(node).map(VerifiedMembership::node)
+        replaced.get(node).map(|known| known.by)
     }
 
-    /// Every node that was replaced, with the membership that says so.
+    /// Every node that was replaced and is not on disk as such, with the membership that says so.
     #[must_use]
-    pub fn replaced(&self) -> Vec<(NodeId, Vec<u8>)> {
+    pub fn unkept_replaced(&self) -> Vec<(NodeId, Arc<[u8]>)> {
         let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
-        let kept = replaced.iter();
-        kept.map(|(old, by)| (*old, by.bytes().to_vec())).collect()
+        let unkept = replaced.iter();
+        unkept
+            .filter_map(|(old, by)| Some((*old, Arc::clone(by.unkept.as_ref()?))))
+            .collect()
+    }
+
+    /// Lets go of what [`Members::unkept_replaced`] returned and is on disk now.
+    pub fn replaced_kept(&self, kept: &[(NodeId, Arc<[u8]>)]) {
+        let mut replaced = self
+            .replaced
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (old, bytes) in kept {
+            if let Some(known) = replaced.get_mut(old) {
+                // Another one may have come in its stead meanwhile.
+                known.unkept.take_if(|unkept| Arc::ptr_eq(unkept, bytes));
+            }
+        }
     }
 
     /// The member, if known; its membership may have expired since.
@@ -329,7 +364,7 @@ impl Members {
         let mut found: Vec<Arc<Member>> = self
             .all()
             .into_iter()
-            .filter(|m| m.membership.content().name == *name)
+            .filter(|m| m.membership.name == *name)
             .filter(|m| m.membership.valid_at(now).is_ok())
             .collect();
         if found.iter().any(|m| !self.is_barred(m)) {
@@ -353,7 +388,7 @@ impl Member {
     /// The digest this node last announced for a tool of one of its servers.
     #[must_use]
     pub fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
-        let servers = &self.record.as_ref()?.content.servers;
+        let servers = &self.record.as_ref()?.servers;
         let server = servers.iter().find(|s| s.name == *server)?;
         server
             .tools
@@ -362,3 +397,6 @@ impl Member {
             .map(|t| t.digest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::revoked::Cause;
 use protocol::trust::state::{Freshness, TrustState};
-use protocol::trust::{TrustError, VerifiedMembership};
+use protocol::trust::{MemberFacts, TrustError};
 use tokio::sync::watch;
 
 use crate::enrol::Bar;
@@ -182,10 +182,10 @@ impl Standing {
     ///
     /// # Errors
     /// [`Barred::Node`], [`Barred::Issuer`].
-    pub fn member(&self, membership: &VerifiedMembership) -> Result<(), Barred> {
+    pub fn member(&self, membership: &MemberFacts) -> Result<(), Barred> {
         self.node(&membership.node())?;
         let state = self.now();
-        match state.revoked().membership(membership) {
+        match state.revoked().member(membership) {
             Some(cause) => Err(Barred::Issuer {
                 node: membership.node(),
                 cause: told(cause),
@@ -282,7 +282,7 @@ impl crate::enrol::Barred for Standing {
         Some(Bar { why: told(cause) })
     }
 
-    fn membership(&self, membership: &VerifiedMembership) -> Option<Bar> {
+    fn membership(&self, membership: &MemberFacts) -> Option<Bar> {
         self.member(membership).err().map(Bar::from)
     }
 }

@@ -26,6 +26,7 @@ use node::clock::{Clock, SystemClock};
 use node::members::Members;
 use node::overlay::{MeshAdmission, Records, TOPIC};
 use node::state_dir::StateDir;
+use node::store::{Options, Store};
 use node::transport::{
     Admission, Config, Gossip, IncomingStream, Links, StreamHandler, StreamKind,
 };
@@ -179,7 +180,10 @@ impl Peer {
         .expect("a free port");
         admission.advertise(vec![links.local_addr().expect("bound").to_string()]);
         let upstreams = Upstreams::new(Arc::clone(&crypto), stop, upstream::Limits::default());
-        let records = Arc::new(Records::new(identity, members, admission, upstreams, clock));
+        let options = Options::new(node::app::read_link(Arc::clone(&crypto)));
+        let store = Store::open(&dir.store(), &options).expect("a store");
+        let records = Records::new(identity, members, admission, upstreams, store, clock);
+        let records = Arc::new(records);
         records.renew().expect("a record");
         let (gossip, mut heard) = Gossip::start(&links, &[TOPIC], crypto).expect("a swarm");
         tokio::spawn(async move {

@@ -63,7 +63,7 @@ impl MeshDialer {
         let addresses = member
             .as_ref()
             .and_then(|m| m.record.as_ref())
-            .map(|record| record.content.addresses.clone())
+            .map(|record| record.addresses.clone())
             .unwrap_or_default();
         let dialed = async {
             for address in addresses {

@@ -269,6 +269,7 @@ impl Node {
             Arc::clone(&members),
             Arc::clone(&admission),
             Arc::clone(&upstreams),
+            store.clone(),
             Arc::clone(&clock),
         ));
         let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?));
@@ -486,9 +487,7 @@ fn restore_members(
         drop(members.restore_replaced(&bytes));
     }
     // Expired ones are no error: their nodes come back with new ones.
-    for (_, bytes) in snapshot.node_records()? {
-        drop(members.learn_record(&bytes, now));
-    }
+    snapshot.each_node_record(|_, bytes| drop(members.learn_record(bytes, now)))?;
     Ok(())
 }
 

@@ -425,8 +425,8 @@ impl Operations for Node {
             request_envelope_id: request.as_ref().map(|e| e.id),
             response_envelope_id: answer.as_ref().map(|e| e.id),
             signers: signers.filter_map(|e| self.signer(e)).collect(),
-            request_envelope: request.as_ref().and_then(|e| self.evidence(e)),
-            response_envelope: answer.as_ref().and_then(|e| self.evidence(e)),
+            request_envelope: self.evidence(request.as_ref()).await,
+            response_envelope: self.evidence(answer.as_ref()).await,
         })
     }
 

@@ -77,7 +77,7 @@ impl StreamHandler for Streams {
                 };
                 let peer = stream.peer;
                 match node.records.receive_all(stream.recv).await {
-                    Ok(news) => node.keep_records(&self.gossip, news).await,
+                    Ok(news) => node.pass_on(&self.gossip, news).await,
                     Err(error) => {
                         let reason = "sync_refused";
                         node.counters.count(reason);
@@ -199,23 +199,10 @@ pub(super) fn spawn(
 }
 
 impl Node {
-    /// Keeps records that were news, and passes them on.
-    async fn keep_records(&self, gossip: &Gossip, news: Vec<Vec<u8>>) {
+    /// Passes on records that were news.
+    async fn pass_on(&self, gossip: &Gossip, news: Vec<Vec<u8>>) {
         for record in news {
-            announce(gossip, record.clone()).await;
-            self.keep_record(record).await;
-        }
-    }
-
-    async fn keep_record(&self, record: Vec<u8>) {
-        let now = self.clock.now().seconds();
-        let root = self.identity.root();
-        let verified =
-            protocol::trust::NodeRecord::verify(&*self.identity.crypto, &root, &record, now);
-        let Ok(verified) = verified else { return };
-        let write = Write::PutNodeRecord(verified.membership.node(), record);
-        if let Err(error) = self.store.lazy(write).await {
-            tracing::warn!(%error, "a node record was not kept");
+            announce(gossip, record).await;
         }
     }
 }
@@ -266,8 +253,8 @@ async fn hear_gossip(
             return;
         };
         let verdict = match node.records.learn(&heard.data) {
-            Ok(()) => {
-                node.keep_record(heard.data.to_vec()).await;
+            Ok(of) => {
+                node.records.keep(of, heard.data.to_vec()).await;
                 Verdict::Accept
             }
             Err(e) if e.is_stale() || e == DirectoryError::Full => Verdict::Ignore,
@@ -390,23 +377,23 @@ async fn end_expired(node: Arc<Node>, stop: CancellationToken) {
 /// once; tidies the issuer's books now and then.
 async fn keep_replaced(node: Arc<Node>, stop: CancellationToken) {
     let mut changes = node.members.changes();
-    let mut kept = 0;
     let mut tidied = tokio::time::interval(TIDY_EVERY);
     loop {
-        let replaced = node.members.replaced();
-        if replaced.len() != kept {
-            kept = replaced.len();
+        let replaced = node.members.unkept_replaced();
+        if !replaced.is_empty() {
             for (old, _) in &replaced {
                 node.links.close(*old, Reason::NotAdmitted);
             }
+            let writes = replaced.clone();
             let done = node.store.books(move |books| {
-                for (old, by) in &replaced {
+                for (old, by) in &writes {
                     books.put_replaced(old, by)?;
                 }
                 Ok(())
             });
-            if let Err(error) = done.await {
-                tracing::error!(%error, "nodes that were replaced were not kept");
+            match done.await {
+                Ok(()) => node.members.replaced_kept(&replaced),
+                Err(error) => tracing::error!(%error, "nodes that were replaced were not kept"),
             }
         }
         tokio::select! {

@@ -15,6 +15,7 @@ use protocol::name::Name;
 use protocol::record::DecisionRecord;
 use protocol::time::UnixSeconds;
 use protocol::trust::state as trust;
+use protocol::trust::{MemberFacts, NodeRecord, VerifiedMembership};
 use serde_json::value::RawValue;
 
 use super::node::Node;
@@ -39,7 +40,7 @@ impl Node {
             (None, Some(attempt)) if attempt.failures == 0 => PeerState::Connecting,
             (None, _) => PeerState::Disconnected,
         };
-        let content = member.map(|m| m.membership.content());
+        let content = member.map(|m| &m.membership);
         let record = member.and_then(|m| m.record.as_ref());
         Some(Peer {
             id,
@@ -47,7 +48,7 @@ impl Node {
             state,
             address: link
                 .map(|l| l.remote.to_string())
-                .or_else(|| record.and_then(|r| r.content.addresses.first().cloned())),
+                .or_else(|| record.and_then(|r| r.addresses.first().cloned())),
             group: link.map(|l| l.group.clone()),
             signature_scheme: link.map(|l| l.signature_scheme.clone()),
             path: link.map(|_| LinkPath::Direct),
@@ -59,11 +60,11 @@ impl Node {
             since: link.map(|l| l.since.seconds()),
             last_seen: match link {
                 Some(_) => Some(self.clock.now().seconds()),
-                None => record.map(|r| r.content.issued),
+                None => record.map(|r| r.issued),
             },
             membership_expires: content.map(|c| c.not_after),
             servers: record
-                .map(|r| r.content.servers.iter().map(|s| s.name.clone()).collect())
+                .map(|r| r.servers.iter().map(|s| s.name.clone()).collect())
                 .unwrap_or_default(),
             versions: link.and_then(|l| self.trust.heard_of(&l.peer)),
             last_reason: attempt
@@ -105,7 +106,7 @@ impl Node {
             }),
             revoked: self
                 .standing
-                .member(&membership)
+                .member(membership.facts())
                 .err()
                 .map(|b| b.to_string()),
             waiting: self
@@ -179,7 +180,7 @@ impl Node {
 
     pub(super) fn signer(&self, envelope: &TracedEnvelope) -> Option<EnvelopeSigner> {
         let member = self.members.member(&envelope.issuer)?;
-        let content = member.membership.content();
+        let content = &member.membership;
         let signature = |&algorithm: &Algorithm| EnvelopeSignature {
             algorithm: match algorithm {
                 Algorithm::MlDsa65 => "ML-DSA-65".to_owned(),
@@ -195,15 +196,52 @@ impl Node {
         })
     }
 
-    pub(super) fn evidence(&self, envelope: &TracedEnvelope) -> Option<FileBytes> {
+    /// The evidence file of an envelope. There is none if no membership of its issuer is kept.
+    pub(super) async fn evidence(&self, envelope: Option<&TracedEnvelope>) -> Option<FileBytes> {
+        let envelope = envelope?;
         let member = self.members.member(&envelope.issuer)?;
+        let membership = match self.signed_membership(&member.membership) {
+            Some(membership) => membership,
+            // What came a moment ago is still queued for the disk.
+            None => {
+                self.store.flush().await.ok()?;
+                self.signed_membership(&member.membership)?
+            }
+        };
         let evidence = Evidence {
             root: self.identity.genesis().to_vec(),
             roots: self.standing.later_roots(),
-            membership: member.membership.bytes().to_vec(),
+            membership,
             envelope: envelope.bytes.clone()?,
         };
         Some(FileBytes(evidence.encode()))
+    }
+
+    /// The bytes of a member's membership, from the disk: those of the one the directory knows, or
+    /// of another that binds the same keys now, as a record carries that is older than the hello a
+    /// renewed one was heard in.
+    fn signed_membership(&self, known: &MemberFacts) -> Option<Vec<u8>> {
+        let own = self.identity.membership();
+        if own.node() == known.node() {
+            return Some(own.bytes().to_vec());
+        }
+        let crypto = &*self.identity.crypto;
+        let snapshot = self.store.snapshot().ok()?;
+        let record = snapshot.node_record(&known.node()).ok()?;
+        let record = record.and_then(|bytes| NodeRecord::peek(&bytes).ok());
+        let issued = snapshot.membership(&known.node()).ok()?;
+        let mut kept: Vec<Vec<u8>> = record.map(|r| r.membership).into_iter().collect();
+        kept.extend(issued);
+        if let Some(at) = kept.iter().position(|bytes| known.are_of(crypto, bytes)) {
+            return Some(kept.swap_remove(at));
+        }
+        let (root, now) = (self.identity.root(), self.clock.now().seconds());
+        kept.into_iter().find(|bytes| {
+            VerifiedMembership::verify(crypto, &root, bytes).is_ok_and(|m| {
+                let same = m.node() == known.node() && m.content().signing == known.signing;
+                same && m.valid_at(now).is_ok()
+            })
+        })
     }
 
     pub(super) fn gateway_url(&self) -> String {
@@ -244,10 +282,7 @@ impl Node {
     pub(super) fn decision(&self, record: DecisionRecord, hash: String) -> Decision {
         let name_of = |id: &NodeId| {
             let member = self.members.member(id);
-            member.map_or_else(
-                || id.to_string(),
-                |m| m.membership.content().name.to_string(),
-            )
+            member.map_or_else(|| id.to_string(), |m| m.membership.name.to_string())
         };
         let role = match record.point {
             protocol::record::Point::Ingress => "ingress",

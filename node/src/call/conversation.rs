@@ -314,7 +314,7 @@ async fn cut(
                     .as_ref()
                     .map_or(Ok(()), |m| standing.member(&m.membership))
             })
-            .and_then(|()| standing.member(&enforcer.identity().membership()))
+            .and_then(|()| standing.member(enforcer.identity().membership().facts()))
             .and_then(|()| standing.agent(&ingress, &topic.agent));
         if let Err(barred) = barred {
             return Stopped::barred(&barred);

@@ -224,13 +224,13 @@ impl Fabric for MeshFabric {
             let node_id = member.membership.node();
             // Still known by name, so that whoever calls it hears that it is revoked.
             let barred = enforcer.standing().member(&member.membership).is_err();
-            let node = &member.membership.content().name;
+            let node = &member.membership.name;
             // Unless another has taken its name.
             let heir = || matches!(enforcer.members().resolve(node, now), Resolved::One(m) if m.membership.node() != node_id);
             if barred && heir() {
                 continue;
             }
-            let servers = member.record.iter().flat_map(|r| &r.content.servers);
+            let servers = member.record.iter().flat_map(|r| &r.servers);
             known.extend(servers.map(|server| KnownServer {
                 server: ServerRef {
                     node_id,

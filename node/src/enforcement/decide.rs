@@ -12,7 +12,7 @@ use protocol::id::{Cti, Digest, EnvelopeId, NodeId, RequestId, Salt};
 use protocol::policy::{Denial, Facts, Party, Verdict};
 use protocol::record::{DecisionRecord, GENESIS, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
-use protocol::trust::VerifiedMembership;
+use protocol::trust::MemberFacts;
 
 use super::subject::{Described, Draft, Incoming, Origin, describe};
 use super::{ENVELOPE_LIFE_S, Enforcer, Ledger, LedgerError, Passed, Stopped};
@@ -95,12 +95,12 @@ impl Enforcer {
                     format!("node {node} has no valid membership here"),
                 )
             })?;
-        self.in_force(now, &header, &own, &audience.membership)?;
+        self.in_force(now, &header, own.facts(), &audience.membership)?;
         self.evaluate(
             point,
             now,
             &header,
-            &own,
+            own.facts(),
             &audience.membership,
             None,
             draft.message.body(),
@@ -227,14 +227,14 @@ impl Enforcer {
         let member = self.members.valid(&origin.peer, now.seconds());
         let member = member.ok_or_else(|| refused(Refusal::UnknownIssuer(origin.peer)))?;
         let own = self.identity.membership();
-        self.in_force(now, unverified.header(), &member.membership, &own)?;
+        self.in_force(now, unverified.header(), &member.membership, own.facts())?;
         let entry = replay_entry(unverified.header(), id);
         self.replay()
             .look(&entry, now.seconds())
             .map_err(|e| refused(e.into()))?;
 
         let verified = unverified
-            .verify(crypto, &member.membership.content().signing)
+            .verify(crypto, &member.membership.signing)
             .map_err(refused)?;
         self.check_records(now.seconds(), &verified, incoming)?;
         self.accept(&entry, now.seconds()).await?;
@@ -244,7 +244,7 @@ impl Enforcer {
             now,
             verified.header(),
             &member.membership,
-            &own,
+            own.facts(),
             Some(origin),
             verified.body(),
             record,
@@ -257,8 +257,8 @@ impl Enforcer {
         &self,
         now: UnixMillis,
         header: &Header,
-        issuer: &VerifiedMembership,
-        audience: &VerifiedMembership,
+        issuer: &MemberFacts,
+        audience: &MemberFacts,
     ) -> Result<(), Stopped> {
         let judged = || {
             let standing = &self.standing;
@@ -307,7 +307,7 @@ impl Enforcer {
             members
                 .iter()
                 .find(|m| m.membership.node() == *node)
-                .map(|m| &m.membership.content().signing)
+                .map(|m| &m.membership.signing)
         };
         let mesh = self.identity.mesh();
         hop::verify_chain(
@@ -405,8 +405,8 @@ impl Enforcer {
         point: Point,
         now: UnixMillis,
         header: &Header,
-        issuer: &VerifiedMembership,
-        audience: &VerifiedMembership,
+        issuer: &MemberFacts,
+        audience: &MemberFacts,
         origin: Option<&Origin>,
         body: &[u8],
         record: &mut DecisionRecord,
@@ -591,12 +591,11 @@ fn mismatch(what: &str) -> Stopped {
     }
 }
 
-fn party(membership: &VerifiedMembership) -> Party<'_> {
-    let content = membership.content();
+fn party(membership: &MemberFacts) -> Party<'_> {
     Party {
         node: membership.node(),
-        name: &content.name,
-        groups: &content.groups,
-        site: content.site.as_ref(),
+        name: &membership.name,
+        groups: &membership.groups,
+        site: membership.site.as_ref(),
     }
 }

@@ -1,7 +1,7 @@
 //! What keeps somebody from being let in although everything else holds.
 
 use protocol::id::{NodeId, TicketId};
-use protocol::trust::VerifiedMembership;
+use protocol::trust::MemberFacts;
 
 /// Why somebody or something is barred.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub trait Barred: Send + Sync {
     fn ticket(&self, ticket: &TicketId) -> Option<Bar>;
 
     /// Whether this membership is void, by its issuer or by its node.
-    fn membership(&self, membership: &VerifiedMembership) -> Option<Bar>;
+    fn membership(&self, membership: &MemberFacts) -> Option<Bar>;
 }
 
 /// Bars nobody: for as long as nothing can be revoked, and for tests.
@@ -36,7 +36,7 @@ impl Barred for NobodyBarred {
         None
     }
 
-    fn membership(&self, _: &VerifiedMembership) -> Option<Bar> {
+    fn membership(&self, _: &MemberFacts) -> Option<Bar> {
         None
     }
 }

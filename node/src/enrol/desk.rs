@@ -237,7 +237,7 @@ impl Desk {
             let record = member.record.as_ref()?;
             Some(PeerAddress {
                 node: link.peer,
-                addresses: record.content.addresses.iter().take(2).cloned().collect(),
+                addresses: record.addresses.iter().take(2).cloned().collect(),
             })
         });
         [own]
@@ -257,7 +257,7 @@ impl Desk {
     fn unreachable(&self, node: NodeId) -> Refused {
         let member = self.parts.members.member(&node);
         let issuer = match member {
-            Some(member) => format!("`{}` ({})", member.membership.content().name, node.short()),
+            Some(member) => format!("`{}` ({})", member.membership.name, node.short()),
             None => node.short(),
         };
         Refused::IssuerUnreachable {

@@ -12,7 +12,9 @@ use protocol::id::{Challenge, Kid, NodeId, SignerId};
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::membership::sorted_names;
-use protocol::trust::{self, Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
+use protocol::trust::{
+    self, MemberFacts, Membership, MembershipRequest, VerifiedMembership, VerifiedRequest,
+};
 
 use super::barred::Barred;
 use super::limits::{KEPT_FOR_RENEWAL, MIN_MEMBERSHIP_LIFE_S};
@@ -109,27 +111,26 @@ impl Issuer {
     async fn reconcile(self: &Arc<Self>) -> Result<(), StoreError> {
         let kept = self.store.snapshot()?.memberships()?;
         let kept = kept.into_iter().map(|(_, bytes)| bytes);
+        let kept = kept.filter_map(|bytes| Some(Arc::clone(self.verify(&bytes)?.facts())));
         let seen = self.members.all();
-        let seen = seen.iter().map(|m| m.membership.bytes().to_vec());
-        let own = self.identity.membership().bytes().to_vec();
-        let known: Vec<VerifiedMembership> = kept
+        let seen = seen.iter().map(|m| Arc::clone(&m.membership));
+        let own = Arc::clone(self.identity.membership().facts());
+        let known: Vec<Arc<MemberFacts>> = kept
             .chain(seen)
             .chain([own])
-            .filter_map(|bytes| self.verify(&bytes))
             .filter(|m| m.issuer() == self.id)
             .collect();
         let issuer = Arc::clone(self);
         self.store
             .books(move |books| {
                 for membership in &known {
-                    let content = membership.content();
-                    let free = books.holder_of_name(&content.name)?.is_none();
+                    let free = books.holder_of_name(&membership.name)?.is_none();
                     if free {
-                        let kids = issuer.kids(&content.signing);
-                        books.bind(&membership.node(), &content.name, &kids)?;
+                        let kids = issuer.kids(&membership.signing);
+                        books.bind(&membership.node(), &membership.name, &kids)?;
                     }
-                    if books.next_sequence()? <= content.issuer_sequence {
-                        books.note_issued(content.issuer_sequence, content.not_before)?;
+                    if books.next_sequence()? <= membership.issuer_sequence {
+                        books.note_issued(membership.issuer_sequence, membership.not_before)?;
                     }
                 }
                 Ok(())
@@ -296,9 +297,10 @@ impl Issuer {
             let mut algorithms = Suite::Hybrid.algorithms().iter();
             algorithms.any(|&a| other.key(a) == signing.key(a))
         };
-        let holder = self.members.all().into_iter().find(|member| {
-            member.membership.node() != node && shares(&member.membership.content().signing)
-        });
+        let holder =
+            self.members.all().into_iter().find(|member| {
+                member.membership.node() != node && shares(&member.membership.signing)
+            });
         match holder {
             Some(holder) => Err(Refused::KidBound(holder.membership.node())),
             None => Ok(()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use protocol::id::{Challenge, NodeId, TicketId};
 use protocol::name::Name;
 use protocol::trust::membership::MAX_REPLACED;
-use protocol::trust::{MacKey, MembershipRequest, VerifiedMembership, VerifiedRequest};
+use protocol::trust::{MacKey, MemberFacts, MembershipRequest, VerifiedRequest};
 
 use super::issuer::{Issuer, Share, Subject};
 use super::limits::{NAME_HELD_S, RENEW_EARLY_S};
@@ -25,6 +25,13 @@ pub enum Decided {
     Granted(Vec<u8>),
     /// A person must approve the node.
     Waits(NodeId),
+}
+
+/// The membership a node holds, as far as it is known here.
+struct Held {
+    facts: Arc<MemberFacts>,
+    /// As signed; absent if only the directory knows it.
+    bytes: Option<Vec<u8>>,
 }
 
 /// Why a transaction's function stops.
@@ -139,7 +146,7 @@ impl Issuer {
         if held.valid_at(self.now()).is_ok() {
             return Ok(Some(Decided::Granted(held.bytes().to_vec())));
         }
-        let grant = self.grant_of(&held)?;
+        let grant = self.grant_of(held.facts())?;
         let subject = subject(request, &redemption.name, held.content().replaces.clone());
         let signed = self.issue(books, &subject, &grant, Share::Members)?;
         Ok(Some(Decided::Granted(signed)))
@@ -240,41 +247,52 @@ impl Issuer {
             return Ok(true);
         }
         let held = books.membership(holder)?.and_then(|m| self.verify(&m));
-        let known = self.members.member(holder).map(|m| m.membership.clone());
-        let ends = [held, known].into_iter().flatten();
-        let last = ends.map(|m| m.content().not_after).max();
+        let held = held.map(|m| m.content().not_after);
+        let known = self.members.member(holder).map(|m| m.membership.not_after);
+        let last = [held, known].into_iter().flatten().max();
         Ok(last.is_some_and(|end| self.now() < end.plus(NAME_HELD_S)))
     }
 
     /// What a member has, as this issuer may grant it again: a life within what the root allows now.
-    pub(super) fn grant_of(&self, held: &VerifiedMembership) -> Result<Grant, Refused> {
-        let content = held.content();
-        let life_s = content.not_after.0.saturating_sub(content.not_before.0);
+    pub(super) fn grant_of(&self, held: &MemberFacts) -> Result<Grant, Refused> {
+        let life_s = held.not_after.0.saturating_sub(held.not_before.0);
         Ok(Grant {
-            groups: content.groups.clone(),
-            site: content.site.clone(),
+            groups: held.groups.clone(),
+            site: held.site.clone(),
             life_s: life_s.min(self.mandate()?.max_life_s),
         })
     }
 
-    /// The newest membership of a node that holds, of those it shows and those known here.
-    fn newest(&self, node: NodeId, shown: Option<&[u8]>) -> Result<VerifiedMembership, Refused> {
+    /// The newest membership of a node that holds, of those it shows and those known here. Of one
+    /// that only the directory knows there are no bytes: its facts still decide, so that nobody
+    /// goes back to an older one by showing that.
+    fn newest(&self, node: NodeId, shown: Option<&[u8]>) -> Result<Held, Refused> {
         let kept = self.store.snapshot()?.membership(&node)?;
-        let known = self.members.member(&node).map(|m| m.membership.clone());
-        let own = (node == self.identity.node()).then(|| (*self.identity.membership()).clone());
+        let own = (node == self.identity.node()).then(|| self.identity.membership());
+        let own = own.map(|m| m.bytes().to_vec());
         let shown = shown.map(<[u8]>::to_vec);
-        let mut candidates: Vec<VerifiedMembership> = [kept, shown]
+        let with_bytes = [kept, shown, own]
             .into_iter()
             .flatten()
-            .filter_map(|bytes| self.verify(&bytes))
-            .chain(known)
-            .chain(own)
-            .filter(|m| m.node() == node)
+            .filter_map(|bytes| {
+                let facts = Arc::clone(self.verify(&bytes)?.facts());
+                let bytes = Some(bytes);
+                Some(Held { facts, bytes })
+            });
+        let known = self.members.member(&node).map(|m| Held {
+            facts: Arc::clone(&m.membership),
+            bytes: None,
+        });
+        // The sort keeps the order of equals, and the last one is taken: the one with bytes.
+        let mut candidates: Vec<Held> = known
+            .into_iter()
+            .chain(with_bytes)
+            .filter(|held| held.facts.node() == node)
             .collect();
-        candidates.sort_by_key(|m| (m.content().not_before, m.content().not_after));
+        candidates.sort_by_key(|held| (held.facts.not_before, held.facts.not_after));
         let newest = candidates.pop();
         let newest = newest.ok_or_else(|| Refused::UnknownMember("none is known".to_owned()))?;
-        match self.barred.membership(&newest) {
+        match self.barred.membership(&newest.facts) {
             Some(bar) => Err(Refused::UnknownMember(bar.why)),
             None => Ok(newest),
         }
@@ -290,19 +308,22 @@ impl Issuer {
         if self.store.snapshot()?.is_replaced(&request.node)? {
             return Err(Refused::Superseded(request.node));
         }
-        let held = self.newest(request.node, shown)?;
-        if held.content().signing != request.content.signing {
+        let Held { facts: held, bytes } = self.newest(request.node, shown)?;
+        if held.signing != request.content.signing {
             return Err(Refused::NodeBound(request.node));
         }
         // Asked for too early, or again because the answer was lost: what there is will do.
         let early = self.now().plus(RENEW_EARLY_S) < held.half_life();
-        if early && held.valid_at(self.now()).is_ok() {
-            return Ok(Decided::Granted(held.bytes().to_vec()));
+        if let Some(bytes) = bytes
+            && early
+            && held.valid_at(self.now()).is_ok()
+        {
+            return Ok(Decided::Granted(bytes));
         }
         let grant = self.grant_of(&held)?;
         self.transact(move |issuer, books| {
             issuer.refuse_barred(&request.node)?;
-            let name = held.content().name.clone();
+            let name = held.name.clone();
             issuer.refuse_bound(books, &request, &name)?;
             let replaces = issuer.still_replaced(books, &held)?;
             let subject = subject(&request, &name, replaces);
@@ -316,10 +337,10 @@ impl Issuer {
     fn still_replaced(
         &self,
         books: &Books<'_, '_>,
-        held: &VerifiedMembership,
+        held: &MemberFacts,
     ) -> Result<Option<Vec<NodeId>>, Stop> {
         let mut kept = Vec::new();
-        for old in held.content().replaces.iter().flatten() {
+        for old in held.replaces.iter().flatten() {
             // Where nothing is known of it, the longest life there may be has to pass.
             let last = books.membership(old)?.and_then(|m| self.verify(&m));
             let over = last.is_some_and(|m| m.content().not_after <= self.now());
@@ -338,8 +359,8 @@ impl Issuer {
         shown: Option<&[u8]>,
     ) -> Result<Decided, Refused> {
         self.refuse_barred(&old)?;
-        let held = self.newest(old, shown)?;
-        let signing = &held.content().signing;
+        let held = self.newest(old, shown)?.facts;
+        let signing = &held.signing;
         let verified =
             MembershipRequest::verify_rotation(self.crypto(), request, signing, verify_tls);
         let request = verified.map_err(Refused::Request)?;
@@ -357,7 +378,7 @@ impl Issuer {
                     }
                     return Err(Refused::Superseded(old).into());
                 }
-                let name = held.content().name.clone();
+                let name = held.name.clone();
                 let before = books.holder_of_name(&name)?;
                 if before.is_some_and(|holder| holder != old) {
                     return Err(Refused::NameTaken(name).into());

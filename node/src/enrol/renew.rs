@@ -209,7 +209,7 @@ impl Renewal {
 
     fn addresses(&self, node: NodeId) -> Vec<String> {
         let record = self.members.member(&node).and_then(|m| m.record.clone());
-        let mut addresses = record.map(|r| r.content.addresses).unwrap_or_default();
+        let mut addresses = record.map(|r| r.addresses.clone()).unwrap_or_default();
         let seeds = self.dialing.seeded().into_iter();
         addresses.extend(
             seeds

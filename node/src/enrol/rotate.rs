@@ -137,16 +137,16 @@ fn peers(
     let admission = setup::admission(dir)?;
     let mut peers = admission.map(|a| a.peers).unwrap_or_default();
     let now = SystemClock.now().seconds();
-    for (node, bytes) in store.snapshot()?.node_records()? {
+    store.snapshot()?.each_node_record(|node, bytes| {
         // An old address is a place to try as well, but a record that holds is as easily read.
-        let record = NodeRecord::verify(&*identity.crypto, &identity.root(), &bytes, now);
+        let record = NodeRecord::verify(&*identity.crypto, &identity.root(), bytes, now);
         if let Ok(record) = record
             && node != identity.node()
         {
             let addresses = record.content.addresses;
             peers.push(PeerAddress { node, addresses });
         }
-    }
+    })?;
     Ok(peers)
 }
 

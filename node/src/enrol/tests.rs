@@ -54,7 +54,7 @@ impl Barred for Bars {
         })
     }
 
-    fn membership(&self, _: &VerifiedMembership) -> Option<Bar> {
+    fn membership(&self, _: &trust::MemberFacts) -> Option<Bar> {
         None
     }
 }

@@ -89,7 +89,7 @@ impl Admission for MeshAdmission {
             .valid_at(now)
             .map_err(|e| refuse(e.reason(), format!("the peer's membership: {e}")))?;
         self.standing
-            .member(&membership)
+            .member(membership.facts())
             .map_err(|e| refuse(e.reason(), e.to_string()))?;
         self.members
             .learn_membership(&hello.membership, now)

@@ -244,7 +244,7 @@ fn wanted(links: &Links, members: &Members, dialing: &Dialing) -> Vec<Wanted> {
             continue;
         };
         let target = Target::Node(node);
-        let addresses = record.content.addresses.clone();
+        let addresses = record.addresses.clone();
         match wanted.iter_mut().find(|(t, ..)| *t == target) {
             Some((_, _, known)) => known.extend(addresses),
             None if addresses.is_empty() => {}

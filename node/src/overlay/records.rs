@@ -1,10 +1,16 @@
 //! Node records: signing this node's own, and exchanging everyone's.
+//!
+//! The directory keeps what records say; their bytes are in the store, from where a peer whose link
+//! comes up gets them. A record that came a moment ago may still be queued for the disk: sending
+//! waits for it once. One that still cannot be read then is left out, and reaches the peer by
+//! gossip, or when its node renews it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::codec;
+use protocol::id::NodeId;
 use protocol::limits::{MAX_DOCUMENT_BYTES, MAX_SERVERS, MAX_TOOLS};
 use protocol::trust::node_record::MAX_RECORD_LIFE_S;
 use protocol::trust::{NodeRecord, ServerRecord, ToolRecord};
@@ -13,7 +19,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::MeshAdmission;
 use crate::clock::Clock;
 use crate::identity::Identity;
-use crate::members::{DirectoryError, Members};
+use crate::members::{DirectoryError, Member, Members};
+use crate::store::{Store, StoreError, Write};
 use crate::upstream::Upstreams;
 
 /// The gossip topic of node records.
@@ -22,6 +29,9 @@ pub const TOPIC: &str = "hedgerow/1/records";
 /// Most records sent on one sync stream. Larger directories reach a newcomer by gossip as records
 /// are renewed.
 const MAX_RECORDS_PER_SYNC: usize = 1024;
+
+/// Most records read from the store at once.
+const RECORDS_AT_ONCE: usize = 32;
 
 /// How long a peer may take to send its records.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,19 +45,21 @@ pub struct Records {
     members: Arc<Members>,
     admission: Arc<MeshAdmission>,
     upstreams: Arc<Upstreams>,
+    store: Store,
     clock: Arc<dyn Clock>,
     sequence: AtomicU64,
     own: Mutex<Vec<u8>>,
 }
 
 impl Records {
-    /// Records of this node and all it knows.
+    /// Records of this node and all it knows, the bytes of the latter in `store`.
     #[must_use]
     pub fn new(
         identity: Arc<Identity>,
         members: Arc<Members>,
         admission: Arc<MeshAdmission>,
         upstreams: Arc<Upstreams>,
+        store: Store,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (sequence, own) = (AtomicU64::new(0), Mutex::default());
@@ -56,6 +68,7 @@ impl Records {
             members,
             admission,
             upstreams,
+            store,
             clock,
             sequence,
             own,
@@ -132,40 +145,96 @@ impl Records {
             .clone()
     }
 
-    /// Takes in a record that came by gossip or sync.
+    /// Takes in a record that came by gossip or sync, and returns whose it is; what is news is then
+    /// to be kept ([`Records::keep`]).
     ///
     /// # Errors
     /// [`DirectoryError`]: `Stale` is no fault of the sender.
-    pub fn learn(&self, bytes: &[u8]) -> Result<(), DirectoryError> {
+    pub fn learn(&self, bytes: &[u8]) -> Result<NodeId, DirectoryError> {
         self.members
             .learn_record(bytes, self.clock.now().seconds())
-            .map(drop)
+            .map(|member| member.membership.node())
+    }
+
+    /// Queues a node's record, as just learnt, for the disk.
+    pub async fn keep(&self, node: NodeId, record: Vec<u8>) {
+        let write = Write::PutNodeRecord(node, record);
+        if let Err(error) = self.store.lazy(write).await {
+            tracing::warn!(%error, "a node record was not kept");
+        }
     }
 
     /// Sends every record known, this node's own first.
     ///
     /// # Errors
-    /// If the stream fails.
-    pub async fn send_all(&self, stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
-        let own = self.own();
+    /// If the stream or the store fails.
+    pub async fn send_all(&self, mut stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+        write_record(&mut stream, &self.own()).await?;
+        let others = self.others();
+        let late = self.send_kept(&mut stream, &others).await?;
+        if !late.is_empty() {
+            self.store.flush().await.map_err(std::io::Error::other)?;
+            let missing = self.send_kept(&mut stream, &late).await?.len();
+            tracing::debug!(missing, "records came later than their link");
+        }
+        stream.shutdown().await
+    }
+
+    /// The other members whose record holds still, as many as one stream carries.
+    fn others(&self) -> Vec<NodeId> {
         let (me, now) = (self.identity.node(), self.clock.now().seconds());
-        let others = self.members.all();
-        let others = others
-            .iter()
-            .filter(|m| m.membership.node() != me)
-            .filter_map(|m| m.record.as_ref())
-            .filter(|r| now < r.content.expires)
-            .map(|r| r.bytes.as_slice());
-        let records = core::iter::once(own.as_slice()).chain(others);
-        send(stream, records.take(MAX_RECORDS_PER_SYNC)).await
+        let holds = |m: &Member| m.record.as_ref().is_some_and(|r| now < r.expires);
+        let others = self.members.all().into_iter().filter(|m| holds(m));
+        let others = others.map(|m| m.membership.node());
+        let room = MAX_RECORDS_PER_SYNC - 1;
+        others.filter(|node| *node != me).take(room).collect()
+    }
+
+    /// Sends the records of these nodes that are in the store as the directory knows them, and
+    /// returns whose are not.
+    async fn send_kept(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        nodes: &[NodeId],
+    ) -> std::io::Result<Vec<NodeId>> {
+        let mut absent = Vec::new();
+        for page in nodes.chunks(RECORDS_AT_ONCE) {
+            for (node, record) in self.read_kept(page).await? {
+                let known = self.members.member(&node).and_then(|m| m.record.clone());
+                let crypto = &*self.identity.crypto;
+                match (known, record) {
+                    (Some(known), Some(record)) if known.are_of(crypto, &record) => {
+                        write_record(stream, &record).await?;
+                    }
+                    // Forgotten meanwhile.
+                    (None, _) => {}
+                    _ => absent.push(node),
+                }
+            }
+        }
+        Ok(absent)
+    }
+
+    async fn read_kept(&self, nodes: &[NodeId]) -> std::io::Result<Vec<(NodeId, Option<Vec<u8>>)>> {
+        let (store, nodes) = (self.store.clone(), nodes.to_vec());
+        let read = move || -> Result<Vec<_>, StoreError> {
+            let snapshot = store.snapshot()?;
+            let records = nodes.into_iter();
+            records
+                .map(|node| Ok((node, snapshot.node_record(&node)?)))
+                .collect()
+        };
+        let read = tokio::task::spawn_blocking(read).await?;
+        read.map_err(std::io::Error::other)
     }
 
     /// Sends this node's own record.
     ///
     /// # Errors
     /// If the stream fails.
-    pub async fn send_own(&self, stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
-        send(stream, core::iter::once(self.own().as_slice())).await
+    pub async fn send_own(&self, mut stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+        write_record(&mut stream, &self.own()).await?;
+        stream.shutdown().await
     }
 
     /// Reads the records a peer sends and returns those that were news.
@@ -203,7 +272,10 @@ impl Records {
             codec::scan(&record, MAX_DOCUMENT_BYTES)
                 .map_err(|e| RecordError::Sign(e.to_string()))?;
             match self.learn(&record) {
-                Ok(()) => news.push(record),
+                Ok(node) => {
+                    self.keep(node, record.clone()).await;
+                    news.push(record);
+                }
                 // Old news is nobody's fault, and what has run out on the way is no forgery.
                 Err(e) if e.is_stale() => {}
                 Err(e) => return Err(e.into()),
@@ -213,17 +285,17 @@ impl Records {
     }
 }
 
-async fn send<'a>(
-    mut stream: impl AsyncWrite + Unpin,
-    records: impl Iterator<Item = &'a [u8]>,
+async fn write_record(
+    stream: &mut (impl AsyncWrite + Unpin),
+    record: &[u8],
 ) -> std::io::Result<()> {
     // This node's own record is empty until it is first signed.
-    for record in records.filter(|record| !record.is_empty()) {
-        let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-        stream.write_all(&length.to_be_bytes()).await?;
-        stream.write_all(record).await?;
+    if record.is_empty() {
+        return Ok(());
     }
-    stream.shutdown().await
+    let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(record).await
 }
 
 /// Why records were not exchanged.

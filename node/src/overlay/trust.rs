@@ -252,7 +252,7 @@ impl protocol::distribution::Members for Unbarred<'_> {
     fn signing_set(&self, node: &NodeId) -> Option<SigningSet> {
         let member = self.0.members.member(node)?;
         self.0.standing.member(&member.membership).ok()?;
-        Some(member.membership.content().signing.clone())
+        Some(member.membership.signing.clone())
     }
 }
 

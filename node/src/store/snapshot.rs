@@ -124,13 +124,27 @@ impl Snapshot {
         Ok(found.map(|v| v.value().to_vec()))
     }
 
-    /// Every node's signed record, by node; at most [`tables::MAX_NODES`].
+    /// Shows every node's signed record, by node, one at a time: all of them together may be more
+    /// than memory should hold. At most [`tables::MAX_NODES`].
     ///
     /// # Errors
     /// [`StoreError::Read`].
-    pub fn node_records(&self) -> Result<Vec<(NodeId, Vec<u8>)>> {
-        self.all("node record", tables::RECORDS, |key, bytes| {
-            Some((NodeId::from_bytes(*key), bytes.to_vec()))
+    pub fn each_node_record(&self, mut see: impl FnMut(NodeId, &[u8])) -> Result<()> {
+        let table = self.table(tables::RECORDS)?;
+        for entry in table.iter().map_err(fault)? {
+            let (key, value) = entry.map_err(fault)?;
+            see(NodeId::from_bytes(*key.value()), value.value());
+        }
+        Ok(())
+    }
+
+    /// Every node a record is kept of; at most [`tables::MAX_NODES`].
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn recorded_nodes(&self) -> Result<Vec<NodeId>> {
+        self.all("node record", tables::RECORDS, |key, _| {
+            Some(NodeId::from_bytes(*key))
         })
     }
 

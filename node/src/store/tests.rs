@@ -154,7 +154,7 @@ async fn everything_reads_back_also_after_reopening() {
             snapshot.node_record(&node(2)).unwrap(),
             Some(b"record".to_vec())
         );
-        assert_eq!(snapshot.node_records().unwrap().len(), 1);
+        assert_eq!(snapshot.recorded_nodes().unwrap().len(), 1);
         assert_eq!(
             snapshot.membership(&node(2)).unwrap(),
             Some(b"membership".to_vec())

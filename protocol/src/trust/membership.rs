@@ -1,11 +1,14 @@
 //! Memberships: an issuer's signed admission of a node, and the request that asks for one.
 
-use super::{TrustError, VerifiedRoot, parse_document, sign_document, unique};
+use std::sync::Arc;
+
+use super::facts::within;
+use super::{MemberFacts, TrustError, VerifiedRoot, parse_document, sign_document, unique};
 use crate::crypto::{
     Crypto, CryptoError, Signer, SigningSet, Suite, TLS_PUBLIC_LEN, domain::content_type,
 };
 use crate::id::{Challenge, Digest, MeshId, NodeId, SignerId, TicketId};
-use crate::limits::{MAX_CLOCK_AHEAD_S, MAX_GROUPS};
+use crate::limits::MAX_GROUPS;
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -89,8 +92,7 @@ impl Membership {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedMembership {
     content: Membership,
-    issuer: SignerId,
-    node: NodeId,
+    facts: Arc<MemberFacts>,
     bytes: Vec<u8>,
 }
 
@@ -122,27 +124,18 @@ impl VerifiedMembership {
                     .all(|(&algorithm, kid)| issuer.keys.kid(crypto, algorithm) == *kid)
             })
             .ok_or(TrustError::UnknownIssuer)?;
-        let within = |limit: &Option<Vec<Name>>, name: &Name| {
-            limit.as_ref().is_none_or(|allowed| allowed.contains(name))
-        };
-        if !content.groups.iter().all(|g| within(&issuer.groups, g)) {
-            return Err(TrustError::BeyondIssuer("group"));
-        }
-        if !content.site.iter().all(|s| within(&issuer.sites, s)) {
-            return Err(TrustError::BeyondIssuer("site"));
-        }
-        if content.not_after.0 - content.not_before.0 > issuer.max_life_s {
-            return Err(TrustError::BeyondIssuer("lifetime"));
-        }
+        let site = content.site.as_ref();
+        let (from, until) = (content.not_before, content.not_after);
+        within(issuer, &content.groups, site, from, until)?;
         cose.verify_one(crypto, &issuer.keys, root.mesh().as_bytes())?;
         let node = NodeId::of_tls_key(crypto, &content.tls_key);
         if content.replaces.iter().flatten().any(|old| *old == node) {
             return Err(TrustError::Field("replaces"));
         }
+        let issuer = issuer.keys.id(crypto);
         Ok(Self {
-            issuer: issuer.keys.id(crypto),
+            facts: Arc::new(MemberFacts::of(crypto, &content, node, issuer, bytes)),
             content,
-            node,
             bytes: bytes.to_vec(),
         })
     }
@@ -152,32 +145,31 @@ impl VerifiedMembership {
     /// # Errors
     /// [`TrustError::NotYetValid`] or [`TrustError::Expired`].
     pub fn valid_at(&self, now: UnixSeconds) -> Result<(), TrustError> {
-        if now.plus(MAX_CLOCK_AHEAD_S) < self.content.not_before {
-            return Err(TrustError::NotYetValid(self.content.not_before));
-        }
-        if now >= self.content.not_after {
-            return Err(TrustError::Expired(self.content.not_after));
-        }
-        Ok(())
+        self.facts.valid_at(now)
     }
 
     /// The second from which it is to be renewed: half of its life.
     #[must_use]
-    pub const fn half_life(&self) -> UnixSeconds {
-        let life = self.content.not_after.0 - self.content.not_before.0;
-        self.content.not_before.plus(life / 2)
+    pub fn half_life(&self) -> UnixSeconds {
+        self.facts.half_life()
     }
 
     /// Who issued it.
     #[must_use]
-    pub const fn issuer(&self) -> SignerId {
-        self.issuer
+    pub fn issuer(&self) -> SignerId {
+        self.facts.issuer()
     }
 
     /// The node.
     #[must_use]
-    pub const fn node(&self) -> NodeId {
-        self.node
+    pub fn node(&self) -> NodeId {
+        self.facts.node()
+    }
+
+    /// What it says, to keep without its bytes.
+    #[must_use]
+    pub const fn facts(&self) -> &Arc<MemberFacts> {
+        &self.facts
     }
 
     /// The content.

@@ -1,7 +1,10 @@
 //! Node records: what a node says of itself, signed with its own signing set.
 
 use super::admission::bounded_addresses;
-use super::{TrustError, VerifiedMembership, VerifiedRoot, parse_document, sign_document, unique};
+use super::{
+    RecordFacts, TrustError, VerifiedMembership, VerifiedRoot, parse_document, sign_document,
+    unique,
+};
 use crate::crypto::{Crypto, CryptoError, Signer, domain::content_type};
 use crate::id::{Digest, MeshId, NodeId};
 use crate::limits::{MAX_CLOCK_AHEAD_S, MAX_SERVERS, MAX_TARGET_BYTES, MAX_TOOLS};
@@ -82,7 +85,24 @@ pub struct VerifiedRecord {
     pub bytes: Vec<u8>,
 }
 
+impl VerifiedRecord {
+    /// What it says, to keep without its bytes.
+    #[must_use]
+    pub fn into_facts(self, crypto: &dyn Crypto) -> RecordFacts {
+        let membership = self.membership.facts().digest();
+        RecordFacts::of(crypto, self.content, membership, &self.bytes)
+    }
+}
+
 impl NodeRecord {
+    /// What a record says, nothing of it verified: to find the membership in one that is kept.
+    ///
+    /// # Errors
+    /// [`TrustError`] if it is not the one encoding of a record.
+    pub fn peek(bytes: &[u8]) -> Result<Self, TrustError> {
+        parse_document(bytes, content_type::NODE_RECORD).map(|(_, content)| content)
+    }
+
     /// Signs this record by the node's signing set.
     ///
     /// # Errors

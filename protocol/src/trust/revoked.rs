@@ -15,10 +15,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::VerifiedMembership;
 use super::dating::{Dated, Mark, governing};
 pub use super::revocation::Cause;
 use super::revocation::{Act, KeptEntry, Log};
+use super::{MemberFacts, VerifiedMembership};
 use crate::id::{Digest, EntryId, NodeId, SignerId, TicketId};
 use crate::limits::{LONE_ADMIN_REVOCATIONS, LONE_ADMIN_WINDOW_S};
 use crate::name::Name;
@@ -143,11 +143,14 @@ impl Revoked {
     /// Why this membership is void: its node is revoked, or what its issuer issued then.
     #[must_use]
     pub fn membership(&self, membership: &VerifiedMembership) -> Option<&Cause> {
-        self.node(&membership.node()).or_else(|| {
-            let content = membership.content();
-            let (issuer, sequence) = (membership.issuer(), content.issuer_sequence);
-            self.issued(issuer, content.not_before, sequence)
-        })
+        self.member(membership.facts())
+    }
+
+    /// Why the membership with these facts is void ([`Revoked::membership`]).
+    #[must_use]
+    pub fn member(&self, member: &MemberFacts) -> Option<&Cause> {
+        self.node(&member.node())
+            .or_else(|| self.issued(member.issuer(), member.not_before, member.issuer_sequence))
     }
 
     /// Why a membership of this issuer, beginning then and with that sequence, is void.

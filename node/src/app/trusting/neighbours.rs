@@ -50,7 +50,7 @@ impl Directory for Neighbours {
             .filter(|membership| state.revoked().node(&membership.node()).is_none())
             .map(|membership| Listed {
                 id: membership.node(),
-                name: membership.content().name.clone(),
+                name: membership.name.clone(),
                 linked: membership.node() == own || self.links.get(membership.node()).is_some(),
             })
             .collect();
@@ -60,6 +60,6 @@ impl Directory for Neighbours {
 
     fn name(&self, node: &NodeId) -> Option<Name> {
         let member = self.members.member(node)?;
-        Some(member.membership.content().name.clone())
+        Some(member.membership.name.clone())
     }
 }

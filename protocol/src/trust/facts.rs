@@ -1,0 +1,218 @@
+//! What verified memberships and node records say, without the bytes that said it: what a
+//! directory of many thousands keeps in memory.
+//!
+//! A membership is over 9 kB and a record over 13 kB, nearly all of it signatures and keys that
+//! were checked once and are not needed again. Facts are only ever taken from a verified document.
+//! They cannot be verified again, and need not be: see [`MemberFacts::holds_under`].
+
+use super::{Issuer, Membership, NodeRecord, ServerRecord, TrustError, VerifiedRoot};
+use crate::crypto::{Crypto, SigningSet};
+use crate::id::{Digest, NodeId, SignerId};
+use crate::limits::MAX_CLOCK_AHEAD_S;
+use crate::name::Name;
+use crate::time::UnixSeconds;
+
+/// What a verified membership says; [`super::VerifiedMembership::facts`] is where they come from.
+/// The fields are those of [`Membership`]; mesh and TLS key are left out, the NodeId stands for the
+/// latter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberFacts {
+    node: NodeId,
+    issuer: SignerId,
+    digest: Digest,
+    /// The node's signing set.
+    pub signing: SigningSet,
+    /// The node's name.
+    pub name: Name,
+    /// Its groups; sorted, without repeats.
+    pub groups: Vec<Name>,
+    /// Its site.
+    pub site: Option<Name>,
+    /// Valid from this second.
+    pub not_before: UnixSeconds,
+    /// Valid before this second.
+    pub not_after: UnixSeconds,
+    /// The issuer's sequence.
+    pub issuer_sequence: u64,
+    /// Nodes this one has taken the place of.
+    pub replaces: Option<Vec<NodeId>>,
+}
+
+impl MemberFacts {
+    /// Of a membership that was just verified.
+    pub(super) fn of(
+        crypto: &dyn Crypto,
+        content: &Membership,
+        node: NodeId,
+        issuer: SignerId,
+        bytes: &[u8],
+    ) -> Self {
+        Self {
+            node,
+            issuer,
+            digest: digest(crypto, bytes),
+            signing: content.signing.clone(),
+            name: content.name.clone(),
+            groups: content.groups.clone(),
+            site: content.site.clone(),
+            not_before: content.not_before,
+            not_after: content.not_after,
+            issuer_sequence: content.issuer_sequence,
+            replaces: content.replaces.clone(),
+        }
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Who issued the membership.
+    #[must_use]
+    pub const fn issuer(&self) -> SignerId {
+        self.issuer
+    }
+
+    /// SHA-256 of the exact bytes that were verified, by which they are known again.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether these are the facts of the membership with exactly these bytes.
+    #[must_use]
+    pub fn are_of(&self, crypto: &dyn Crypto, bytes: &[u8]) -> bool {
+        digest(crypto, bytes) == self.digest
+    }
+
+    /// Whether the membership is valid at `now`, with the tolerated clock difference at its start.
+    ///
+    /// # Errors
+    /// [`TrustError::NotYetValid`] or [`TrustError::Expired`].
+    pub fn valid_at(&self, now: UnixSeconds) -> Result<(), TrustError> {
+        if now.plus(MAX_CLOCK_AHEAD_S) < self.not_before {
+            return Err(TrustError::NotYetValid(self.not_before));
+        }
+        if now >= self.not_after {
+            return Err(TrustError::Expired(self.not_after));
+        }
+        Ok(())
+    }
+
+    /// The second from which it is to be renewed: half of its life.
+    #[must_use]
+    pub const fn half_life(&self) -> UnixSeconds {
+        let life = self.not_after.0 - self.not_before.0;
+        self.not_before.plus(life / 2)
+    }
+
+    /// Whether the membership, verified under an earlier root of the same mesh, holds under `root`.
+    ///
+    /// The answer is the one verifying its bytes again would give. A root decides two things about
+    /// a membership: whether its issuer still is one, and what that issuer may grant. The issuer is
+    /// known by the hash of both its keys, so an issuer of that identifier has the very keys the
+    /// signature was verified with; signature, mesh and content are what they were.
+    ///
+    /// # Errors
+    /// [`TrustError::UnknownIssuer`], [`TrustError::BeyondIssuer`].
+    pub fn holds_under(&self, root: &VerifiedRoot) -> Result<(), TrustError> {
+        let issuer = root.issuer(&self.issuer).ok_or(TrustError::UnknownIssuer)?;
+        let (groups, site) = (&self.groups, self.site.as_ref());
+        within(issuer, groups, site, self.not_before, self.not_after)
+    }
+}
+
+/// Whether an issuer may grant this.
+pub(super) fn within(
+    issuer: &Issuer,
+    groups: &[Name],
+    site: Option<&Name>,
+    not_before: UnixSeconds,
+    not_after: UnixSeconds,
+) -> Result<(), TrustError> {
+    let allows = |limit: &Option<Vec<Name>>, name: &Name| {
+        limit.as_ref().is_none_or(|allowed| allowed.contains(name))
+    };
+    if !groups.iter().all(|g| allows(&issuer.groups, g)) {
+        return Err(TrustError::BeyondIssuer("group"));
+    }
+    if site.is_some_and(|s| !allows(&issuer.sites, s)) {
+        return Err(TrustError::BeyondIssuer("site"));
+    }
+    if not_after.0.saturating_sub(not_before.0) > issuer.max_life_s {
+        return Err(TrustError::BeyondIssuer("lifetime"));
+    }
+    Ok(())
+}
+
+/// What a verified node record says; [`super::VerifiedRecord::into_facts`] is where they come from.
+/// The fields are those of [`NodeRecord`]; the membership is known by its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFacts {
+    digest: Digest,
+    membership: Digest,
+    /// Where the node can be reached, `host:port`.
+    pub addresses: Vec<String>,
+    /// Nodes that relay to it.
+    pub relays: Vec<NodeId>,
+    /// Its MCP servers, sorted by name.
+    pub servers: Vec<ServerRecord>,
+    /// Rises with every record of the node.
+    pub sequence: u64,
+    /// When it was signed.
+    pub issued: UnixSeconds,
+    /// Refused at and after this second.
+    pub expires: UnixSeconds,
+}
+
+impl RecordFacts {
+    /// Of a record that was just verified.
+    pub(super) fn of(
+        crypto: &dyn Crypto,
+        record: NodeRecord,
+        membership: Digest,
+        bytes: &[u8],
+    ) -> Self {
+        let mut facts = Self {
+            digest: digest(crypto, bytes),
+            membership,
+            addresses: record.addresses,
+            relays: record.relays,
+            servers: record.servers,
+            sequence: record.sequence,
+            issued: record.issued,
+            expires: record.expires,
+        };
+        // Decoding leaves room to grow, which would be a fifth of a directory.
+        facts.addresses.shrink_to_fit();
+        facts.relays.shrink_to_fit();
+        facts.servers.shrink_to_fit();
+        for server in &mut facts.servers {
+            server.tools.shrink_to_fit();
+        }
+        facts
+    }
+
+    /// SHA-256 of the exact bytes that were verified, by which they are known again.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Digest of the membership the record carries ([`MemberFacts::digest`]).
+    #[must_use]
+    pub const fn membership(&self) -> Digest {
+        self.membership
+    }
+
+    /// Whether these are the facts of the record with exactly these bytes.
+    #[must_use]
+    pub fn are_of(&self, crypto: &dyn Crypto, bytes: &[u8]) -> bool {
+        digest(crypto, bytes) == self.digest
+    }
+}
+
+fn digest(crypto: &dyn Crypto, bytes: &[u8]) -> Digest {
+    Digest::from_bytes(crypto.sha256(&[bytes]))
+}
