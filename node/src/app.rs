@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use ledger::read_link;
+pub use ledger::read_link;
 pub use node::Node;
 
 use crate::config::{Config, ConfigError};

@@ -141,16 +141,22 @@ impl Gateway {
     /// Ends every session of an agent at once, its calls and streams included. For when the
     /// agent is removed or revoked; its token must be refused already.
     pub async fn close_agent(&self, agent: &Name) {
-        self.close_where(|principal| &principal.agent == agent)
+        self.close_where(|principal| &principal.agent == agent, None)
+            .await;
+    }
+
+    /// Ends the agent's sessions; their calls in flight fail with `why`.
+    pub async fn close_agent_because(&self, agent: &Name, why: &SessionError) {
+        self.close_where(|principal| &principal.agent == agent, Some(why))
             .await;
     }
 
     /// Ends every session.
     pub async fn close_all(&self) {
-        self.close_where(|_| true).await;
+        self.close_where(|_| true, None).await;
     }
 
-    async fn close_where(&self, which: impl Fn(&Principal) -> bool) {
+    async fn close_where(&self, which: impl Fn(&Principal) -> bool, why: Option<&SessionError>) {
         let mut ending: Vec<Arc<ClientSession>> = Vec::new();
         self.sessions().retain(|_, session| {
             let hit = which(session.core().principal());
@@ -166,7 +172,11 @@ impl Gateway {
             }
             other => other.is_some(),
         });
-        futures::future::join_all(ending.iter().map(|session| session.close())).await;
+        let closed = ending.iter().map(async |session| match why {
+            Some(why) => session.close_because(why).await,
+            None => session.close().await,
+        });
+        futures::future::join_all(closed).await;
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<HttpSession>>> {

@@ -7,6 +7,7 @@ use protocol::trust::state::{Change, TrustState};
 
 use super::node::Node;
 use crate::backup::Restored;
+use crate::enforcement::Stopped;
 use crate::overlay::trust::Effected;
 use crate::roots;
 use crate::state_dir::StateDir;
@@ -39,13 +40,15 @@ impl Effects {
         }
     }
 
-    /// Ends the sessions of this host's revoked agents. Calls in flight end by themselves: every stream watches what is in force.
+    /// Ends the sessions of this host's revoked agents. Calls in flight end by themselves: every
+    /// stream watches what is in force.
     fn cut(&self, node: &Arc<Node>) {
         let me = node.identity.node();
         for entry in node.agents.list() {
-            if node.standing.agent(&me, &entry.agent).is_err() {
+            if let Err(barred) = node.standing.agent(&me, &entry.agent) {
+                let why = Stopped::barred(&barred).into_error();
                 let (node, agent) = (Arc::clone(node), entry.agent);
-                tokio::spawn(async move { node.gateway.close_agent(&agent).await });
+                tokio::spawn(async move { node.gateway.close_agent_because(&agent, &why).await });
             }
         }
     }

@@ -102,7 +102,7 @@ impl Retention {
 }
 
 /// How decision records hang together, for the check when the store is opened.
-pub(crate) fn read_link(crypto: Arc<dyn Crypto>) -> ReadLink {
+pub fn read_link(crypto: Arc<dyn Crypto>) -> ReadLink {
     Box::new(move |bytes| {
         let record = DecisionRecord::decode(bytes).ok()?;
         let hash = chain_hash(&*crypto, bytes);

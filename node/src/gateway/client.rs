@@ -6,7 +6,7 @@
 //! nowhere else; when a call ends, so does everything bound to it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -99,6 +99,8 @@ pub(crate) struct ClientSession {
     /// Told when a call ends.
     changed: Notify,
     ended: CancellationToken,
+    /// Why it was ended, where there is more to say than that it was.
+    why: OnceLock<SessionError>,
     used: Mutex<Instant>,
     limits: Arc<Limits>,
     /// Given back on close, however long tasks still hold the session.
@@ -118,6 +120,7 @@ impl ClientSession {
             routes: Mutex::default(),
             changed: Notify::new(),
             ended: CancellationToken::new(),
+            why: OnceLock::new(),
             used: Mutex::new(Instant::now()),
             limits,
             permit: Mutex::new(Some(permit)),
@@ -167,6 +170,20 @@ impl ClientSession {
                 () = &mut gone => return,
             }
         }
+    }
+
+    /// Ends the session and everything in it; calls in flight fail with `why`. Idempotent: the
+    /// first reason counts.
+    pub(crate) async fn close_because(&self, why: &SessionError) {
+        if !self.ended.is_cancelled() {
+            drop(self.why.set(why.clone()));
+        }
+        self.close().await;
+    }
+
+    /// What is told whoever uses it after its end.
+    fn has_ended(&self) -> SessionError {
+        self.why.get().cloned().unwrap_or_else(session_ended)
     }
 
     /// Ends the session and everything in it. Idempotent.
@@ -227,7 +244,7 @@ impl ClientSession {
     ) -> Option<Bytes> {
         let started = tokio::select! {
             biased;
-            () = self.ended.cancelled() => Err(session_ended()),
+            () = self.ended.cancelled() => Err(self.has_ended()),
             started = self.inner.request(message) => started,
         };
         let mut call = match started {
@@ -249,7 +266,7 @@ impl ClientSession {
                 () = sink.abandoned(self.limits.detached) => Step::Abandoned,
             };
             match step {
-                Step::Ended => return Some(refusal::failed(id, &session_ended())),
+                Step::Ended => return Some(refusal::failed(id, &self.has_ended())),
                 Step::Said(said) => {
                     if said.cancels {
                         cancelled = Some(Instant::now() + CANCEL_GRACE);
