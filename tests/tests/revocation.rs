@@ -485,7 +485,7 @@ async fn what_was_acknowledged_before_kill_9_stays_revoked() {
         // The second and third are of agents, so that every round has something new.
         let made = match round {
             0 => revoke(&state, &["node", "b"]).await,
-            n => revoke(&state, &["agent", &format!("b/a{n}")]).await,
+            n => revoke(&state, &["agent", &format!("{id}/a{n}")]).await,
         };
         hub.kill().await;
         assert_eq!(made["state"], "effective");
