@@ -1,7 +1,7 @@
 //! What is wrong with this node, why, and how to mend it.
 //!
 //! Two halves. [`judge`] is a pure function of what a running node says of itself; the control
-//! API serves it. [`local`] looks at the state directory from outside, with or without a running
+//! API serves it. [`local`](fn@local) looks at the state directory from outside, with or without a running
 //! node. Neither shows a secret or needs the network, and nothing is changed but by the repair that
 //! opening a store after a crash makes.
 //!

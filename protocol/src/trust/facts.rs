@@ -146,7 +146,7 @@ pub(super) fn within(
     Ok(())
 }
 
-/// What a verified node record says; [`super::VerifiedRecord::into_facts`] is where they come from.
+/// What a verified node record says; [`super::node_record::VerifiedRecord::into_facts`] is where they come from.
 /// The fields are those of [`NodeRecord`]; the membership is known by its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordFacts {
