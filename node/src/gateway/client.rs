@@ -186,6 +186,12 @@ impl ClientSession {
         self.why.get().cloned().unwrap_or_else(session_ended)
     }
 
+    /// What a call is told that failed so: of a session that was ended for a reason, that reason,
+    /// since ending it is what made the call fail.
+    fn told(&self, failure: SessionError) -> SessionError {
+        self.why.get().cloned().unwrap_or(failure)
+    }
+
     /// Ends the session and everything in it. Idempotent.
     pub(crate) async fn close(&self) {
         self.ended.cancel();
@@ -249,7 +255,7 @@ impl ClientSession {
         };
         let mut call = match started {
             Ok(call) => call,
-            Err(failure) => return Some(refusal::failed(id, &failure)),
+            Err(failure) => return Some(refusal::failed(id, &self.told(failure))),
         };
         let mut next: Option<Bytes> = None;
         let mut cancelled: Option<Instant> = None;
@@ -279,7 +285,9 @@ impl ClientSession {
                     Inbound::Forward(bytes) => next = Some(bytes),
                     Inbound::Drop => {}
                 },
-                Step::Inbound(Some(Err(failure))) => return Some(refusal::failed(id, &failure)),
+                Step::Inbound(Some(Err(failure))) => {
+                    return Some(refusal::failed(id, &self.told(failure)));
+                }
                 Step::Inbound(None) if cancelled.is_some() => return None,
                 Step::Inbound(None) => return Some(refusal::failed(id, &broken("ended_early"))),
                 Step::GraceOver => return None,
