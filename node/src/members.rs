@@ -196,9 +196,8 @@ impl Members {
         {
             return Err(DirectoryError::Stale);
         }
-        let membership = record.membership.clone();
-        let facts = record.into_facts(&*self.crypto);
-        self.insert(&root, &membership, Some(Arc::new(facts)))
+        let facts = Arc::new(record.facts(&*self.crypto));
+        self.insert(&root, &record.membership, Some(facts))
     }
 
     fn insert(
@@ -390,11 +389,10 @@ impl Member {
     pub fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
         let servers = &self.record.as_ref()?.servers;
         let server = servers.iter().find(|s| s.name == *server)?;
-        server
-            .tools
-            .iter()
-            .find(|t| t.name == tool)
-            .map(|t| t.digest)
+        let mut tools = server.tools.iter();
+        tools
+            .find(|(name, _)| *name == tool)
+            .map(|(_, digest)| digest)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use hedgerow_crypto::{Primitives, SigningKeys};
 use protocol::crypto::{Signer as _, Suite};
-use protocol::trust::{Issuer, Membership, NodeRecord, Root, ServerRecord, ToolRecord};
+use protocol::trust::{
+    Issuer, Membership, NodeRecord, Root, ServerFacts, ServerRecord, ToolFacts, ToolRecord,
+};
 
 use super::*;
 
@@ -153,7 +155,11 @@ fn held(member: &Member) -> usize {
             .map(text)
             .sum::<usize>()
         + facts.replaces.as_ref().map_or(0, list);
-    let tools = record.servers.iter().flat_map(|s| &s.tools);
+    let tools = |tools: &ToolFacts| {
+        let names: usize = tools.iter().map(|(name, _)| name.len()).sum();
+        block(names) + block(tools.len() * size_of::<(u32, Digest)>())
+    };
+    let server = |server: &ServerFacts| text(&server.name) + tools(&server.tools);
     let record = block(counts + size_of::<RecordFacts>())
         + list(&record.addresses)
         + record
@@ -162,13 +168,8 @@ fn held(member: &Member) -> usize {
             .map(|a| block(a.capacity()))
             .sum::<usize>()
         + list(&record.relays)
-        + list(&record.servers)
-        + record
-            .servers
-            .iter()
-            .map(|s| text(&s.name) + list(&s.tools))
-            .sum::<usize>()
-        + tools.map(|t| block(t.name.capacity())).sum::<usize>();
+        + block(size_of_val(&*record.servers))
+        + record.servers.iter().map(server).sum::<usize>();
     entry + block(counts + size_of::<Member>()) + membership + record
 }
 
@@ -184,6 +185,32 @@ fn ten_thousand_members_fit() {
     assert!(held > 1984 + 30 * 32, "{held} bytes");
     let most = BAR_BYTES / BAR_MEMBERS;
     assert!(held <= most, "{held} bytes a member, allowed are {most}");
+}
+
+#[test]
+fn tools_are_found_by_server_and_name() {
+    let mesh = Mesh::new();
+    let signing = keys();
+    let membership = mesh.sign(&mesh.content(1, &signing));
+    let record = mesh.record(&membership, &signing, 1);
+    let member = mesh.members.learn_record(&record, NOW).unwrap();
+    for number in 0..10 {
+        let tool = format!("search_documents_{number:02}");
+        let found = member.tool_digest(&name("server-2"), &tool);
+        assert_eq!(found, Some(Digest::from_bytes([number; 32])));
+    }
+    // What two names make together is none.
+    for absent in [
+        "",
+        "search_documents_0",
+        "search_documents_00search_documents_01",
+    ] {
+        assert_eq!(member.tool_digest(&name("server-2"), absent), None);
+    }
+    assert_eq!(
+        member.tool_digest(&name("server-9"), "search_documents_00"),
+        None
+    );
 }
 
 #[test]

@@ -317,3 +317,6 @@ pub enum RecordError {
     #[error("the peer did not send its node records in time")]
     Timeout,
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! were checked once and are not needed again. Facts are only ever taken from a verified document.
 //! They cannot be verified again, and need not be: see [`MemberFacts::holds_under`].
 
-use super::{Issuer, Membership, NodeRecord, ServerRecord, TrustError, VerifiedRoot};
+use super::{Issuer, Membership, NodeRecord, ServerRecord, ToolRecord, TrustError, VerifiedRoot};
 use crate::crypto::{Crypto, SigningSet};
 use crate::id::{Digest, NodeId, SignerId};
 use crate::limits::MAX_CLOCK_AHEAD_S;
@@ -146,7 +146,7 @@ pub(super) fn within(
     Ok(())
 }
 
-/// What a verified node record says; [`super::node_record::VerifiedRecord::into_facts`] is where they come from.
+/// What a verified node record says; [`super::node_record::VerifiedRecord::facts`] is where they come from.
 /// The fields are those of [`NodeRecord`]; the membership is known by its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordFacts {
@@ -157,7 +157,7 @@ pub struct RecordFacts {
     /// Nodes that relay to it.
     pub relays: Vec<NodeId>,
     /// Its MCP servers, sorted by name.
-    pub servers: Vec<ServerRecord>,
+    pub servers: Box<[ServerFacts]>,
     /// Rises with every record of the node.
     pub sequence: u64,
     /// When it was signed.
@@ -167,31 +167,23 @@ pub struct RecordFacts {
 }
 
 impl RecordFacts {
-    /// Of a record that was just verified.
+    /// Of a record that was just verified. It copies, because what decoding made has room to grow.
     pub(super) fn of(
         crypto: &dyn Crypto,
-        record: NodeRecord,
+        record: &NodeRecord,
         membership: Digest,
         bytes: &[u8],
     ) -> Self {
-        let mut facts = Self {
+        Self {
             digest: digest(crypto, bytes),
             membership,
-            addresses: record.addresses,
-            relays: record.relays,
-            servers: record.servers,
+            addresses: record.addresses.clone(),
+            relays: record.relays.clone(),
+            servers: record.servers.iter().map(ServerFacts::of).collect(),
             sequence: record.sequence,
             issued: record.issued,
             expires: record.expires,
-        };
-        // Decoding leaves room to grow, which would be a fifth of a directory.
-        facts.addresses.shrink_to_fit();
-        facts.relays.shrink_to_fit();
-        facts.servers.shrink_to_fit();
-        for server in &mut facts.servers {
-            server.tools.shrink_to_fit();
         }
-        facts
     }
 
     /// SHA-256 of the exact bytes that were verified, by which they are known again.
@@ -210,6 +202,73 @@ impl RecordFacts {
     #[must_use]
     pub fn are_of(&self, crypto: &dyn Crypto, bytes: &[u8]) -> bool {
         digest(crypto, bytes) == self.digest
+    }
+}
+
+/// An MCP server as a record announces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Its name on the node.
+    pub name: Name,
+    /// Its tools.
+    pub tools: ToolFacts,
+}
+
+impl ServerFacts {
+    fn of(server: &ServerRecord) -> Self {
+        Self {
+            name: server.name.clone(),
+            tools: ToolFacts::of(&server.tools),
+        }
+    }
+}
+
+/// Tools and the digests of their definitions, packed: there may be a million of them in a
+/// directory, and a name by itself takes more than its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolFacts {
+    /// The names, one after another.
+    names: Box<str>,
+    /// Of each tool where its name ends, and its digest.
+    tools: Box<[(u32, Digest)]>,
+}
+
+impl ToolFacts {
+    fn of(tools: &[ToolRecord]) -> Self {
+        let names: String = tools.iter().map(|tool| tool.name.as_str()).collect();
+        let mut end: u32 = 0;
+        let packed = tools.iter().map(|tool| {
+            // A document's size bounds the sum far below.
+            let length = u32::try_from(tool.name.len()).unwrap_or(u32::MAX);
+            end = end.saturating_add(length);
+            (end, tool.digest)
+        });
+        Self {
+            tools: packed.collect(),
+            names: names.into_boxed_str(),
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.tools.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tools.is_empty()
+    }
+
+    /// Each tool's own name and the digest of its definition, in the order of the record.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Digest)> {
+        let mut from = 0;
+        self.tools.iter().filter_map(move |(end, digest)| {
+            let name = self.names.get(from..*end as usize)?;
+            from = *end as usize;
+            Some((name, *digest))
+        })
     }
 }
 

@@ -88,9 +88,9 @@ pub struct VerifiedRecord {
 impl VerifiedRecord {
     /// What it says, to keep without its bytes.
     #[must_use]
-    pub fn into_facts(self, crypto: &dyn Crypto) -> RecordFacts {
+    pub fn facts(&self, crypto: &dyn Crypto) -> RecordFacts {
         let membership = self.membership.facts().digest();
-        RecordFacts::of(crypto, self.content, membership, &self.bytes)
+        RecordFacts::of(crypto, &self.content, membership, &self.bytes)
     }
 }
 

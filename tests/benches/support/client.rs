@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -64,6 +65,22 @@ impl Client {
         );
     }
 
+    /// Sends a call of a tool that does not answer and waits until the gateway has taken it; the
+    /// future within ends with everything the gateway wrote.
+    pub(crate) async fn hold(&mut self, tool: &str) -> impl Future<Output = String> + use<> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#
+        );
+        let response = self.respond(message).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        async move {
+            let body = response.into_body().collect().await.expect("a body");
+            String::from_utf8_lossy(&body.to_bytes()).into_owned()
+        }
+    }
+
     async fn request(&mut self, method: &str, parameters: &str) -> String {
         self.last_id += 1;
         let id = self.last_id;
@@ -75,6 +92,17 @@ impl Client {
     }
 
     async fn post(&mut self, message: String) -> (StatusCode, String) {
+        let response = self.respond(message).await;
+        let status = response.status();
+        if let Some(session) = response.headers().get("mcp-session-id") {
+            self.session = session.to_str().ok().map(str::to_owned);
+        }
+        let body = response.into_body().collect().await.expect("a body");
+        let body = body.to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn respond(&mut self, message: String) -> Response<Incoming> {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(&self.path)
@@ -90,13 +118,6 @@ impl Client {
                 .header("mcp-protocol-version", VERSION);
         }
         let request = request.body(Full::new(message.into())).expect("a request");
-        let response = self.sender.send_request(request).await.expect("an answer");
-        let status = response.status();
-        if let Some(session) = response.headers().get("mcp-session-id") {
-            self.session = session.to_str().ok().map(str::to_owned);
-        }
-        let body = response.into_body().collect().await.expect("a body");
-        let body = body.to_bytes();
-        (status, String::from_utf8_lossy(&body).into_owned())
+        self.sender.send_request(request).await.expect("an answer")
     }
 }

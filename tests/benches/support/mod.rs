@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 pub(crate) mod client;
+pub(crate) mod control;
 pub(crate) mod echo;
 pub(crate) mod nodes;
 

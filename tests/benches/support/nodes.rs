@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
+use tests::mesh::ADMIN_PASSPHRASE;
 
 /// How long the mesh has to find itself.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -109,7 +110,8 @@ impl Site {
             .arg(self.file(node))
             .args(["--format", "json"])
             .args(words)
-            .env("HEDGEROW_LOG", "warn");
+            .env("HEDGEROW_LOG", "warn")
+            .env("HEDGEROW_PASSPHRASE", ADMIN_PASSPHRASE);
         command
     }
 
