@@ -10,6 +10,8 @@
 //! With `--quick` 1,000 members, held to a tenth of the bar.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
