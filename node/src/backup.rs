@@ -15,6 +15,7 @@ use protocol::crypto::CryptoError;
 use protocol::id::{MeshId, NodeId};
 use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::record::{DecisionRecord, chain_hash};
+use protocol::trust::admission::MAX_ADMISSION_BYTES;
 
 use crate::config::MAX_CONFIG_BYTES;
 use crate::keys::MAX_KEY_FILE_BYTES;
@@ -74,7 +75,7 @@ const ENTRIES: [Entry; 14] = [
         max: MAX_STORE_BYTES,
         needed: true,
     },
-    entry(11, "admission.cbor", 3 * MAX_DOCUMENT_BYTES, false),
+    entry(11, "admission.cbor", MAX_ADMISSION_BYTES, false),
     entry(12, "root.cose", MAX_DOCUMENT_BYTES, true),
     entry(13, ROOTS, MAX_ROOTS_BYTES, false),
     entry(14, "membership.cose", MAX_DOCUMENT_BYTES, true),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::control::{Status, route};
-use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::name::Name;
+use protocol::trust::admission::MAX_ADMISSION_BYTES;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -23,8 +23,6 @@ use crate::state::{Standing, State};
 const STARTING_PAUSE: Duration = Duration::from_millis(25);
 /// How long a node whose starter is gone may take to stop before it is ended.
 const ORPHAN_STOP: Duration = Duration::from_secs(10);
-/// Largest admission file: root, membership and addresses.
-const MAX_ADMISSION_BYTES: usize = 3 * MAX_DOCUMENT_BYTES;
 
 /// Start a node here: found a mesh, or run the node that is here.
 ///

@@ -14,6 +14,9 @@ const CLOCK_REASONS: [&str; 3] = [
     "record_issued_in_future",
 ];
 
+/// Reasons with which others refuse a node that is revoked, or whose membership's issuer is.
+const REVOKED_REASONS: [&str; 3] = ["revoked", "node_revoked", "issuer_revoked"];
+
 /// Reasons of failed dials that say nothing answered at all.
 const SILENT_REASONS: [&str; 3] = ["unreachable", "handshake_timeout", "timed_out"];
 
@@ -171,7 +174,9 @@ fn revoked(facts: &Facts) -> Check {
         .as_ref()
         .and_then(|t| t.revoked.clone())
         .or_else(|| {
-            refused_for(facts, "revoked").map(|by| format!("{by} refuses this node as revoked"))
+            // A revoked node is cut off before it can hear why.
+            let refused = REVOKED_REASONS.iter().find_map(|r| refused_for(facts, r));
+            refused.map(|by| format!("{by} refuses this node as revoked"))
         });
     match own {
         Some(why) => Check::fail(NAME, format!("this node is revoked: {why}"))

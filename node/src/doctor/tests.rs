@@ -196,7 +196,7 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
             trust(f).revoked = Some("stolen".into())
         }),
         ("revoked", Level::Fail, "`b` refuses this node", |f| {
-            cut_off(f, "revoked")
+            cut_off(f, "node_revoked")
         }),
         ("membership", Level::Fail, "has ended", |f| {
             f.status.node.membership_expires = UnixSeconds(NOW);
