@@ -446,6 +446,8 @@ async fn a_spread_counts_every_node_and_names_who_is_missing() {
     gone.stop().await;
     apart(&hub, id).await;
     let entry = admin.revoke(&hub, node(&victim), WHY).await;
+    // It is asked about where it has arrived.
+    holds(&others[0], 1).await;
     let short = spread(&others[0], entry, 2000).await;
     // Neither the one who was revoked nor the one who is away has it; only the latter should.
     assert_eq!((short.nodes, short.have), (4, 3), "{short:?}");
