@@ -18,8 +18,8 @@ use node::standing::Standing;
 use node::state_dir::StateDir;
 use node::transport::frame::{Frame, FrameReader, FrameType};
 use node::transport::{
-    Admission, Config, IncomingStream, LinkError, LinkInfo, Links, PeerIdentity, RecvStream,
-    Refusal, SendStream, StreamHandler, StreamKind,
+    Admission, Config, Gossip, GossipMessage, IncomingStream, LinkError, LinkInfo, Links,
+    PeerIdentity, RecvStream, Refusal, SendStream, StreamHandler, StreamKind,
 };
 use protocol::codec;
 use protocol::envelope::stream::{CallIdentity, StreamState};
@@ -87,6 +87,23 @@ impl Hostile {
     /// The host whose state this is, without a node.
     #[must_use]
     pub fn enter(state: &Path) -> Self {
+        let (member, caught) = Self::bind(state);
+        member.links.serve(Arc::new(Catch(caught)));
+        member
+    }
+
+    /// One that gossips as well, on this topic; nothing it hears goes on unless its verdict is
+    /// said here.
+    #[must_use]
+    pub fn gossiping(state: &Path, topic: &str) -> (Self, Gossip, mpsc::Receiver<GossipMessage>) {
+        let (member, caught) = Self::bind(state);
+        let crypto = Arc::clone(&member.forge.identity.crypto);
+        let (gossip, heard) = Gossip::start(&member.links, &[topic], crypto).unwrap();
+        member.links.serve(Arc::new(Catch(caught)));
+        (member, gossip, heard)
+    }
+
+    fn bind(state: &Path) -> (Self, mpsc::UnboundedSender<IncomingStream>) {
         let identity = setup::load(&StateDir::open(state).unwrap()).unwrap();
         let identity = Arc::new(identity);
         let crypto = Arc::clone(&identity.crypto);
@@ -108,13 +125,13 @@ impl Hostile {
         );
         let links = links.unwrap();
         let (caught, streams) = mpsc::unbounded_channel();
-        links.serve(Arc::new(Catch(caught)));
-        Self {
+        let member = Self {
             forge: Forge { identity },
             links,
             streams: Mutex::new(streams),
             stop,
-        }
+        };
+        (member, caught)
     }
 
     /// Its id.

@@ -17,6 +17,7 @@ use crate::call::Acceptor;
 use crate::control::Admit;
 use crate::enrol::{Source, keep_renewed};
 use crate::members::DirectoryError;
+use crate::overlay::heads::{self, HEADS_TOPIC, HeadBudgets};
 use crate::overlay::{RENEW_AFTER, TOPIC, keep_links, trust};
 use crate::session::Principal;
 use crate::store::Write;
@@ -143,13 +144,15 @@ pub(super) fn spawn(
     let serving = node.readiness.condition("serving");
     let stopping = tasks.stopping();
     let crypto = Arc::clone(&node.identity.crypto);
-    let (gossip, inbound) = Gossip::start(&node.links, &[TOPIC], crypto)
+    let (gossip, inbound) = Gossip::start(&node.links, &[TOPIC, HEADS_TOPIC], crypto)
         .map_err(|e| AppError::Gossip(e.to_string()))?;
     node.links.serve(Arc::new(Streams {
         acceptor: Arc::clone(&node.acceptor),
         node: Arc::downgrade(node),
         gossip: gossip.clone(),
     }));
+    let announcing = heads::announce(gossip.clone(), node.trust.announcements(), stopping.clone());
+    tasks.service("heads", announcing);
     let links = keep_links(
         node.links.clone(),
         Arc::clone(&node.members),
@@ -241,6 +244,7 @@ async fn hear_gossip(
     mut inbound: tokio::sync::mpsc::Receiver<GossipMessage>,
     stop: CancellationToken,
 ) {
+    let mut budgets = HeadBudgets::default();
     loop {
         let heard = tokio::select! {
             biased;
@@ -252,6 +256,10 @@ async fn hear_gossip(
             stop.cancelled().await;
             return;
         };
+        if heard.topic == HEADS_TOPIC {
+            heads::hear(&mut budgets, &node.trust, &node.counters, heard);
+            continue;
+        }
         let verdict = match node.records.learn(&heard.data) {
             Ok(of) => {
                 node.records.keep(of, heard.data.to_vec()).await;

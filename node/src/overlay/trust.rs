@@ -9,6 +9,7 @@
 //! It signs nothing but acknowledgements and, where this host keeps a timestamper's key, the
 //! mesh's timestamps.
 
+mod herald;
 mod keep;
 mod outbox;
 mod stamp;
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use hedgerow_crypto::SigningKeys;
@@ -30,6 +32,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use herald::Gossiped;
+use herald::{ANNOUNCEMENTS, Herald};
 use keep::Keeper;
 pub use keep::{RestoreError, restore};
 pub use outbox::{TrustStreamError, receive};
@@ -58,6 +62,7 @@ type Reply = oneshot::Sender<Result<Offer, PublishError>>;
 /// What the task is asked.
 enum Command {
     Message(NodeId, Box<Message>),
+    Gossip(NodeId, Box<Message>, Gossiped),
     Publish(Box<Document>, Reply),
     Pull {
         admin: SignerId,
@@ -81,6 +86,7 @@ pub trait Effected: Send + Sync {
 pub struct Trust {
     commands: mpsc::Sender<Command>,
     syncs: Arc<Syncs>,
+    announcements: broadcast::Sender<Bytes>,
 }
 
 /// What the task works on.
@@ -208,6 +214,20 @@ impl Trust {
         );
     }
 
+    /// Hands a head that came by gossip to the machine, which judges it as if its deliverer had
+    /// pushed it. False if there is no room now; it is then ignored.
+    #[must_use]
+    pub fn heard_by_gossip(&self, from: NodeId, message: Message, heard: Gossiped) -> bool {
+        let command = Command::Gossip(from, Box::new(message), heard);
+        self.commands.try_send(command).is_ok()
+    }
+
+    /// What this node has taken as in force from now on, encoded to be gossiped.
+    #[must_use]
+    pub fn announcements(&self) -> broadcast::Receiver<Bytes> {
+        self.announcements.subscribe()
+    }
+
     /// Takes a document of local origin as if a peer had sent it. Returns once what it brought into
     /// force is on disk and on its way to every peer.
     ///
@@ -278,6 +298,7 @@ struct Driver {
     /// Publications that wait for a write.
     published: Vec<(u64, Offer, Reply)>,
     stamp: Stamp,
+    herald: Herald,
 }
 
 /// Makes the task and the handle to it; the task ends with `stop`.
@@ -288,6 +309,7 @@ pub fn start(
     stop: CancellationToken,
 ) -> (Trust, impl Future<Output = ()> + Send) {
     let (commands, inbox) = mpsc::channel(INBOX);
+    let (announcements, _) = broadcast::channel(ANNOUNCEMENTS);
     let syncs = Arc::new(Syncs::default());
     let keeper = Keeper::of(&state);
     let machine = Machine::new(
@@ -307,8 +329,14 @@ pub fn start(
         unkept: None,
         published: Vec::new(),
         stamp: Stamp::new(timestamper),
+        herald: Herald::new(announcements.clone()),
     };
-    (Trust { commands, syncs }, driver.run(inbox, stop))
+    let trust = Trust {
+        commands,
+        syncs,
+        announcements,
+    };
+    (trust, driver.run(inbox, stop))
 }
 
 impl Driver {
@@ -349,14 +377,11 @@ impl Driver {
 
     fn command(&mut self, command: Command) {
         match command {
-            // What a peer sent before its link went down concerns nobody.
-            Command::Message(peer, message) => {
-                if self.outboxes.contains_key(&peer) {
-                    self.handle(Event::Message(peer, &message));
-                    if let Some(heads) = self.machine.peer_heads(&peer) {
-                        self.syncs.heard(peer, versions(heads));
-                    }
-                }
+            Command::Message(peer, message) => self.message(peer, &message),
+            Command::Gossip(from, message, heard) => {
+                self.herald.hear(from);
+                self.message(from, &message);
+                heard.verdict.say(self.herald.verdict(&heard.data));
             }
             Command::Publish(document, reply) => {
                 let outcome = self.handle(Event::Publish(*document));
@@ -389,6 +414,17 @@ impl Driver {
                     life_ms,
                 });
             }
+        }
+    }
+
+    fn message(&mut self, peer: NodeId, message: &Message) {
+        // What a peer sent before its link went down concerns nobody.
+        if !self.outboxes.contains_key(&peer) {
+            return;
+        }
+        self.handle(Event::Message(peer, message));
+        if let Some(heads) = self.machine.peer_heads(&peer) {
+            self.syncs.heard(peer, versions(heads));
         }
     }
 
@@ -428,6 +464,7 @@ impl Driver {
     /// Something newer is in force: everyone decides by it from now on, and who is barred by it is
     /// cut off.
     fn changed(&mut self, change: &Change) {
+        self.herald.announce(&self.machine, change);
         let parts = &self.parts;
         let state = Arc::new(self.machine.state().clone());
         parts.identity.replace_root(Arc::clone(state.root()));
@@ -520,7 +557,12 @@ impl Driver {
     }
 
     /// Only valid documents are ever sent on, so whoever sends another is no honest node.
-    fn misbehaved(&self, peer: NodeId, error: &TrustError) {
+    fn misbehaved(&mut self, peer: NodeId, error: &TrustError) {
+        if self.herald.forged(peer) {
+            tracing::warn!(peer = %peer.short(), %error, "gossiped a document that does not hold");
+            self.parts.counters.count("gossip_rejected");
+            return;
+        }
         tracing::warn!(peer = %peer.short(), %error, "sent a document that does not hold; cut off");
         self.parts.counters.count(error.reason());
         self.parts.links.close(peer, Reason::Closed);

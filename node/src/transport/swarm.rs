@@ -229,6 +229,9 @@ fn gossipsub(topics: &[&str], crypto: Arc<dyn Crypto>) -> Result<Gossipsub, Goss
     let config = gossipsub::ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
+        // Who takes what it hears passes it on; sending to every link besides would be as often as
+        // there are links, on every node.
+        .flood_publish(false)
         .message_id_fn(move |message| {
             let topic = message.topic.as_str().as_bytes();
             let length = u64::try_from(topic.len()).unwrap_or(u64::MAX).to_be_bytes();

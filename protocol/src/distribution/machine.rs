@@ -5,6 +5,7 @@
 //! in the same order give the same effects.
 
 mod acks;
+mod announce;
 mod clock;
 mod durable;
 mod gather;
@@ -23,6 +24,7 @@ use super::pull::Pulls;
 use super::{Config, Context, Effect, Event, ForkOf, TrustState};
 use crate::id::NodeId;
 use crate::time::UnixMillis;
+pub use announce::{ANNOUNCED_ENTRIES, ANNOUNCED_TAIL_BYTES};
 use clock::Clock;
 use durable::Durable;
 

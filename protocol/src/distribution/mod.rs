@@ -30,7 +30,7 @@ pub use crate::trust::state::{Change, ForkOf, Missing, Offer, TrustState};
 pub use ack::Ack;
 pub use fetch::{CHUNK_BYTES, CHUNK_ENTRIES};
 pub use head::{HeadSet, Item, LogRow, TimestampRow, VersionRow};
-pub use machine::{MAX_PEERS, Machine};
+pub use machine::{ANNOUNCED_ENTRIES, ANNOUNCED_TAIL_BYTES, MAX_PEERS, Machine};
 pub use message::{Bytes, MAX_SYNC_FRAME, Message};
 pub use pull::PullId;
 

@@ -1,6 +1,7 @@
 //! Messages byte for byte, and machines against one another.
 
 mod acks;
+mod announce;
 mod byzantine;
 mod convergence;
 mod fake;

@@ -154,7 +154,7 @@ impl Machine {
     }
 
     /// The message that pushes `item`, with a log's entries from `from`; two of a forked log.
-    fn push(&self, item: Item, from: u64) -> Vec<Arc<Message>> {
+    pub(super) fn push(&self, item: Item, from: u64) -> Vec<Arc<Message>> {
         let heads = match item {
             Item::Root => {
                 let root = self.state.root_of(self.ours.root.version);
