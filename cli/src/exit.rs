@@ -115,12 +115,17 @@ pub(crate) fn report(outcome: Result<(), Failed>) -> ExitCode {
         return Exit::Ok.into();
     };
     if !failed.message.is_empty() {
+        // Errors of the node carry their hint as a second line.
+        let (message, hint) = match failed.message.split_once("\nhint: ") {
+            Some((message, hint)) => (message, failed.hint.or_else(|| Some(hint.to_owned()))),
+            None => (failed.message.as_str(), failed.hint),
+        };
         let reason = failed
             .reason
             .map(|reason| format!(" [{}]", inert(&reason)))
             .unwrap_or_default();
-        say(&format!("error: {}{reason}", inert(&failed.message)));
-        if let Some(hint) = failed.hint {
+        say(&format!("error: {}{reason}", inert(message)));
+        if let Some(hint) = hint {
             say(&format!("hint: {}", inert(&hint)));
         }
     }

@@ -93,8 +93,12 @@ impl PrivateError {
                 path.display()
             )),
             Self::WrongType { path, .. } => Some(format!("move `{}` away", path.display())),
+            // What root wrote there its owner could not read afterwards.
+            Self::ForeignOwner { owner, user: 0, .. } => {
+                Some(format!("run it as its owner: `sudo -u '#{owner}' …`"))
+            }
             Self::ForeignOwner { path, user, .. } => Some(format!(
-                "run as its owner, or `chown {user} {}`",
+                "run it as its owner, or `chown -R {user} {}`",
                 path.display()
             )),
             Self::Exposed { path, wanted, .. } => {
