@@ -91,6 +91,12 @@ fn printed() -> String {
     out(&output)
 }
 
+fn digest(text: &str) -> String {
+    use protocol::crypto::Crypto as _;
+    let digest = hedgerow_crypto::Primitives.sha256(&[text.as_bytes()]);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
 fn the_unit_is_as_closed_as_a_node_can_be() {
     let dir = tempfile::tempdir().unwrap();
@@ -175,6 +181,17 @@ fn it_is_installed_once_and_removed_whole() {
         "{}",
         out(&second)
     );
+    assert_eq!(std::fs::read(host.unit()).unwrap(), written);
+
+    // What an older version wrote is brought up to date.
+    let older = String::from_utf8(written.clone()).unwrap();
+    let (head, body) = older.split_once("# sha256=").unwrap();
+    let (_, body) = body.split_once('\n').unwrap();
+    let body = body.replace("KillMode=mixed\n", "");
+    let older = format!("{head}# sha256={}\n{body}", digest(&body));
+    std::fs::write(host.unit(), older).unwrap();
+    let third = host.install(&["--no-jit"]);
+    assert!(out(&third).contains("wrote "), "{}", out(&third));
     assert_eq!(std::fs::read(host.unit()).unwrap(), written);
 
     let asked = host.run(&["uninstall"]);

@@ -1,5 +1,6 @@
 //! Telling the service manager how the node is: `READY=1`, `STATUS=…`, `STOPPING=1`, as
-//! sd_notify(3) describes: datagrams to the Unix socket that `NOTIFY_SOCKET` names.
+//! sd_notify(3) describes: datagrams to the Unix socket that `NOTIFY_SOCKET` names. Where it keeps
+//! a watchdog (sd_watchdog_enabled(3)), `WATCHDOG=1` says that the runtime still runs tasks.
 //!
 //! Without the variable nothing happens. A service manager that does not read is nobody's failure:
 //! what cannot be sent is dropped. No status holds a newline, so none can smuggle in a variable.
@@ -17,6 +18,15 @@ use crate::supervisor::Readiness;
 /// The variable that names the socket.
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
+/// The variable that says within how many microseconds the watchdog wants to hear of the node.
+const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+
+/// The variable that says of which process; without it, of this one.
+const WATCHDOG_PID: &str = "WATCHDOG_PID";
+
+/// Shortest pause between two signs of life, whatever the watchdog asks for.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// How often the status line is brought up to date.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
@@ -28,6 +38,8 @@ const MAX_STATUS_CHARS: usize = 200;
 pub struct Notifier {
     socket: UnixDatagram,
     address: SocketAddr,
+    /// Within which the watchdog wants to hear of the node.
+    watchdog: Option<Duration>,
 }
 
 impl Notifier {
@@ -47,6 +59,7 @@ impl Notifier {
         Some(Self {
             socket,
             address: address.ok()?,
+            watchdog: watchdog(variable),
         })
     }
 
@@ -65,10 +78,25 @@ impl Notifier {
         self.send(&format!("STOPPING=1\nSTATUS={}", one_line(status)));
     }
 
+    /// The node lives.
+    fn alive(&self) {
+        self.send("WATCHDOG=1");
+    }
+
     fn send(&self, text: &str) {
         // Nobody listens, or the queue is full: the node does not depend on it.
         let _ = self.socket.send_to_addr(text.as_bytes(), &self.address);
     }
+}
+
+/// What the environment says of a watchdog over this process.
+fn watchdog(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Duration> {
+    let number = |name: &str| variable(name)?.to_str()?.parse::<u64>().ok();
+    if variable(WATCHDOG_PID).is_some() && number(WATCHDOG_PID) != Some(std::process::id().into()) {
+        return None;
+    }
+    let within = number(WATCHDOG_USEC).filter(|&micros| micros > 0)?;
+    Some(Duration::from_micros(within))
 }
 
 fn one_line(text: &str) -> String {
@@ -91,7 +119,8 @@ pub async fn follow(
     notifier.stopping("calls in flight end");
 }
 
-/// Says that the node is ready, then every change of its status, looked at `every` so often.
+/// Says that the node is ready, then every change of its status, looked at `every` so often, or
+/// twice within what the watchdog allows.
 async fn tell(
     notifier: &Notifier,
     describe: impl Fn() -> String,
@@ -100,11 +129,17 @@ async fn tell(
 ) {
     let mut told = describe();
     notifier.ready(&told);
+    let pause = notifier
+        .watchdog
+        .map_or(every, |within| every.min((within / 2).max(SHORTEST_PAUSE)));
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        if notifier.watchdog.is_some() {
+            notifier.alive();
         }
         let now = describe();
         if now != told {
@@ -184,6 +219,40 @@ mod tests {
         assert_eq!(next(&manager), "STATUS=3 links");
         stop.cancel();
         telling.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_watchdog_hears_that_the_node_lives() {
+        let (_dir, manager, mut notifier) = listening();
+        notifier.watchdog = Some(Duration::from_millis(1));
+        let stop = CancellationToken::new();
+        let until = stop.clone();
+        let telling = tokio::spawn(async move {
+            tell(&notifier, String::new, &until, STATUS_EVERY).await;
+        });
+        assert_eq!(next(&manager), "READY=1\nSTATUS=");
+        assert_eq!(next(&manager), "WATCHDOG=1");
+        stop.cancel();
+        telling.await.unwrap();
+    }
+
+    #[test]
+    fn only_a_watchdog_over_this_process_counts() {
+        let own = std::process::id().to_string();
+        let set = |usec: &'static str, pid: Option<String>| {
+            watchdog(&move |name| match name {
+                WATCHDOG_USEC => Some(usec.into()),
+                WATCHDOG_PID => pid.clone().map(Into::into),
+                _ => None,
+            })
+        };
+        assert_eq!(set("60000000", Some(own)), Some(Duration::from_secs(60)));
+        assert_eq!(set("60000000", None), Some(Duration::from_secs(60)));
+        for (usec, pid) in [("60000000", "0"), ("60000000", "x"), ("0", ""), ("-1", "")] {
+            assert_eq!(set(usec, Some(pid.to_owned())), None, "{usec} {pid}");
+        }
+        assert_eq!(set("0", None), None);
+        assert_eq!(watchdog(&|_| None), None);
     }
 
     #[test]

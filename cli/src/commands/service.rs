@@ -131,13 +131,14 @@ impl Install {
         let program = self.program()?;
         let account = account::look_up(&self.user)?;
         let mut unit = Unit {
-            made_user: account.is_none(),
+            made_user: account.is_none_or(|account| account.made),
             user: self.user,
             state,
             program,
         };
         let path = self.unit_dir.join(unit::NAME);
-        let found = look_at(&path)?;
+        let written = files::read(&path, unit::MAX_BYTES)?;
+        let found = unit::recognise(written.as_deref());
         if let Found::Ours(before) = &found {
             unit.made_user |= before.made_user && before.user == unit.user;
         }
@@ -155,8 +156,10 @@ impl Install {
             None => account::create(&unit.user)?,
         };
         let mut changed = files::own_state(&unit.state, account)?;
-        if found != Found::Ours(unit.clone()) {
-            files::replace(&path, &unit.text())?;
+        // One of an older version is ours too, and replaced.
+        let text = unit.text();
+        if written.as_deref() != Some(&text) {
+            files::replace(&path, &text)?;
             changed = true;
         }
         if self.no_jit {
@@ -375,13 +378,16 @@ fn next(installed: &Installed, text: &mut crate::output::Text) {
     text.field("user", &installed.user);
     text.field("state", state.to_string());
     if !installed.member {
-        text.line(
-            "there is no node to run yet; join a mesh there (`up` founds one), then install again:",
-        );
+        text.line("there is no node to run yet; join a mesh as the service's user, and start it:");
         text.line(format!(
-            "  hedgerow --state-dir {state} join --no-run TICKET"
+            "  runuser -u {} -- hedgerow --state-dir {state} join --no-run TICKET",
+            installed.user
         ));
-        text.line("  hedgerow service install --enable");
+        text.line(if installed.enabled {
+            "  systemctl start hedgerow"
+        } else {
+            "  systemctl enable --now hedgerow"
+        });
     } else if installed.enabled {
         text.line("it runs, now and at every boot:");
         text.line("  systemctl status hedgerow");

@@ -198,6 +198,13 @@ pub(super) fn spawn(
     let control = crate::control::serve(listeners.control, admit, operations, closing.clone());
     tasks.service("control API", control);
     serving.met();
+    tracing::info!(
+        node = %node.identity.name(),
+        listen = node.links.local_addr().ok().map(tracing::field::display),
+        gateway = node.gateway_url(),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
     Ok(())
 }
 

@@ -7,6 +7,12 @@ use crate::exit::{Exit, Failed};
 /// The user unless another is named.
 pub(super) const DEFAULT_USER: &str = "hedgerow";
 
+/// What stands for its full name, by which a user that [`create`] made is known.
+const COMMENT: &str = "Hedgerow node";
+
+/// Its home, which there is not.
+const NO_HOME: &str = "/nonexistent";
+
 /// Longest user name that useradd takes.
 const MAX_USER_BYTES: usize = 32;
 
@@ -17,6 +23,8 @@ pub(super) struct Account {
     pub(super) uid: u32,
     /// Its primary group.
     pub(super) gid: u32,
+    /// Whether it is as [`create`] makes users: another installation may have made it.
+    pub(super) made: bool,
 }
 
 /// Checks a user's name: it stands in a unit and on command lines.
@@ -46,11 +54,12 @@ pub(super) fn look_up(user: &str) -> Result<Option<Account>, Failed> {
     let mut fields = line.trim_end().split(':');
     let found = fields.next() == Some(user);
     let ids = (fields.nth(1).map(str::parse), fields.next().map(str::parse));
+    let made = (fields.next(), fields.next()) == (Some(COMMENT), Some(NO_HOME));
     match ids {
         (Some(Ok(0)), _) => Err(Failed::input(format!(
             "user `{user}` is root by another name"
         ))),
-        (Some(Ok(uid)), Some(Ok(gid))) if found => Ok(Some(Account { uid, gid })),
+        (Some(Ok(uid)), Some(Ok(gid))) if found => Ok(Some(Account { uid, gid, made })),
         _ => Err(Failed::new(
             Exit::Failure,
             format!("`getent passwd {user}` says nothing that can be understood"),
@@ -65,11 +74,11 @@ pub(super) fn create(user: &str) -> Result<Account, Failed> {
         "--user-group",
         "--no-create-home",
         "--home-dir",
-        "/nonexistent",
+        NO_HOME,
         "--shell",
         "/usr/sbin/nologin",
         "--comment",
-        "Hedgerow node",
+        COMMENT,
         "--",
         user,
     ];

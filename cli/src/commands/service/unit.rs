@@ -97,6 +97,9 @@ ConditionPathExists=@STATE@/membership.cose
 [Service]
 Type=notify
 NotifyAccess=main
+# The node says every half of this that it lives; one that is stuck is ended and started again.
+WatchdogSec=60
+WatchdogSignal=SIGKILL
 User=@USER@
 ExecStart=@PROGRAM@ run
 Environment=HEDGEROW_STATE_DIR=@STATE@
@@ -106,9 +109,15 @@ StandardError=journal
 SyslogIdentifier=hedgerow
 Restart=on-failure
 RestartSec=2
+# A configuration that cannot be used is no better the next time.
+RestartPreventExitStatus=3
 # Longer than the longest drain (`limits.drain_s`) and closing after it.
 TimeoutStopSec=330
+# The node alone is asked to stop: the MCP servers below it answer the calls in flight first.
+KillMode=mixed
 LimitNOFILE=65536
+# The memory of a node holds its keys.
+LimitCORE=0
 
 # What the node may write: its state, and a cache that MCP servers find as HOME.
 @PLACE@
