@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Demo(commands::demo::Demo),
     /// Show the state of the node
     Status(commands::status::StatusCommand),
+    /// Open the node's status page in a browser
+    Dashboard(commands::dashboard::Dashboard),
     /// Say what is wrong with this node, why, and how to mend it
     Doctor(commands::doctor::Doctor),
     /// List the other nodes and what was negotiated with each; approve newcomers

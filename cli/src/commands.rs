@@ -12,6 +12,7 @@ pub(crate) mod backup;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod envelope;
@@ -68,6 +69,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Run(run) => run.run(&context),
         Command::Demo(demo) => demo.run(&context),
         Command::Status(status) => blocking(status.run(&context)),
+        Command::Dashboard(dashboard) => blocking(dashboard.run(&context)),
         Command::Doctor(doctor) => blocking(doctor.run(&context)),
         Command::Peers(peers) => blocking(peers.run(&context)),
         Command::Server(server) => blocking(server.run(&context)),

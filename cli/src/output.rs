@@ -220,25 +220,7 @@ impl Text {
 
 /// An instant as people read it: `2026-11-22 12:40:03Z`.
 pub(crate) fn instant(seconds: u64) -> String {
-    const DAY: u64 = 24 * 3600;
-    // Days to a date of the proleptic Gregorian calendar, counted from 0000-03-01 so that the
-    // leap day ends a year.
-    let days = seconds / DAY + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+    UnixSeconds(seconds).calendar()
 }
 
 /// The time of this host.
@@ -290,19 +272,6 @@ mod tests {
 
     fn text() -> Text {
         Text::plain()
-    }
-
-    #[test]
-    fn instants_match_the_calendar() {
-        for (seconds, shown) in [
-            (0, "1970-01-01 00:00:00Z"),
-            (951_782_399, "2000-02-28 23:59:59Z"),
-            (951_782_400, "2000-02-29 00:00:00Z"),
-            (1_795_351_203, "2026-11-22 12:40:03Z"),
-            (4_107_542_400, "2100-03-01 00:00:00Z"),
-        ] {
-            assert_eq!(instant(seconds), shown);
-        }
     }
 
     #[test]

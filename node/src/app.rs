@@ -13,6 +13,7 @@ mod issuing;
 mod ledger;
 mod node;
 mod operations;
+mod page;
 mod probe;
 mod serve;
 pub mod trusting;

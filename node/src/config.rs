@@ -21,8 +21,9 @@ mod unknown;
 
 pub use address::{AddressError, HostPort, StaticPeer};
 pub use sections::{
-    DEFAULT_GATEWAY_PORT, DEFAULT_PORT, DecisionsSection, GatewaySection, LimitsSection, LogFormat,
-    LogSection, MAX_FILTER_BYTES, MAX_STATIC_PEERS, NodeSection, PeersSection, StoreSection,
+    DEFAULT_GATEWAY_PORT, DEFAULT_PAGE_PORT, DEFAULT_PORT, DecisionsSection, GatewaySection,
+    LimitsSection, LogFormat, LogSection, MAX_FILTER_BYTES, MAX_STATIC_PEERS, NodeSection,
+    PageSection, PeersSection, StoreSection,
 };
 
 use sections::Sections;
@@ -83,6 +84,12 @@ pub enum ConfigError {
         /// The address.
         found: SocketAddr,
     },
+    /// The status page would be reachable from other hosts.
+    #[error("`page.listen` must be a loopback address, `{found}` is not")]
+    PageNotLoopback {
+        /// The address.
+        found: SocketAddr,
+    },
     /// A number is out of its range.
     #[error("`{key}` must be from {min} to {max}, it is {found}")]
     OutOfRange {
@@ -125,11 +132,16 @@ impl ConfigError {
             Self::Unreadable { path, source } => private::io_hint(path, source),
             Self::File(inner) => inner.hint(),
             Self::UnknownKey { closest: None, .. } => Some(
-                "the sections are `node`, `gateway`, `store`, `decisions`, `log`, `limits` and `peers`"
+                "the sections are `node`, `gateway`, `page`, `store`, `decisions`, `log`, `limits` and \
+                 `peers`"
                     .to_owned(),
             ),
             Self::GatewayNotLoopback { .. } => Some(
                 "use `127.0.0.1:PORT` or `[::1]:PORT`; other hosts run a node of their own"
+                    .to_owned(),
+            ),
+            Self::PageNotLoopback { .. } => Some(
+                "use `127.0.0.1:PORT` or `[::1]:PORT`; from elsewhere, forward that port over ssh"
                     .to_owned(),
             ),
             _ => None,
@@ -188,6 +200,12 @@ impl Config {
     #[must_use]
     pub const fn gateway(&self) -> &GatewaySection {
         &self.sections.gateway
+    }
+
+    /// `[page]`.
+    #[must_use]
+    pub const fn page(&self) -> &PageSection {
+        &self.sections.page
     }
 
     /// `[store]`.
@@ -284,6 +302,9 @@ fn override_from(
     }
     if let Some(text) = read(environment::GATEWAY_LISTEN)? {
         sections.gateway.listen = parse_variable(environment::GATEWAY_LISTEN, &text)?;
+    }
+    if let Some(text) = read(environment::PAGE_LISTEN)? {
+        sections.page.listen = parse_variable(environment::PAGE_LISTEN, &text)?;
     }
     if let Some(text) = read(environment::PEERS)? {
         sections.peers.fixed = parse_list(environment::PEERS, &text)?;

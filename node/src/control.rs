@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 mod enrolling;
 mod lines;
+mod page;
 mod router;
 mod serve;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod tests;
 mod trusting;
 
 pub use enrolling::Enrolling;
+pub use page::PageOperations;
 pub use serve::{Admit, BindError, bind, serve};
 pub use trusting::TrustOperations;
 
@@ -150,6 +152,11 @@ pub trait Operations: Enrolling {
 
     /// What is in force in the mesh, and what changes it; absent where nothing keeps it.
     fn trust(&self) -> Option<&dyn TrustOperations> {
+        None
+    }
+
+    /// The way into the status page; absent where there is none.
+    fn page(&self) -> Option<&dyn PageOperations> {
         None
     }
 

@@ -21,6 +21,7 @@ mod call;
 mod decision;
 mod doctor;
 mod membership;
+mod page;
 mod peer;
 mod server;
 mod status;
@@ -38,6 +39,7 @@ pub use doctor::{Check, Level};
 pub use membership::{
     Admission, InspectRequest, IssueMembership, MAX_MEMBERSHIP_DAYS, MembershipRequestInfo,
 };
+pub use page::{PageLogin, PageSessionsEnded};
 pub use peer::{Dial, LinkPath, Peer, PeerState};
 pub use server::{
     AddServer, MAX_COMMAND_WORDS, MAX_SETTING_BYTES, MAX_SETTINGS, Server, ServerInfo, ServerSpec,
@@ -106,6 +108,10 @@ pub mod route {
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `POST` [`super::SpreadQuery`] → lines of [`super::SpreadEvent`] (`application/x-ndjson`).
     pub const SPREAD: &str = "/v1/revocations/status";
+    /// `POST` without a body → [`super::PageLogin`].
+    pub const PAGE_CODES: &str = "/v1/page/codes";
+    /// `POST` without a body → [`super::PageSessionsEnded`].
+    pub const REVOKE_PAGE_SESSIONS: &str = "/v1/page/sessions/revoke";
 }
 
 /// Largest request body the control API reads: a call with the largest MCP message, or a file

@@ -25,6 +25,7 @@ pub mod envelope;
 pub mod evidence;
 pub mod hello;
 pub mod id;
+pub mod inert;
 pub mod limits;
 pub mod mcp;
 pub mod name;

@@ -13,6 +13,7 @@ use protocol::time::{UnixMillis, UnixSeconds};
 use crate::config::DecisionsSection;
 use crate::enforcement::{Enforcer, Ledger, LedgerError};
 use crate::overlay::MeshAdmission;
+use crate::page::Tail;
 use crate::store::{Link, Outcome, PRUNE_AT_ONCE, Prune, ReadLink, Store, StoreError, Write};
 use crate::transport::{Admission, PeerIdentity, Refusal};
 
@@ -20,20 +21,27 @@ use crate::transport::{Admission, PeerIdentity, Refusal};
 pub(super) struct StoreLedger {
     store: Store,
     crypto: Arc<dyn Crypto>,
+    /// Told every record as it is written.
+    tail: Arc<Tail>,
 }
 
 impl StoreLedger {
-    pub(super) const fn new(store: Store, crypto: Arc<dyn Crypto>) -> Self {
-        Self { store, crypto }
+    pub(super) const fn new(store: Store, crypto: Arc<dyn Crypto>, tail: Arc<Tail>) -> Self {
+        Self {
+            store,
+            crypto,
+            tail,
+        }
     }
 
     fn decision(&self, mut record: DecisionRecord) -> Write {
-        let crypto = Arc::clone(&self.crypto);
+        let (crypto, tail) = (Arc::clone(&self.crypto), Arc::clone(&self.tail));
         Write::Decision(Box::new(move |sequence, previous| {
             record.sequence = sequence;
             record.previous = previous;
             let bytes = record.encode();
             let hash = chain_hash(&*crypto, &bytes);
+            tail.saw(&record);
             (bytes, hash)
         }))
     }

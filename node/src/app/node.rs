@@ -21,7 +21,7 @@ use super::dialer::MeshDialer;
 use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
 use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
-use super::{AppError, Options, serve};
+use super::{AppError, Options, page, serve};
 use crate::backup::Restored;
 use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
 use crate::clock::{Clock, SystemClock};
@@ -33,6 +33,7 @@ use crate::identity::Identity;
 use crate::members::{DirectoryError, Members};
 use crate::overlay::trust::{self, Trust};
 use crate::overlay::{Dialing, MeshAdmission, Records, Seed};
+use crate::page::{Page, Tail};
 use crate::session::{OpenSession, Principal, SessionError};
 use crate::setup;
 use crate::standing::Standing;
@@ -68,6 +69,7 @@ pub struct Node {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) readiness: Readiness,
     pub(super) gateway_address: SocketAddr,
+    pub(super) page: Option<Arc<Page>>,
     pub(super) started: UnixMillis,
     pub(super) store_path: std::path::PathBuf,
     pub(super) retention: Retention,
@@ -80,6 +82,8 @@ pub(super) struct Listeners {
     pub(super) gateway: TcpListener,
     pub(super) control: UnixListener,
     pub(super) mcp: UnixListener,
+    /// Absent where there is no status page.
+    pub(super) page: Option<TcpListener>,
 }
 
 struct Attached(Arc<Upstreams>);
@@ -168,9 +172,12 @@ impl Node {
             &closing,
             upstream::Limits::default(),
         );
+        let tail = Arc::new(Tail::default());
+        page::recall(&store, &tail)?;
         let ledger = Arc::new(StoreLedger::new(
             store.clone(),
             Arc::clone(&identity.crypto),
+            Arc::clone(&tail),
         ));
         let enforcer = Arc::new(Enforcer::new(Parts {
             identity: Arc::clone(&identity),
@@ -204,7 +211,13 @@ impl Node {
             closing,
         )?;
         admission.advertise(addresses(config, &links));
-        let listeners = bind_listeners(dir, config, options).await?;
+        let mut listeners = bind_listeners(dir, config, options).await?;
+        let page = page::bind(config, options)
+            .await
+            .map(|(listener, address)| {
+                listeners.page = Some(listener);
+                Arc::new(Page::new(address, Arc::clone(&identity.crypto), tail))
+            });
         let gateway_address =
             listeners
                 .gateway
@@ -357,6 +370,7 @@ impl Node {
             clock,
             readiness: readiness.clone(),
             gateway_address,
+            page,
             started,
             store_path: dir.store(),
             retention: Retention::of(config.decisions()),
@@ -565,6 +579,7 @@ async fn bind_listeners(
         gateway,
         control: crate::control::bind(&dir.control_socket()).await?,
         mcp: crate::control::bind(&dir.mcp_socket()).await?,
+        page: None,
     })
 }
 

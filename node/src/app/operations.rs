@@ -23,7 +23,7 @@ use super::probe::{Probe, read};
 use super::views::upstream_spec;
 use crate::backup;
 use crate::call::Trace;
-use crate::control::{Caller, Operations, TrustOperations};
+use crate::control::{Caller, Operations, PageOperations, TrustOperations};
 use crate::doctor;
 use crate::members::Resolved;
 use crate::session::Fabric as _;
@@ -465,6 +465,10 @@ impl Operations for Node {
                 Some(self.decision(record, kept.hash.to_string()))
             })
             .collect())
+    }
+
+    fn page(&self) -> Option<&dyn PageOperations> {
+        self.page.as_deref().map(|page| page as &dyn PageOperations)
     }
 
     fn refused(&self, reason: &'static str) {

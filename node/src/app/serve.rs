@@ -193,6 +193,11 @@ pub(super) fn spawn(
         "line edge",
         serve_lines(Arc::clone(node), listeners.mcp, closing.clone()),
     );
+    if let (Some(listener), Some(page)) = (listeners.page, &node.page) {
+        let source = Arc::clone(node) as Arc<dyn crate::page::Source>;
+        let served = crate::page::serve(listener, Arc::clone(page), source, closing.clone());
+        tasks.service("status page", served);
+    }
     let operations = Arc::clone(node) as Arc<dyn crate::control::Operations>;
     let admit = Admit::own_user_and_root();
     let control = crate::control::serve(listeners.control, admit, operations, closing.clone());

@@ -15,6 +15,9 @@ pub const ADVERTISE: &str = "HEDGEROW_ADVERTISE";
 /// `gateway.listen`: the loopback TCP address of the MCP gateway.
 pub const GATEWAY_LISTEN: &str = "HEDGEROW_GATEWAY_LISTEN";
 
+/// `page.listen`: the loopback TCP address of the status page.
+pub const PAGE_LISTEN: &str = "HEDGEROW_PAGE_LISTEN";
+
 /// `peers.static`: `ID@host:port` of nodes to connect to, separated by commas.
 pub const PEERS: &str = "HEDGEROW_PEERS";
 

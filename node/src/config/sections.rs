@@ -13,6 +13,9 @@ pub const DEFAULT_PORT: u16 = 7443;
 /// TCP port of the gateway unless configured.
 pub const DEFAULT_GATEWAY_PORT: u16 = 7480;
 
+/// TCP port of the status page unless configured.
+pub const DEFAULT_PAGE_PORT: u16 = 7481;
+
 /// Most static peers: more are a directory, which the mesh itself distributes.
 pub const MAX_STATIC_PEERS: usize = 256;
 
@@ -51,6 +54,39 @@ impl Default for GatewaySection {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_GATEWAY_PORT)),
         }
+    }
+}
+
+/// `[page]`: the status page for this host's operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageSection {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// TCP address to listen on, loopback only. Port 0 takes any free port.
+    pub listen: SocketAddr,
+}
+
+impl Default for PageSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PAGE_PORT)),
+        }
+    }
+}
+
+impl PageSection {
+    /// Where it listens beside a gateway that listens on `gateway`: where the gateway takes any
+    /// free port and nothing else was said of the page, so does the page, so that several nodes of
+    /// one host need not be told apart twice.
+    #[must_use]
+    pub fn beside(&self, gateway: SocketAddr) -> SocketAddr {
+        let mut listen = self.listen;
+        if gateway.port() == 0 && self.listen == Self::default().listen {
+            listen.set_port(0);
+        }
+        listen
     }
 }
 
@@ -176,6 +212,7 @@ pub struct PeersSection {
 pub(super) struct Sections {
     pub(super) node: NodeSection,
     pub(super) gateway: GatewaySection,
+    pub(super) page: PageSection,
     pub(super) store: StoreSection,
     pub(super) decisions: DecisionsSection,
     pub(super) log: LogSection,
@@ -189,6 +226,11 @@ impl Sections {
         if !self.gateway.listen.ip().is_loopback() {
             return Err(ConfigError::GatewayNotLoopback {
                 found: self.gateway.listen,
+            });
+        }
+        if !self.page.listen.ip().is_loopback() {
+            return Err(ConfigError::PageNotLoopback {
+                found: self.page.listen,
             });
         }
         if self.log.filter.len() > MAX_FILTER_BYTES {

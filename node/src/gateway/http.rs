@@ -11,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    HOST, ORIGIN, WWW_AUTHENTICATE,
+    WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
@@ -24,6 +24,7 @@ use crate::gateway::message::{self, Head, Kind};
 use crate::gateway::refusal::{self, Refusal};
 use crate::gateway::streams::{Feed, HttpSession};
 use crate::gateway::{Gateway, Scope, version};
+use crate::loopback::{self, Foreign, single};
 use crate::session::Principal;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -31,9 +32,6 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-versi
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-
-/// Names by which a client on this host may address the gateway, with its port.
-const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 #[derive(Clone)]
 struct Edge {
@@ -144,44 +142,10 @@ fn events(feed: Feed) -> Response {
 
 /// Refuses what a page of another site, or a name that was rebound to loopback, would send.
 fn local(request: &Request, port: u16) -> Result<(), Refusal> {
-    let is_ours = |authority: &str| {
-        let port_of = |name: &str| {
-            authority
-                .strip_prefix(name)?
-                .strip_prefix(':')?
-                .parse()
-                .ok()
-        };
-        LOOPBACK.iter().any(|name| port_of(name) == Some(port))
-    };
-    let host = single(request.headers(), &HOST).map_err(|()| Refusal::Host)?;
-    if !host.is_some_and(is_ours) {
-        return Err(Refusal::Host);
-    }
-    if request
-        .uri()
-        .authority()
-        .is_some_and(|a| !is_ours(a.as_str()))
-    {
-        return Err(Refusal::Host);
-    }
-    let origin = single(request.headers(), &ORIGIN).map_err(|()| Refusal::Origin)?;
-    match origin {
-        Some(origin) if !origin.strip_prefix("http://").is_some_and(is_ours) => {
-            Err(Refusal::Origin)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The one value of a header; `Err` when there are several or it is not visible ASCII.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ()> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
-        (Some(_), Some(_)) => Err(()),
-    }
+    loopback::check(request, port).map_err(|foreign| match foreign {
+        Foreign::Host => Refusal::Host,
+        Foreign::Origin => Refusal::Origin,
+    })
 }
 
 impl Edge {

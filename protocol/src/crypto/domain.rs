@@ -49,6 +49,10 @@ pub const TICKET_MAC: Label = Label("hedgerow/v1/ticket-mac");
 pub const TICKET_CHECKSUM: Label = Label("hedgerow/v1/ticket-checksum");
 /// The stored form of a local agent token.
 pub const AGENT_TOKEN: Label = Label("hedgerow/v1/agent-token");
+/// The stored form of a one-time code for the status page.
+pub const PAGE_CODE: Label = Label("hedgerow/v1/page-code");
+/// The stored form of a browser session with the status page.
+pub const PAGE_SESSION: Label = Label("hedgerow/v1/page-session");
 
 /// COSE content types (header 3): what a signature is over. They are inside the protected
 /// header, so a signature over one document type never verifies as another.

@@ -1,0 +1,246 @@
+//! Decisions and alerts.
+
+use maud::{Markup, html};
+use protocol::control::Decision;
+use serde_json::Value;
+
+use super::{aside, counted, moment};
+use crate::page::filter::{Filter, Found, VERDICTS};
+use crate::page::limits::{MAX_FIND_BYTES, MAX_SCANNED, SHOWN_ALERTS};
+use crate::page::{Alert, Severity, Source};
+use protocol::time::UnixMillis;
+
+/// The filter, as a form that needs no script.
+pub(super) fn form(filter: &Filter) -> Markup {
+    html! {
+        form.filter method="get" action="./" role="search" {
+            label { "Verdict "
+                select name="verdict" {
+                    option value="" { "any" }
+                    @for verdict in VERDICTS {
+                        option value=(verdict) selected[filter.verdict == Some(verdict)] { (verdict) }
+                    }
+                }
+            }
+            label { "Mentions "
+                input type="search" name="find" value=(filter.find) maxlength=(MAX_FIND_BYTES)
+                    placeholder="agent, node, tool, reason" autocomplete="off";
+            }
+            button type="submit" { "Filter" }
+            @if !filter.is_live() { " " a href="./" { "Newest, live" } }
+        }
+    }
+}
+
+pub(super) fn head() -> Markup {
+    html! {
+        thead {
+            tr {
+                th scope="col" { "Time" }
+                th scope="col" { "Verdict" }
+                th scope="col" { "Reason" }
+                th scope="col" { "Who" }
+                th scope="col" { "What" }
+                th scope="col" { "Where" }
+            }
+        }
+    }
+}
+
+/// The rows of a page of decisions.
+pub(in crate::page) fn rows<'a>(decisions: impl Iterator<Item = &'a Decision>) -> Markup {
+    let mut decisions = decisions.peekable();
+    html! {
+        @if decisions.peek().is_none() {
+            tr { td.none colspan="6" { "No decisions." } }
+        }
+        @for decision in decisions { (row(decision)) }
+    }
+}
+
+fn row(decision: &Decision) -> Markup {
+    html! {
+        tr class=(decision.verdict) {
+            td data-label="Time" {
+                a id={ "d" (decision.seq) } href={ "decisions/" (decision.seq) } {
+                    (moment(UnixMillis(decision.time_ms)))
+                }
+            }
+            td data-label="Verdict" { (verdict(&decision.verdict)) }
+            td data-label="Reason" {
+                @match &decision.reason { Some(reason) => { code { (reason) } } None => { "–" } }
+                @if let Some(times) = decision.stands_for {
+                    " " span.why { (counted(times, "time", "times")) }
+                }
+            }
+            td data-label="Who" { (who(decision.agent.as_deref(), decision.issuer.as_deref())) }
+            td data-label="What" {
+                (what(decision.server.as_deref(), decision.name.as_deref(), decision.method.as_deref()))
+            }
+            td data-label="Where" { (decision.role) }
+        }
+    }
+}
+
+/// A verdict by its name, and by its colour where it is a known one.
+fn verdict(name: &str) -> Markup {
+    let class = match name {
+        "allow" => "good",
+        "hold" => "busy",
+        "deny" => "bad",
+        "sever" => "severe",
+        _ => "idle",
+    };
+    html! { span class={ "badge " (class) } { (name) } }
+}
+
+fn who(agent: Option<&str>, node: Option<&str>) -> Markup {
+    html! {
+        @match (agent, node) {
+            (Some(agent), Some(node)) => { (agent) span.of { " on " } (node) }
+            (Some(one), None) | (None, Some(one)) => { (one) }
+            (None, None) => { "–" }
+        }
+    }
+}
+
+fn what(server: Option<&str>, name: Option<&str>, method: Option<&str>) -> Markup {
+    html! {
+        @match (server, name, method) {
+            (None, None, None) => { "–" }
+            (server, name, method) => {
+                @if let Some(server) = server { (server) " " }
+                @if let Some(name) = name { code { (name) } " " }
+                @if let Some(method) = method { span.of { (method) } }
+            }
+        }
+    }
+}
+
+/// The ways to newer and older decisions.
+pub(super) fn pager(filter: &Filter, found: &Found) -> Markup {
+    html! {
+        nav.pager aria-label="Pages of decisions" {
+            @if filter.before.is_some() {
+                a href={ "./?" (query(filter, None)) "#decisions" } { "Newest" }
+            }
+            @if let Some(before) = found.older {
+                a href={ "./?" (query(filter, Some(before))) "#decisions" } rel="next" { "Older" }
+            }
+            @if filter.selects() {
+                span.why { "looked through at most " (MAX_SCANNED) " decisions" }
+            }
+        }
+    }
+}
+
+/// The query of the same filter from another place on.
+fn query(filter: &Filter, before: Option<u64>) -> String {
+    let pairs = [
+        ("verdict", filter.verdict.unwrap_or_default().to_owned()),
+        ("find", escaped(&filter.find)),
+        ("before", before.map(|b| b.to_string()).unwrap_or_default()),
+    ];
+    let set = pairs.iter().filter(|(_, value)| !value.is_empty());
+    let set: Vec<String> = set.map(|(key, value)| format!("{key}={value}")).collect();
+    set.join("&")
+}
+
+/// Percent-encoding of everything that is not unreserved (RFC 3986 §2.3).
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+/// The newest alerts.
+pub(in crate::page) fn alerts(alerts: &[Alert], source: &dyn Source) -> Markup {
+    html! {
+        @if alerts.is_empty() {
+            p.none { "Nothing was refused by a check, and nobody was cut off." }
+        } @else {
+            ul.alerts {
+                @for alert in alerts.iter().take(SHOWN_ALERTS) { (item(alert, source)) }
+            }
+        }
+    }
+}
+
+fn item(alert: &Alert, source: &dyn Source) -> Markup {
+    let (class, label) = match alert.severity {
+        Severity::Severe => ("severe", "cut off"),
+        Severity::Warning => ("bad", "refused"),
+    };
+    let node = alert.node.map(|node| source.name_of(&node));
+    let agent = alert.agent.as_ref().map(|name| name.as_str());
+    let server = alert.server.as_ref().map(|name| name.as_str());
+    html! {
+        li {
+            p {
+                span class={ "badge " (class) } { (label) } " "
+                code { (alert.reason) }
+                @if alert.times > 1 { " " span.of { (alert.times) " times" } }
+            }
+            p { (who(agent, node.as_deref())) " · " (what(server, alert.target.as_deref(), None)) }
+            @if let Some(policy) = &alert.policy { p { "policy " code { (policy) } } }
+            p.why {
+                @match alert.decision {
+                    Some(seq) => { a href={ "decisions/" (seq) } { (moment(alert.time)) } }
+                    None => { (moment(alert.time)) }
+                }
+            }
+        }
+    }
+}
+
+/// Everything that is listed of one decision.
+pub(in crate::page) fn decision(decision: &Decision) -> Markup {
+    let fields = serde_json::to_value(decision).unwrap_or_default();
+    let inside = html! {
+        dl.facts {
+            dt { "verdict" } dd { (verdict(&decision.verdict)) }
+            dt { "time" } dd { (moment(UnixMillis(decision.time_ms))) }
+            @for (name, value) in fields.as_object().into_iter().flatten() {
+                @if !value.is_null() && name != "verdict" && name != "time_ms" {
+                    dt { (name) } dd { (field(value)) }
+                }
+            }
+        }
+    };
+    aside(&format!("Decision {}", decision.seq), &inside)
+}
+
+fn field(value: &Value) -> Markup {
+    html! {
+        @match value {
+            Value::String(text) => { (text) }
+            other => { (other.to_string()) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_keeps_what_was_looked_for() {
+        let filter = Filter {
+            verdict: Some("deny"),
+            find: "a&b=ü".to_owned(),
+            before: None,
+        };
+        assert_eq!(
+            query(&filter, Some(7)),
+            "verdict=deny&find=a%26b%3D%C3%BC&before=7"
+        );
+        assert_eq!(query(&Filter::default(), None), "");
+    }
+}
