@@ -1,4 +1,4 @@
-//! Names people choose: nodes, servers, agents, groups, sites.
+//! Names people choose: nodes, servers, agents, groups, sites; and those of policy documents.
 
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +89,76 @@ impl<'b, C> minicbor::Decode<'b, C> for Name {
     }
 }
 
+/// Why a text is no name of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a valid policy name: use 1 to {max} of A-Z, a-z, 0-9, `.`, `_` and `-`, starting with a letter or digit", max = PolicyName::MAX)]
+pub struct PolicyNameError {
+    /// What was given, cut to a printable prefix.
+    pub text: String,
+}
+
+/// The name of a policy document: 1 to [`PolicyName::MAX`] of letters, digits, `.`, `_` and `-`,
+/// starting with a letter or digit. Inert in terminals, pages, URLs and logs, and no path and no
+/// option when it stands on a command line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct PolicyName(String);
+
+impl PolicyName {
+    /// Longest name, in bytes.
+    pub const MAX: usize = 64;
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl core::str::FromStr for PolicyName {
+    type Err = PolicyNameError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyNameError> {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let valid = text.len() <= Self::MAX
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.bytes().all(inner);
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            let shown = text.chars().take(Self::MAX).filter(|c| !c.is_control());
+            Err(PolicyNameError {
+                text: shown.collect(),
+            })
+        }
+    }
+}
+
+impl core::fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<C> minicbor::Encode<C> for PolicyName {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.str(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for PolicyName {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let at = d.position();
+        d.str()?
+            .parse()
+            .map_err(|_| minicbor::decode::Error::message("not a valid policy name").at(at))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +182,27 @@ mod tests {
             &"a".repeat(33),
         ] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn policy_names_are_inert() {
+        for good in ["mcp_read_only_enforcement", "a", "v1.2-final", "9_A"] {
+            assert!(good.parse::<PolicyName>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-a",
+            "..",
+            ".a",
+            "_a",
+            "a b",
+            "a/b",
+            "ä",
+            "a\u{1b}[31m",
+            &"a".repeat(65),
+        ] {
+            assert!(bad.parse::<PolicyName>().is_err(), "{bad:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use node::control::Operations as _;
 use protocol::control::DecisionQuery;
-use protocol::policy::{Denial, Facts, Obligation, Policy, Verdict};
+use protocol::policy::{Decision, Denial, Facts, Obligation, Policy, Verdict};
 use serde_json::json;
 use tests::client::McpClient;
 use tests::mesh::{TestMesh, TestNode, tool_call};
@@ -24,11 +24,11 @@ impl Policy for OfEcho {
         7
     }
 
-    fn evaluate(&self, facts: &Facts<'_>) -> Verdict {
+    fn evaluate(&self, facts: &Facts<'_>) -> Decision {
         if facts.target == Some("echo") {
-            self.0.clone()
+            Decision::of(self.0.clone())
         } else {
-            Verdict::Allow(Vec::new())
+            Decision::allow()
         }
     }
 }

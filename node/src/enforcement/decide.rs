@@ -413,15 +413,16 @@ impl Enforcer {
     ) -> Result<(), Stopped> {
         let policy = self.policy();
         let claims = &header.claims;
-        let verdict = policy.evaluate(&Facts {
+        let decision = policy.evaluate(&Facts {
             point,
             now,
             issuer: party(issuer),
             audience: party(audience),
             agent: &header.cwt.sub,
             human: claims.human.as_deref(),
+            human_vouched: false,
             observed_address: origin.and_then(|o| o.address.as_deref()),
-            posture: claims.posture,
+            posture: None,
             kind: claims.kind,
             direction: claims.direction,
             server: &claims.server,
@@ -430,10 +431,12 @@ impl Enforcer {
             tool_digest: claims.tool_digest,
             intents: &claims.intents,
             labels: &claims.labels,
+            route: &[],
+            approved: false,
             body: Some(body),
         });
         record.bundle_version = policy.bundle_version();
-        match verdict {
+        match decision.verdict {
             // Obligations come with the policies that state them; none can be stated now, and
             // one that nobody carries out must not pass as if it had been.
             Verdict::Allow(obligations) if obligations.is_empty() => Ok(()),

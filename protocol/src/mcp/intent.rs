@@ -35,6 +35,20 @@ pub mod word {
     pub const ELICIT: &str = "elicit";
     /// Nothing could be derived.
     pub const UNCLASSIFIED: &str = "unclassified";
+
+    /// All of them.
+    pub const ALL: &[&str] = &[
+        PROTOCOL,
+        READ,
+        WRITE,
+        DELETE,
+        DESTRUCTIVE,
+        EGRESS,
+        EXECUTE,
+        SAMPLE,
+        ELICIT,
+        UNCLASSIFIED,
+    ];
 }
 
 const READ_WORDS: &[&str] = &[
@@ -235,14 +249,22 @@ fn of_tool_name(name: &str) -> Vec<String> {
     if intents.is_empty() {
         intents.push(word::UNCLASSIFIED.to_owned());
     }
+    intents.extend(own_word(name, &words));
+    intents
+}
+
+/// A tool's own name as it stands among its intents, if it does.
+#[must_use]
+pub fn own_intent(tool: &str) -> Option<String> {
+    own_word(tool, &words_of(tool))
+}
+
+fn own_word(name: &str, words: &[String]) -> Option<String> {
     let own = words.join("_");
     // A tool must not borrow a word that says it is something other than a tool.
     let borrowed = [word::PROTOCOL, word::SAMPLE, word::ELICIT].contains(&&*own);
     let fits = !own.is_empty() && own.len() <= limits::MAX_WORD_BYTES && name.is_ascii();
-    if fits && !borrowed {
-        intents.push(own);
-    }
-    intents
+    (fits && !borrowed).then_some(own)
 }
 
 /// The words of a name, lowercase: split at everything but letters and digits, and where a

@@ -12,7 +12,7 @@ use crate::limits::{
     MAX_BUNDLE_BYTES, MAX_BUNDLE_NAMES, MAX_LABELS, MAX_PINS, MAX_POLICIES, MAX_TARGET_BYTES,
     MAX_WORD_BYTES,
 };
-use crate::name::Name;
+use crate::name::{Name, PolicyName};
 use crate::time::UnixSeconds;
 
 /// A policy document, opaque.
@@ -21,7 +21,7 @@ use crate::time::UnixSeconds;
 pub struct Policy {
     /// Its name, unique in the bundle.
     #[n(1)]
-    pub name: Name,
+    pub name: PolicyName,
     /// What the bytes are, at most [`MAX_WORD_BYTES`].
     #[n(2)]
     pub media_type: String,

@@ -137,7 +137,7 @@ impl World {
         by: &[Keys],
     ) -> (Bytes, Bytes) {
         let policies = policies.iter().map(|policy| Policy {
-            name: name(policy),
+            name: policy.parse().unwrap(),
             media_type: "application/json".to_owned(),
             bytes: b"{}".to_vec(),
         });

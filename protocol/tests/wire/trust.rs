@@ -64,7 +64,7 @@ pub(crate) fn next_root() -> Root {
 pub(crate) fn body() -> BundleBody {
     BundleBody {
         policies: vec![Policy {
-            name: name("read-only"),
+            name: "read-only".parse().unwrap(),
             media_type: "application/json".to_owned(),
             bytes: b"{}".to_vec(),
         }],
@@ -399,7 +399,7 @@ fn bodies_are_sorted_and_bounded() {
     run(&cases.iter().map(of).collect::<Vec<_>>(), judge);
     // The largest: 20,000 policies of 400 bytes.
     let policy = |i: usize| Policy {
-        name: name(&format!("p{i}")),
+        name: format!("p{i}").parse().unwrap(),
         media_type: "application/json".to_owned(),
         bytes: vec![7; 360],
     };

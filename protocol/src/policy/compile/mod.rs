@@ -1,0 +1,267 @@
+//! Documents become Cedar rules, and a bundle of documents one thing to decide with.
+//!
+//! A bundle is compiled whole or not at all: one bad document refuses it, with everything wrong in
+//! any of them listed.
+
+mod cedar;
+mod raw;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, RwLock};
+
+pub use rules::{Decidable, Effect, Requirement, Rule};
+
+pub(super) use cedar::kernel_number;
+
+use super::document::{Document, Mode};
+use super::error::{MAX_POLICY_ERRORS, PolicyError, Problem, shown};
+use super::evaluate::Sets;
+use super::slice::Index;
+use super::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE};
+use crate::id::Digest;
+use crate::name::PolicyName;
+use crate::trust::bundle::{BundleBody, Label, Pin, Policy as Carried};
+
+/// What a compiled policy was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A JSON document.
+    Document(Box<Document>),
+    /// Raw Cedar.
+    Cedar,
+}
+
+/// A document and the rules it became.
+#[derive(Debug, Clone)]
+pub struct CompiledPolicy {
+    name: PolicyName,
+    source: Source,
+    rules: Vec<CompiledRule>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct CompiledRule {
+    pub(super) rule: Rule,
+    pub(super) mode: Mode,
+    pub(super) policy: cedar_policy::Policy,
+}
+
+impl CompiledPolicy {
+    /// Compiles one document of a bundle.
+    ///
+    /// # Errors
+    /// Everything wrong with it.
+    pub fn compile(carried: &Carried) -> Result<Self, Vec<PolicyError>> {
+        let name = carried.name.as_str();
+        let refuse = |problem| {
+            let path = String::new();
+            let document = shown(name);
+            vec![PolicyError {
+                document,
+                path,
+                problem,
+            }]
+        };
+        match carried.media_type.as_str() {
+            JSON_MEDIA_TYPE => {
+                let document = Document::parse(name, &carried.bytes)?;
+                if document.name != carried.name {
+                    let own = shown(document.name.as_str());
+                    return Err(refuse(Problem::NameDiffers(own)));
+                }
+                Self::of_document(document)
+            }
+            CEDAR_MEDIA_TYPE => raw::compile(&carried.name, &carried.bytes),
+            other => Err(refuse(Problem::MediaType(shown(other)))),
+        }
+    }
+
+    /// Compiles a document that was read.
+    ///
+    /// # Errors
+    /// [`Problem::Cedar`] if Cedar does not take what it became; no document is known to do that.
+    pub fn of_document(document: Document) -> Result<Self, Vec<PolicyError>> {
+        let compiled = |rule: Rule| match cedar_policy::Policy::parse(None, &rule.cedar) {
+            Ok(policy) => Ok(CompiledRule {
+                rule,
+                mode: document.mode,
+                policy,
+            }),
+            Err(error) => Err(PolicyError {
+                document: shown(document.name.as_str()),
+                problem: Problem::Cedar(shown(&error.to_string())),
+                path: rule.place,
+            }),
+        };
+        let rules = rules::rules(&document).into_iter().map(compiled);
+        let rules: Result<Vec<_>, _> = rules.collect();
+        Ok(Self {
+            name: document.name.clone(),
+            rules: rules.map_err(|error| vec![error])?,
+            source: Source::Document(Box::new(document)),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &PolicyName {
+        &self.name
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The document, if it was one.
+    #[must_use]
+    pub fn document(&self) -> Option<&Document> {
+        match &self.source {
+            Source::Document(document) => Some(document),
+            Source::Cedar => None,
+        }
+    }
+
+    /// Its rules, in the order of the document's keys.
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
+        self.rules.iter().map(|r| &r.rule)
+    }
+
+    pub(super) fn compiled_rules(&self) -> &[CompiledRule] {
+        &self.rules
+    }
+
+    /// All of it in Cedar.
+    #[must_use]
+    pub fn cedar(&self) -> String {
+        let texts: Vec<&str> = self.rules().map(|r| r.cedar.as_str()).collect();
+        texts.join("\n\n")
+    }
+}
+
+/// The policies of a bundle, ready to decide. Made from bytes alone: the same bytes always decide
+/// the same.
+#[derive(Debug)]
+pub struct CompiledBundle {
+    version: u64,
+    policies: Vec<CompiledPolicy>,
+    pub(super) index: Index,
+    pins: HashMap<String, HashMap<String, BTreeSet<Digest>>>,
+    labels: BTreeMap<String, Vec<String>>,
+    /// Sets of rules by the documents they are of, made when a call first meets just these.
+    pub(super) sets: RwLock<HashMap<Box<[u32]>, Arc<Sets>>>,
+}
+
+impl CompiledBundle {
+    /// A bundle without policies, which permits nothing.
+    #[must_use]
+    pub fn empty(version: u64) -> Self {
+        Self::of(version, Vec::new(), &[], &[])
+    }
+
+    /// Compiles the policies of a bundle's body.
+    ///
+    /// # Errors
+    /// Everything wrong with any of them, at most [`MAX_POLICY_ERRORS`]; then nothing of the bundle
+    /// is used.
+    pub fn compile(version: u64, body: &BundleBody) -> Result<Self, Vec<PolicyError>> {
+        let mut errors = Vec::new();
+        let mut policies = Vec::with_capacity(body.policies.len());
+        let mut names = BTreeSet::new();
+        for carried in &body.policies {
+            if !names.insert(&carried.name) {
+                let document = shown(carried.name.as_str());
+                errors.push(PolicyError {
+                    path: String::new(),
+                    problem: Problem::DuplicateName(document.clone()),
+                    document,
+                });
+            }
+            match CompiledPolicy::compile(carried) {
+                Ok(policy) => policies.push(policy),
+                Err(found) => errors.extend(found),
+            }
+            if errors.len() >= MAX_POLICY_ERRORS {
+                break;
+            }
+        }
+        errors.truncate(MAX_POLICY_ERRORS);
+        if errors.is_empty() {
+            Ok(Self::of(version, policies, &body.pins, &body.labels))
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// A bundle of policies that were compiled one by one, under names of their own.
+    #[must_use]
+    pub fn of(
+        version: u64,
+        mut policies: Vec<CompiledPolicy>,
+        pins: &[Pin],
+        labels: &[Label],
+    ) -> Self {
+        policies.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut pinned: HashMap<String, HashMap<String, BTreeSet<Digest>>> = HashMap::new();
+        for pin in pins {
+            let server = pinned.entry(pin.server.as_str().to_owned()).or_default();
+            let digests = server.entry(pin.tool.clone()).or_default();
+            digests.insert(pin.digest);
+        }
+        let labels = labels.iter().map(|l| (l.target.clone(), l.labels.clone()));
+        Self {
+            version,
+            index: Index::over(&policies),
+            policies,
+            pins: pinned,
+            labels: labels.collect(),
+            sets: RwLock::default(),
+        }
+    }
+
+    /// The version of the bundle.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its policies, sorted by name.
+    #[must_use]
+    pub fn policies(&self) -> &[CompiledPolicy] {
+        &self.policies
+    }
+
+    /// The policy of this name.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&CompiledPolicy> {
+        let found = self
+            .policies
+            .binary_search_by(|p| p.name.as_str().cmp(name));
+        found.ok().and_then(|at| self.policies.get(at))
+    }
+
+    /// Whether it approves this definition of a tool of a server of this name.
+    #[must_use]
+    pub fn is_pinned(&self, server: &str, tool: &str, definition: &Digest) -> bool {
+        let digests = self.pins.get(server).and_then(|tools| tools.get(tool));
+        digests.is_some_and(|d| d.contains(definition))
+    }
+
+    /// The labels it gives what lies on a server: under `server/target`, `node/server/target`, or
+    /// the target alone.
+    pub fn labels<'a>(&'a self, node: &str, server: &str, target: &str) -> Vec<&'a str> {
+        if self.labels.is_empty() {
+            return Vec::new();
+        }
+        let on_server = format!("{server}/{target}");
+        let on_node = format!("{node}/{on_server}");
+        [target, &on_server, &on_node]
+            .iter()
+            .filter_map(|key| self.labels.get(*key))
+            .flatten()
+            .map(String::as_str)
+            .collect()
+    }
+}

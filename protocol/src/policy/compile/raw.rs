@@ -1,0 +1,128 @@
+//! Raw Cedar: parsed, validated strictly against the published schema, and otherwise left alone.
+
+use core::str::FromStr as _;
+
+use cedar_policy::{PolicySet, ValidationMode, Validator};
+
+use super::rules::{Decidable, Effect, Requirement, Rule};
+use super::{CompiledPolicy, CompiledRule, Source};
+use crate::name::PolicyName;
+use crate::policy::document::{ACTIONS, MAX_POLICY_BYTES, Mode, Sink};
+use crate::policy::error::{PolicyError, Problem, shown};
+use crate::policy::schema;
+use crate::policy::verdict::Action;
+
+/// Most Cedar policies in one document.
+pub(super) const MAX_CEDAR_POLICIES: usize = 256;
+
+/// The annotations that are read.
+const ANNOTATIONS: &[&str] = &["policy_name", "action", "mode", "id", "description"];
+
+pub(super) fn compile(name: &PolicyName, bytes: &[u8]) -> Result<CompiledPolicy, Vec<PolicyError>> {
+    let mut sink = Sink::new(name.as_str());
+    let parsed = parse(bytes);
+    let rules = sink.note("", parsed).map(|set| {
+        let mut policies: Vec<_> = set.policies().cloned().collect();
+        // Cedar names them `policy0`, `policy1` … in the order of the text.
+        policies.sort_by_key(|p| {
+            let id = p.id().to_string();
+            id.trim_start_matches("policy")
+                .parse::<usize>()
+                .unwrap_or(0)
+        });
+        validate(&mut sink, &set);
+        let rule = |(number, policy)| read(&mut sink, name, number, policy);
+        policies.into_iter().enumerate().filter_map(rule).collect()
+    });
+    match rules {
+        Some(rules) if sink.is_clean() => Ok(CompiledPolicy {
+            name: name.clone(),
+            source: Source::Cedar,
+            rules,
+        }),
+        _ => Err(sink.into_errors()),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<PolicySet, Problem> {
+    if bytes.len() > MAX_POLICY_BYTES {
+        let (bytes, max) = (bytes.len(), MAX_POLICY_BYTES);
+        return Err(Problem::TooLarge { bytes, max });
+    }
+    let text = core::str::from_utf8(bytes).map_err(|_| Problem::NotUtf8)?;
+    let visible = |c: &char| crate::policy::error::invisible(*c) && !"\n\r\t".contains(*c);
+    if let Some(c) = text.chars().find(visible) {
+        let code = format!("U+{:04X}", u32::from(c));
+        return Err(Problem::Characters(code));
+    }
+    let set = PolicySet::from_str(text).map_err(|e| Problem::Cedar(shown(&e.to_string())))?;
+    if set.templates().next().is_some() {
+        return Err(Problem::CedarTemplate);
+    }
+    match set.policies().count() {
+        0 => Err(Problem::Empty),
+        count if count > MAX_CEDAR_POLICIES => {
+            let max = MAX_CEDAR_POLICIES;
+            Err(Problem::TooMany { count, max })
+        }
+        _ => Ok(set),
+    }
+}
+
+fn validate(sink: &mut Sink, set: &PolicySet) {
+    let schema = match schema::cedar() {
+        Ok(schema) => schema,
+        Err(error) => return sink.refuse("", Problem::CedarSchema(shown(&error))),
+    };
+    let result = Validator::new(schema).validate(set, ValidationMode::Strict);
+    for error in result.validation_errors() {
+        let place = format!("/{}", error.policy_id());
+        let why = shown(&error.to_string());
+        sink.refuse(&place, Problem::CedarSchema(why));
+    }
+}
+
+fn read(
+    sink: &mut Sink,
+    name: &PolicyName,
+    number: usize,
+    policy: cedar_policy::Policy,
+) -> Option<CompiledRule> {
+    let place = format!("/policy{number}");
+    for (key, _) in policy.annotations() {
+        if !ANNOTATIONS.contains(&key) {
+            sink.refuse(&place, Problem::CedarAnnotation(shown(key)));
+        }
+    }
+    if let Some(own) = policy.annotation("policy_name")
+        && own != name.as_str()
+    {
+        sink.refuse(&place, Problem::NameDiffers(shown(own)));
+    }
+    let mut word = |key, known: &'static [&'static str]| {
+        let given = policy.annotation(key)?;
+        let found = known.iter().position(|k| *k == given);
+        if found.is_none() {
+            let given = shown(given);
+            sink.refuse(&place, Problem::NotOneOf { given, known });
+        }
+        found
+    };
+    let action = word("action", ACTIONS).and_then(|at| Action::ALL.get(at).copied());
+    let mode = word("mode", Mode::NAMES).and_then(|at| Mode::ALL.get(at).copied());
+    let effect = match policy.effect() {
+        cedar_policy::Effect::Permit => Effect::Permit,
+        cedar_policy::Effect::Forbid => Effect::Forbid(Requirement::Cedar),
+    };
+    Some(CompiledRule {
+        rule: Rule {
+            place,
+            effect,
+            action: action.unwrap_or(Action::Block),
+            decidable: Decidable::Header,
+            cedar: policy.to_string(),
+        },
+        mode: mode.unwrap_or(Mode::Enforce),
+        policy,
+    })
+}

@@ -1,0 +1,261 @@
+//! What arguments of tools and prompts must be: predicates on single values, or a JSON Schema.
+//!
+//! Arguments are in the body, so all of this is for the edges. What cannot be read meets nothing.
+
+use super::argument_schema::Schema;
+use super::json::Json;
+use super::terms::pointer;
+use super::{At, Shape, Sink};
+use crate::policy::error::Problem;
+use crate::policy::glob::Glob;
+use crate::policy::pattern::Pattern;
+
+/// The keys of a predicate.
+pub(super) const PREDICATE: Shape = Shape {
+    place: "/arguments/*",
+    keys: &[
+        "equals",
+        "one_of",
+        "min",
+        "max",
+        "max_length",
+        "glob",
+        "regex",
+        "optional",
+    ],
+};
+
+/// Most values and schemas one document looks at.
+pub const MAX_CHECKS: usize = 64;
+
+/// The member that holds a schema; every other is a JSON pointer.
+const SCHEMA: &str = "schema";
+
+/// One check of arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// Where in the document it stands, a JSON pointer.
+    pub place: String,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum What {
+    Value(String, Box<Predicate>),
+    Whole(Schema),
+}
+
+/// What one value must be: all that is there.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Predicate {
+    equals: Option<Json>,
+    one_of: Option<Vec<Json>>,
+    min: Option<serde_json::Number>,
+    max: Option<serde_json::Number>,
+    max_length: Option<u64>,
+    glob: Option<Glob>,
+    regex: Option<Pattern>,
+    optional: bool,
+}
+
+/// Reads the checks of `arguments`.
+pub(super) fn read(sink: &mut Sink, at: &At<'_>) -> Option<Vec<Check>> {
+    let members = at.members(sink)?;
+    if members.is_empty() {
+        sink.refuse(&at.path, Problem::Empty);
+    }
+    if members.len() > MAX_CHECKS {
+        let (count, max) = (members.len(), MAX_CHECKS);
+        sink.refuse(&at.path, Problem::TooMany { count, max });
+        return None;
+    }
+    let mut checks = Vec::with_capacity(members.len());
+    for (key, value) in members {
+        let what = if key == SCHEMA {
+            Schema::read(sink, &value).map(What::Whole)
+        } else {
+            let place = sink.note(&value.path, pointer(key));
+            let predicate = Predicate::read(sink, &value);
+            place
+                .zip(predicate)
+                .map(|(place, predicate)| What::Value(place, Box::new(predicate)))
+        };
+        checks.extend(what.map(|what| Check {
+            place: value.path.clone(),
+            what,
+        }));
+    }
+    Some(checks)
+}
+
+impl Check {
+    /// Whether `arguments`, the object of a call, are as they must be; `None` is a call without.
+    pub(crate) fn holds(&self, arguments: Option<&Json>) -> bool {
+        match &self.what {
+            What::Value(pointer, predicate) => match arguments {
+                Some(arguments) => match arguments.pointer(pointer) {
+                    Found::One(value) => predicate.holds(value),
+                    Found::None => predicate.optional,
+                    Found::Ambiguous => false,
+                },
+                None => predicate.optional,
+            },
+            What::Whole(schema) => schema.holds(arguments.unwrap_or(&Json::Object(Vec::new()))),
+        }
+    }
+}
+
+impl Predicate {
+    fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {
+        let fields = at.fields(sink, &PREDICATE)?;
+        let mut number = |key| fields.at(key).and_then(|at| at.any_number(sink));
+        let (min, max) = (number("min"), number("max"));
+        let one_of = fields.at("one_of").and_then(|at| at.list(sink));
+        let one_of = one_of.map(|list| list.iter().map(|at| at.json.clone()).collect::<Vec<_>>());
+        let max_length = fields.at("max_length");
+        let max_length = max_length.and_then(|at| at.number(sink, 0, u64::from(u32::MAX)));
+        let glob = fields.at("glob").and_then(|at| {
+            let text = at.text(sink)?;
+            sink.note(&at.path, Glob::new(text))
+        });
+        let regex = fields.at("regex").and_then(|at| {
+            let text = at.text(sink)?;
+            sink.note(&at.path, Pattern::whole(text))
+        });
+        let optional = fields.at("optional").and_then(|at| at.flag(sink));
+        let says = PREDICATE.keys.iter().any(|k| *k != "optional" && fields.at(k).is_some());
+        if !says {
+            sink.refuse(&at.path, Problem::Empty);
+        }
+        Some(Self {
+            equals: fields.at("equals").map(|at| at.json.clone()),
+            one_of,
+            min,
+            max,
+            max_length,
+            glob,
+            regex,
+            optional: optional.unwrap_or(false),
+        })
+    }
+
+    fn holds(&self, value: &Json) -> bool {
+        let text = match value {
+            Json::Text(text) => Some(text.as_str()),
+            _ => None,
+        };
+        let number = match value {
+            Json::Number(number) => Some(number),
+            _ => None,
+        };
+        let order = |bound: &serde_json::Number| number.and_then(|n| compare(n, bound));
+        let length = match value {
+            Json::Text(text) => Some(text.chars().count()),
+            Json::List(items) => Some(items.len()),
+            _ => None,
+        };
+        let short = |max: u64| length.is_some_and(|l| u64::try_from(l).is_ok_and(|l| l <= max));
+        self.equals.as_ref().is_none_or(|e| e.same(value))
+            && self
+                .one_of
+                .as_ref()
+                .is_none_or(|list| list.iter().any(|e| e.same(value)))
+            && self
+                .min
+                .as_ref()
+                .is_none_or(|min| order(min).is_some_and(|o| o.is_ge()))
+            && self
+                .max
+                .as_ref()
+                .is_none_or(|max| order(max).is_some_and(|o| o.is_le()))
+            && self.max_length.is_none_or(short)
+            && self
+                .glob
+                .as_ref()
+                .is_none_or(|g| text.is_some_and(|t| g.matches(t)))
+            && self
+                .regex
+                .as_ref()
+                .is_none_or(|r| text.is_some_and(|t| r.matches(t)))
+    }
+}
+
+/// Numbers by their value: `1` is `1.0`.
+pub(super) fn compare(
+    a: &serde_json::Number,
+    b: &serde_json::Number,
+) -> Option<core::cmp::Ordering> {
+    let whole = |n: &serde_json::Number| {
+        let signed = n.as_i64().map(i128::from);
+        signed.or_else(|| n.as_u64().map(i128::from))
+    };
+    match (whole(a), whole(b)) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+/// What stands at a pointer.
+pub(crate) enum Found<'a> {
+    One(&'a Json),
+    None,
+    /// A key on the way is there twice.
+    Ambiguous,
+}
+
+impl Json {
+    /// The member of an object.
+    pub(crate) fn member(&self, key: &str) -> Found<'_> {
+        let Self::Object(members) = self else {
+            return Found::None;
+        };
+        let mut found = members.iter().filter(|(k, _)| k == key);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Found::One(value),
+            (None, _) => Found::None,
+            (Some(_), Some(_)) => Found::Ambiguous,
+        }
+    }
+
+    /// What stands at a JSON pointer (RFC 6901).
+    pub(crate) fn pointer(&self, pointer: &str) -> Found<'_> {
+        let mut value = self;
+        for step in pointer.split('/').skip(1) {
+            let step = step.replace("~1", "/").replace("~0", "~");
+            let below = match value {
+                Self::List(items) => {
+                    let plain = step == "0" || !step.starts_with(['0', '+']);
+                    let index = step.parse::<usize>().ok().filter(|_| plain);
+                    index
+                        .and_then(|i| items.get(i))
+                        .map_or(Found::None, Found::One)
+                }
+                _ => value.member(&step),
+            };
+            match below {
+                Found::One(below) => value = below,
+                other => return other,
+            }
+        }
+        Found::One(value)
+    }
+
+    /// Whether it is the same value: numbers by value, objects in any order. An object that names a
+    /// key twice is like nothing.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => compare(a, b).is_some_and(|o| o.is_eq()),
+            (Self::List(a), Self::List(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
+            }
+            (Self::Object(a), Self::Object(b)) => {
+                a.len() == b.len()
+                    && a.iter().all(|(key, value)| match other.member(key) {
+                        Found::One(there) => value.same(there),
+                        Found::None | Found::Ambiguous => false,
+                    })
+            }
+            (a, b) => a == b,
+        }
+    }
+}

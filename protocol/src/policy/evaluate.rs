@@ -1,0 +1,436 @@
+//! The decision: which documents' scope holds the call, what they forbid, what they permit.
+//!
+//! Forbid wins, every violation counts, and the strictest action applies. What no document permits
+//! is denied, and so is what Cedar cannot evaluate.
+
+use std::sync::{Arc, LazyLock, PoisonError};
+
+use cedar_policy::{Authorizer, Entities, PolicyId, PolicySet, Response};
+
+use super::case::Case;
+use super::compile::{CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement, Source};
+use super::context::{Names, Needs};
+use super::document::Mode;
+use super::error::shown;
+use super::facts::{CallKind, Facts};
+use super::verdict::{
+    Action, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Policy, Verdict,
+    Violation,
+};
+use crate::envelope::Kind;
+use crate::envelope::hop::Scope;
+
+/// The reason for what no document permits.
+pub const NOT_PERMITTED: &str = "not_permitted";
+
+/// The reason for what Cedar could not evaluate.
+pub const POLICY_ERROR: &str = "policy_error";
+
+/// Most sets kept ready. A set of 20 documents has 60 rules that are shared with all others, and
+/// some 20 kB of its own; when there are more, all are made anew as calls need them.
+const MAX_SETS: usize = 1024;
+
+static NAMES: LazyLock<Option<Names>> = LazyLock::new(Names::new);
+static NO_ENTITIES: LazyLock<Entities> = LazyLock::new(Entities::empty);
+
+/// The rules of some documents, ready for Cedar.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    forbid: PolicySet,
+    permit: PolicySet,
+    apply: PolicySet,
+    needs: Needs,
+    /// Globs of groups that rules ask for.
+    group_globs: Vec<String>,
+    /// Rules that Cedar would not put into a set; there are none.
+    broken: bool,
+}
+
+impl Sets {
+    fn of(policies: &[CompiledPolicy], slice: &[u32]) -> Self {
+        let mut sets = Self::default();
+        for number in slice {
+            let Some(policy) = at(policies, *number) else {
+                continue;
+            };
+            for (place, rule) in policy.compiled_rules().iter().enumerate() {
+                sets.add(*number, place, rule, policy);
+            }
+            if let Some(document) = policy.document() {
+                let groups = document.scope.subjects.iter().flat_map(|s| &s.groups);
+                let globs = groups.filter(|g| !g.is_literal());
+                sets.group_globs
+                    .extend(globs.map(|g| g.as_str().to_owned()));
+            }
+        }
+        sets.group_globs.sort_unstable();
+        sets.group_globs.dedup();
+        sets
+    }
+
+    fn add(&mut self, number: u32, place: usize, rule: &CompiledRule, policy: &CompiledPolicy) {
+        let set = match rule.rule.effect {
+            Effect::Forbid(_) => &mut self.forbid,
+            // What only observes grants nothing.
+            Effect::Permit if rule.mode == Mode::Observe => return,
+            Effect::Permit => &mut self.permit,
+            Effect::Apply if rule.mode == Mode::Observe => return,
+            Effect::Apply => &mut self.apply,
+        };
+        let needs = match policy.source() {
+            Source::Document(_) => Needs::of(&rule.rule.cedar),
+            Source::Cedar => Needs::ALL,
+        };
+        self.needs = self.needs.and(needs);
+        let id = PolicyId::new(format!("{number}.{place}"));
+        self.broken |= set.add(rule.policy.new_id(id)).is_err();
+    }
+}
+
+fn at(policies: &[CompiledPolicy], number: u32) -> Option<&CompiledPolicy> {
+    usize::try_from(number).ok().and_then(|n| policies.get(n))
+}
+
+/// What Cedar said of one set.
+struct Said<'b> {
+    rules: Vec<(&'b CompiledPolicy, &'b CompiledRule)>,
+    /// A document whose rule could not be evaluated.
+    failed: Option<&'b CompiledPolicy>,
+}
+
+impl Policy for CompiledBundle {
+    fn bundle_version(&self) -> u64 {
+        self.version()
+    }
+
+    fn evaluate(&self, facts: &Facts<'_>) -> Decision {
+        let pinned = facts.tool_digest.is_some_and(|definition| {
+            let tool = facts.target.unwrap_or_default();
+            self.is_pinned(facts.server.as_str(), tool, &definition)
+        });
+        self.evaluate_as(facts, pinned, &|case| {
+            self.index.slice(case, self.policies())
+        })
+    }
+}
+
+impl CompiledBundle {
+    /// Decides as [`Policy::evaluate`] does, over all documents. Slow; what it says is what slices
+    /// must say too.
+    #[must_use]
+    pub fn evaluate_unsliced(&self, facts: &Facts<'_>) -> Decision {
+        let pinned = facts.tool_digest.is_some_and(|definition| {
+            let tool = facts.target.unwrap_or_default();
+            self.is_pinned(facts.server.as_str(), tool, &definition)
+        });
+        let count = u32::try_from(self.policies().len()).unwrap_or(u32::MAX);
+        self.evaluate_as(facts, pinned, &|_| (0..count).collect())
+    }
+
+    fn evaluate_as(
+        &self,
+        facts: &Facts<'_>,
+        pinned: bool,
+        slice: &dyn Fn(&Case<'_>) -> Vec<u32>,
+    ) -> Decision {
+        let scope = if facts.body.is_some() {
+            Scope::Full
+        } else {
+            Scope::HeaderOnly
+        };
+        let mut decision = Decision {
+            scope,
+            ..Decision::allow()
+        };
+        let Some(kind) = facts.call() else {
+            return decision;
+        };
+        let host = facts.host();
+        let target = facts.target.unwrap_or_default();
+        let labels = self.labels(host.name.as_str(), facts.server.as_str(), target);
+        let mut case = Case::new(facts, kind, pinned, labels);
+        let slice = slice(&case);
+        let sets = self.sets_for(&slice);
+        let globs = sets.group_globs.iter().map(String::as_str);
+        case.group_globs = globs.filter(|g| in_group(g, &case)).collect();
+        self.decide(&case, &sets, &mut decision);
+        decision
+    }
+
+    fn sets_for(&self, slice: &[u32]) -> Arc<Sets> {
+        let known = self.sets.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sets) = known.get(slice) {
+            return Arc::clone(sets);
+        }
+        drop(known);
+        let sets = Arc::new(Sets::of(self.policies(), slice));
+        let mut known = self.sets.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_SETS {
+            known.clear();
+        }
+        known.insert(slice.into(), Arc::clone(&sets));
+        sets
+    }
+
+    fn decide(&self, case: &Case<'_>, sets: &Sets, decision: &mut Decision) {
+        let requests = NAMES.as_ref().and_then(|n| n.requests(case, sets.needs));
+        let Some((call, apply)) = requests.filter(|_| !sets.broken) else {
+            decision.verdict = Verdict::Deny(failed(None));
+            return;
+        };
+        let ask = |request, set: &PolicySet| {
+            if set.is_empty() {
+                return Said {
+                    rules: Vec::new(),
+                    failed: None,
+                };
+            }
+            self.said(&Authorizer::new().is_authorized(request, set, &NO_ENTITIES))
+        };
+        let applied = |decision: &mut Decision| {
+            let said = ask(&apply, &sets.apply);
+            apply_terms(case, &said, decision);
+            said.failed
+        };
+        if case.facts.kind == Kind::Response {
+            if let Some(policy) = applied(decision) {
+                decision.verdict = Verdict::Deny(failed(Some(policy)));
+            }
+            return;
+        }
+        let forbidden = ask(&call, &sets.forbid);
+        for (policy, rule) in &forbidden.rules {
+            let violation = violation(case, policy, rule);
+            match rule.mode {
+                Mode::Enforce => decision.violations.push(violation),
+                Mode::Observe => decision.observed.push(violation),
+            }
+        }
+        for list in [&mut decision.violations, &mut decision.observed] {
+            list.sort_by(|a, b| {
+                let strictest = b.action.cmp(&a.action);
+                strictest.then_with(|| (&a.policy, &a.rule).cmp(&(&b.policy, &b.rule)))
+            });
+        }
+        let permitted = ask(&call, &sets.permit);
+        let granted = permitted.rules.iter().map(|(p, _)| p.name().to_string());
+        decision.granted_by = granted.collect();
+        decision.granted_by.sort_unstable();
+        decision.granted_by.dedup();
+        let broken = forbidden.failed.or(permitted.failed);
+        decision.verdict = verdict(case, decision, broken);
+        match decision.verdict {
+            Verdict::Hold(_) => decision.approval = Some(self.approval_terms(decision)),
+            Verdict::Allow(_) => {
+                if let Some(policy) = applied(decision) {
+                    decision.verdict = Verdict::Deny(failed(Some(policy)));
+                }
+            }
+            Verdict::Deny(_) | Verdict::Sever(_) => {}
+        }
+    }
+
+    /// Which rules a response names; `number.place` are the identifiers [`Sets::add`] gives.
+    fn said(&self, response: &Response) -> Said<'_> {
+        let rule = |id: &PolicyId| {
+            let id: &str = id.as_ref();
+            let (number, place) = id.split_once('.')?;
+            let policy = at(self.policies(), number.parse().ok()?)?;
+            let rule = policy.compiled_rules().get(place.parse::<usize>().ok()?)?;
+            Some((policy, rule))
+        };
+        let diagnostics = response.diagnostics();
+        let enforced =
+            |(policy, rule): (_, &CompiledRule)| (rule.mode == Mode::Enforce).then_some(policy);
+        let failed = diagnostics.errors().filter_map(|error| match error {
+            cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
+                rule(error.policy_id()).and_then(enforced)
+            }
+        });
+        Said {
+            rules: diagnostics.reason().filter_map(rule).collect(),
+            failed: failed.min_by(|a, b| a.name().cmp(b.name())),
+        }
+    }
+
+    fn approval_terms(&self, decision: &Decision) -> ApprovalTerms {
+        let held = decision.violations.iter();
+        let held = held.filter(|v| v.action == Action::RequireApproval);
+        let mut names: Vec<&str> = held.map(|v| v.policy.as_str()).collect();
+        names.dedup();
+        let mut within_s = super::document::APPROVAL_S;
+        let mut parts = Vec::new();
+        for (place, name) in names.into_iter().enumerate() {
+            let document = self.policy(name).and_then(CompiledPolicy::document);
+            let approval = document.and_then(|d| d.approval.as_ref());
+            let within = approval.map_or(super::document::APPROVAL_S, |a| a.within_s);
+            within_s = if place == 0 {
+                within
+            } else {
+                within_s.min(within)
+            };
+            parts.push(ApprovalPart {
+                policy: name.to_owned(),
+                by: approval.and_then(|a| a.by.clone()),
+            });
+        }
+        ApprovalTerms { parts, within_s }
+    }
+}
+
+fn in_group(glob: &str, case: &Case<'_>) -> bool {
+    let glob = super::glob::Glob::new(glob);
+    glob.is_ok_and(|glob| {
+        let mut groups = case.caller.groups.iter();
+        groups.any(|name| glob.matches(name.as_str()))
+    })
+}
+
+fn verdict(case: &Case<'_>, decision: &Decision, broken: Option<&CompiledPolicy>) -> Verdict {
+    let strictest = decision.violations.first();
+    let severe = strictest.filter(|v| v.action >= Action::Block);
+    if let Some(violation) = severe {
+        let denial = denied(violation);
+        return match violation.action {
+            Action::Sever => Verdict::Sever(denial),
+            _ => Verdict::Deny(denial),
+        };
+    }
+    if let Some(policy) = broken {
+        return Verdict::Deny(failed(Some(policy)));
+    }
+    if let Some(held) = strictest.filter(|v| v.action == Action::RequireApproval) {
+        return Verdict::Hold(denied(held));
+    }
+    if decision.granted_by.is_empty() {
+        return Verdict::Deny(not_permitted(case));
+    }
+    let alerts = decision.alerts().map(|v| v.message.clone());
+    Verdict::Allow(alerts.map(Obligation::Alert).collect())
+}
+
+/// What a call acts on, for people.
+fn what(case: &Case<'_>) -> String {
+    let target = shown(case.target);
+    match case.kind {
+        CallKind::Tool => format!("tool `{target}`"),
+        CallKind::Resource => format!("resource `{target}`"),
+        CallKind::Prompt => format!("prompt `{target}`"),
+        CallKind::Method => format!("method `{}`", shown(case.facts.method)),
+    }
+}
+
+fn violation(case: &Case<'_>, policy: &CompiledPolicy, rule: &CompiledRule) -> Violation {
+    let requirement = match rule.rule.effect {
+        Effect::Forbid(requirement) => requirement,
+        Effect::Permit | Effect::Apply => Requirement::Cedar,
+    };
+    let what = what(case);
+    let name = policy.name();
+    let message = match requirement {
+        Requirement::Tools | Requirement::Resources | Requirement::Prompts => {
+            format!("policy `{name}` does not allow {what}")
+        }
+        Requirement::Pinned => format!("policy `{name}` wants an approved definition of {what}"),
+        Requirement::IntentsAllowed => {
+            let intents = listed(case.facts.intents.iter().map(String::as_str));
+            format!("policy `{name}` does not allow all of what {what} intends: {intents}")
+        }
+        Requirement::IntentsRestricted => {
+            let intents = listed(case.facts.intents.iter().map(String::as_str));
+            format!("policy `{name}` restricts what {what} intends: {intents}")
+        }
+        Requirement::Device => format!("policy `{name}` asks more of the caller's device"),
+        Requirement::Sites => format!("policy `{name}` does not allow calls from this site"),
+        Requirement::Networks => format!("policy `{name}` does not allow calls from this network"),
+        Requirement::Hours => format!("policy `{name}` does not allow {what} at this time"),
+        Requirement::Labels => {
+            let labels = listed(case.labels.iter().copied());
+            format!("policy `{name}` does not allow data labelled {labels}")
+        }
+        Requirement::Via => format!("policy `{name}` wants the call to pass a waypoint"),
+        Requirement::Approval => format!("policy `{name}` wants {what} approved"),
+        Requirement::Cedar => format!("policy `{name}` forbids {what}"),
+    };
+    Violation {
+        policy: name.to_string(),
+        rule: rule.rule.place.clone(),
+        action: rule.rule.action,
+        reason: requirement.reason(),
+        message,
+    }
+}
+
+fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words.map(|w| format!("`{}`", shown(w))).collect();
+    if words.is_empty() {
+        return "nothing".to_owned();
+    }
+    words.join(", ")
+}
+
+fn denied(violation: &Violation) -> Denial {
+    let (policy, rule) = (&violation.policy, &violation.rule);
+    Denial {
+        reason: violation.reason.to_owned(),
+        message: violation.message.clone(),
+        policy: Some(policy.clone()),
+        hint: Some(format!("see `{rule}` of policy `{policy}`")),
+    }
+}
+
+fn not_permitted(case: &Case<'_>) -> Denial {
+    Denial {
+        reason: NOT_PERMITTED.to_owned(),
+        message: format!("no policy permits {}", what(case)),
+        policy: None,
+        hint: Some("an administrator can permit it with a policy".to_owned()),
+    }
+}
+
+fn failed(policy: Option<&CompiledPolicy>) -> Denial {
+    let name = policy.map(|p| p.name().to_string());
+    let of = name.as_ref().map(|n| format!(" `{n}`")).unwrap_or_default();
+    Denial {
+        reason: POLICY_ERROR.to_owned(),
+        message: format!("policy{of} could not be evaluated, so the call is denied"),
+        policy: name,
+        hint: Some("an administrator must correct the policy".to_owned()),
+    }
+}
+
+/// Limits of a request, and what happens to a result.
+fn apply_terms(case: &Case<'_>, said: &Said<'_>, decision: &mut Decision) {
+    let mut documents: Vec<_> = said
+        .rules
+        .iter()
+        .filter_map(|(p, _)| p.document())
+        .collect();
+    documents.sort_by(|a, b| a.name.cmp(&b.name));
+    if case.facts.kind == Kind::Request {
+        decision.limits = documents
+            .iter()
+            .filter_map(|d| {
+                let limits = d.limits.as_ref()?;
+                Some(LimitUse {
+                    policy: d.name.to_string(),
+                    per: limits.per,
+                    calls: limits.calls,
+                    bytes: limits.bytes,
+                    window_s: limits.window_s,
+                    concurrent: limits.concurrent,
+                    action: d.action,
+                })
+            })
+            .collect();
+        return;
+    }
+    let results = documents.iter().filter_map(|d| d.on_result.as_ref());
+    let mut obligations = Vec::new();
+    for result in results {
+        obligations.extend(result.redact.iter().cloned().map(Obligation::Redact));
+        obligations.extend(result.tag.iter().cloned().map(Obligation::Tag));
+    }
+    obligations.dedup();
+    decision.verdict = Verdict::Allow(obligations);
+}

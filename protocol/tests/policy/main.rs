@@ -1,0 +1,12 @@
+//! Policy documents: what they decide, and what is refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod keys;
+mod seed;
+mod world;
