@@ -4,8 +4,9 @@
 //! explicitly, with the few files of a fixed list and the store: no path stands in it, so none can
 //! lead elsewhere. [`make()`] works beside a running node (from a copy of the store that the node
 //! made) and without one. [`restore()`] makes what was in a backup fit for the present: tickets are
-//! void, sequences are ahead of whatever was used since, and [`Restored`] marks the directory for a
-//! node that must hear of the present before it takes calls. Neither needs the network.
+//! void, sequences are ahead of whatever was used since, of trust documents the newer of both sides
+//! are in force, and [`Restored`] marks the directory for a node that must hear of the present
+//! before it takes calls. Neither needs the network.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,20 +22,22 @@ use crate::config::MAX_CONFIG_BYTES;
 use crate::keys::MAX_KEY_FILE_BYTES;
 use crate::roots::{MAX_ROOTS_BYTES, RootsError};
 use crate::setup::SetupError;
-use crate::state_dir::StateDirError;
 use crate::state_dir::private::PrivateError;
+use crate::state_dir::{RESTORE_UNDER_WAY, StateDirError};
 use crate::store::{Link, OpenError, ReadLink, StoreError};
 
 mod format;
 mod make;
 mod marker;
+mod merge;
+mod place;
 mod restore;
 #[cfg(test)]
 mod tests;
 
 pub use make::{Made, StoreFrom, copy_store, make};
 pub use marker::{MARKER, Restored};
-pub use restore::{Report, SEQUENCE_GAP, restore};
+pub use restore::{Report, SEQUENCE_GAP, is_half_restored, restore};
 
 /// Largest store in a backup: years of records of a busy node.
 pub const MAX_STORE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
@@ -57,9 +60,11 @@ struct Entry {
     needed: bool,
 }
 
-/// Every entry, in the order of the file and in the order of restoring: the membership last, for a
-/// directory without it is no node yet. Numbers are never used again.
-const ENTRIES: [Entry; 14] = [
+/// Largest journal of an admin: a head with its signatures and one entry, in hexadecimal.
+const MAX_JOURNAL_BYTES: usize = 64 * 1024;
+
+/// Every entry, in the order of the file. Numbers are never used again.
+const ENTRIES: [Entry; 18] = [
     entry(1, "config.toml", MAX_CONFIG_BYTES, false),
     entry(2, "keys/tls.key", MAX_KEY_FILE_BYTES, true),
     entry(3, "keys/signing.key", MAX_KEY_FILE_BYTES, true),
@@ -79,10 +84,22 @@ const ENTRIES: [Entry; 14] = [
     entry(12, "root.cose", MAX_DOCUMENT_BYTES, true),
     entry(13, ROOTS, MAX_ROOTS_BYTES, false),
     entry(14, "membership.cose", MAX_DOCUMENT_BYTES, true),
+    entry(15, place::JOURNAL, MAX_JOURNAL_BYTES, false),
+    entry(16, "rotation/keys/tls.key", MAX_KEY_FILE_BYTES, false),
+    entry(17, "rotation/keys/signing.key", MAX_KEY_FILE_BYTES, false),
+    entry(18, "rotation/membership.cose", MAX_DOCUMENT_BYTES, false),
 ];
 
 /// Names that belong to a process or to this module, of which nobody expects a backup.
-const PASSING: [&str; 5] = ["lock", "control.sock", "mcp.sock", MARKER, restore::STAGING];
+const PASSING: [&str; 7] = [
+    "lock",
+    "control.sock",
+    "mcp.sock",
+    MARKER,
+    restore::STAGING,
+    RESTORE_UNDER_WAY,
+    "restore-under-way.new",
+];
 
 const fn entry(kind: u8, path: &'static str, max: usize, needed: bool) -> Entry {
     Entry {
@@ -203,6 +220,9 @@ pub enum BackupError {
         /// Why.
         why: String,
     },
+    /// The trust documents kept in the backup.
+    #[error("the trust documents in the backup cannot be used: {0}")]
+    Trust(String),
     /// The marker of a restored directory cannot be read.
     #[error("`{}` is no marker of a restore", .0.display())]
     Marker(PathBuf),
@@ -235,6 +255,7 @@ impl BackupError {
             Self::OtherNode { .. } => "other_node",
             Self::OtherMesh { .. } => "other_mesh",
             Self::Unreadable { .. } => "old_state_unreadable",
+            Self::Trust(_) => "trust_unreadable",
             Self::Marker(_) => "bad_marker",
         }
     }
@@ -250,7 +271,7 @@ impl BackupError {
             Self::Store(e) => return e.hint().map(str::to_owned),
             Self::UnknownVersion => "use the version that made it, or a newer one",
             Self::NeedsPassphrase => "set `HEDGEROW_PASSPHRASE` or give `--passphrase-file`",
-            Self::WrongPassphrase | Self::Damaged(_) | Self::Missing(_) => {
+            Self::WrongPassphrase | Self::Damaged(_) | Self::Missing(_) | Self::Trust(_) => {
                 "try the passphrase once more, then another backup"
             }
             Self::Occupied(_) => {

@@ -19,6 +19,7 @@ pub mod call;
 pub mod clock;
 pub mod config;
 pub mod control;
+mod crash;
 pub mod doctor;
 pub mod enforcement;
 pub mod enrol;

@@ -24,6 +24,7 @@ use protocol::trust::{
 };
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::crash;
 use crate::identity::{Identity, IdentityError};
 use crate::keys::passphrase::Passphrase;
 use crate::keys::{self, KeyFileError, KeyKind, Seeds};
@@ -60,6 +61,9 @@ pub enum SetupError {
     /// The directory already belongs to a mesh.
     #[error("`{}` already holds a node of a mesh", .0.display())]
     Taken(PathBuf),
+    /// A restore was interrupted there.
+    #[error("a restore into `{}` was interrupted", .0.display())]
+    RestoreUnfinished(PathBuf),
     /// A document does not hold.
     #[error("the admission does not hold: {0}")]
     Trust(#[from] TrustError),
@@ -95,6 +99,10 @@ impl SetupError {
             Self::StateDir(e) => e.hint(),
             Self::Key(e) => e.hint(),
             Self::Taken(_) => Some("use another --state-dir for another node".to_owned()),
+            Self::RestoreUnfinished(_) => Some(
+                "run `hedgerow restore` again with the same backup: it finishes what was begun; what was there before is in `before-restore-…`"
+                    .to_owned(),
+            ),
             Self::Identity(_) => Some(
                 "the admission must be issued for the request this host made with `hedgerow id --request`"
                     .to_owned(),
@@ -301,6 +309,9 @@ pub fn join(state: &Path, admission: &[u8]) -> Result<MeshId, SetupError> {
 /// # Errors
 /// [`SetupError`].
 pub fn load(dir: &StateDir) -> Result<Identity, SetupError> {
+    if dir.restore_under_way().exists() {
+        return Err(SetupError::RestoreUnfinished(dir.path().to_owned()));
+    }
     finish_rotation(dir)?;
     let keys = load_keys(dir, &Primitives)?;
     let root = read(&dir.root())?;
@@ -336,7 +347,10 @@ pub(crate) fn next_keys(dir: &StateDir) -> Result<Keys, SetupError> {
 /// [`SetupError`].
 pub(crate) fn commit_rotation(dir: &StateDir, membership: &[u8]) -> Result<(), SetupError> {
     let next = StateDir::open(&rotation_path(dir))?;
-    replace(&next.membership(), membership)?;
+    crash::point();
+    // Never half of it: at the next start it would take the place of the one in force.
+    keep_membership(&next.membership(), membership)?;
+    crash::point();
     finish_rotation(dir)
 }
 
@@ -358,10 +372,12 @@ fn finish_rotation(dir: &StateDir) -> Result<(), SetupError> {
             path: to.clone(),
             source,
         };
+        crash::point();
         match std::fs::rename(&from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             other => other.map_err(failed)?,
         }
+        crash::point();
         for file in [&from, &to] {
             if let Some(parent) = file.parent() {
                 let synced = File::open(parent).and_then(|parent| parent.sync_all());
@@ -369,6 +385,7 @@ fn finish_rotation(dir: &StateDir) -> Result<(), SetupError> {
             }
         }
     }
+    crash::point();
     // Only empty directories are left; one that stays harms nobody.
     drop(std::fs::remove_dir_all(rotation_path(dir)));
     Ok(())
@@ -449,6 +466,10 @@ fn admission_path(dir: &StateDir) -> PathBuf {
 fn refuse_taken(dir: &StateDir) -> Result<(), SetupError> {
     if dir.membership().exists() {
         return Err(SetupError::Taken(dir.path().to_owned()));
+    }
+    // Keys that were unpacked or moved aside are those of a node: nothing is founded over it.
+    if dir.restore_under_way().exists() || crate::backup::is_half_restored(dir.path()) {
+        return Err(SetupError::RestoreUnfinished(dir.path().to_owned()));
     }
     Ok(())
 }
@@ -542,3 +563,6 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SetupError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,9 @@ use crate::config::environment;
 /// Longest process id text read from the lock file.
 const MAX_PID_BYTES: u64 = 20;
 
+/// The name of [`StateDir::restore_under_way`].
+pub(crate) const RESTORE_UNDER_WAY: &str = "restore-under-way";
+
 /// Longest path of a state directory. A Unix socket path holds 107 bytes; `/control.sock` takes
 /// 13 of them.
 pub const MAX_STATE_DIR_BYTES: usize = 94;
@@ -234,6 +237,12 @@ impl StateDir {
     #[must_use]
     pub fn roots(&self) -> PathBuf {
         self.path.join("roots.cbor")
+    }
+
+    /// Says that a restore will be finished here ([`crate::backup`]) and no node may start before.
+    #[must_use]
+    pub fn restore_under_way(&self) -> PathBuf {
+        self.path.join(RESTORE_UNDER_WAY)
     }
 
     /// The directory of documents that gather signatures.

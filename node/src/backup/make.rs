@@ -18,6 +18,7 @@ use protocol::trust::{Membership, TrustError, VerifiedRoot};
 use zeroize::Zeroizing;
 
 use super::format::{CHUNK, Sink, Source};
+use super::place::place;
 use super::{BackupError, ENTRIES, Entry, PASSING, STORE};
 use crate::clock::{Clock as _, SystemClock};
 use crate::keys::passphrase::Passphrase;
@@ -149,9 +150,9 @@ fn write(
     let mut entries = Vec::new();
     for entry in &ENTRIES {
         let name = if entry.path == STORE {
-            store
+            store.to_owned()
         } else {
-            entry.path
+            place(entry.path, &head.mesh)
         };
         match open(&state.join(name), owner, entry.path == "config.toml") {
             Ok(file) => {
@@ -176,7 +177,7 @@ fn write(
         mesh: head.mesh,
         made: head.made,
         entries,
-        left_out: left_out(state)?,
+        left_out: left_out(state, &head.mesh)?,
         bytes: file.metadata().map_err(BackupError::Read)?.len(),
     })
 }
@@ -338,14 +339,15 @@ pub(super) fn read_entries<R: io::Read>(
 }
 
 /// What in the state directory no backup takes.
-fn left_out(state: &Path) -> Result<Vec<String>, BackupError> {
+fn left_out(state: &Path, mesh: &MeshId) -> Result<Vec<String>, BackupError> {
     let mut left = Vec::new();
     for (dir, prefix) in [(state.to_owned(), ""), (state.join("keys"), "keys/")] {
         for entry in std::fs::read_dir(dir).map_err(BackupError::Read)? {
             let entry = entry.map_err(BackupError::Read)?;
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             let taken = name == "keys"
-                || ENTRIES.iter().any(|e| e.path == name)
+                || name == "rotation"
+                || ENTRIES.iter().any(|e| place(e.path, mesh) == name)
                 || PASSING.contains(&name.as_str())
                 || name.starts_with(COPY_PREFIX);
             if !taken {

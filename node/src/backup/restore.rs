@@ -1,8 +1,9 @@
 //! Restoring a backup so that nothing in force goes back.
 //!
 //! Everything is unpacked and checked beside what is there, changed so that it fits the present,
-//! and put in place entry by entry, marker first and membership last: a crash in between leaves a
-//! directory that is no node. What was there is moved aside, never removed.
+//! and put in place ([`super::place`]): whatever interrupts that, the directory is what it was, or
+//! the restore is finished by the next one and no node starts there before. What was there is
+//! moved aside, never removed.
 //!
 //! What is changed in the store, whichever side it is taken from:
 //! - tickets not used up are void and nobody waits to be approved: what happened to them since the
@@ -12,12 +13,14 @@
 //! - a decision record says that the chain goes on from a backup.
 //!
 //! Where a node is replaced, the store is that of the longer chain of decisions, so that no record
-//! is lost, the membership the one that begins later, and the roots those of the longer chain.
+//! is lost, the membership the one that begins later, and of trust documents the newer of both
+//! sides are in force ([`super::merge`]).
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hedgerow_crypto::{Primitives, SigningKeys, TlsIdentity};
 use protocol::crypto::Signer as _;
@@ -25,19 +28,21 @@ use protocol::id::{MeshId, NodeId};
 use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::record::{DecisionRecord, Point, chain_hash};
 use protocol::time::{UnixMillis, UnixSeconds};
-use protocol::trust::VerifiedRoot;
+use protocol::trust::{TrustState, VerifiedRoot};
 
 use super::format::Source;
 use super::make::{Head, read_entries, read_head, stated};
-use super::marker::{Restored, sync};
-use super::{BackupError, ENTRIES, PASSING, STORE, read_link};
+use super::marker::Restored;
+use super::place::{self, Commit};
+use super::{BackupError, PASSING, STORE, merge, read_link};
 use crate::clock::{Clock as _, SystemClock};
 use crate::keys::passphrase::Passphrase;
 use crate::keys::{self, KeyKind};
-use crate::roots::{self, RootsError};
+use crate::overlay;
+use crate::roots;
 use crate::setup::SetupError;
-use crate::state_dir::StateDir;
 use crate::state_dir::private;
+use crate::state_dir::{RESTORE_UNDER_WAY, StateDir};
 use crate::store::{Options, Outcome, Store, Write};
 
 /// The directory, inside the state directory, in which a backup is unpacked.
@@ -82,8 +87,9 @@ pub async fn restore(
     passphrase: Option<&Passphrase>,
     replace: bool,
 ) -> Result<Report, BackupError> {
-    let occupied = !is_empty(state)?;
-    if occupied && !replace {
+    let mut occupied = !is_empty(state)?;
+    let interrupted = state.join(RESTORE_UNDER_WAY).exists();
+    if occupied && !replace && !interrupted {
         return Err(BackupError::Occupied(state.to_owned()));
     }
     // The file before the directory: what is no backup makes no directory.
@@ -92,10 +98,23 @@ pub async fn restore(
     let head = read_head(&mut source)?;
     let dir = StateDir::create(state)?;
     let _lock = dir.lock()?;
+    if let Some(commit) = Commit::pending(&dir)? {
+        let same = commit.is_of(head);
+        let report = place::finish(&dir, commit)?;
+        if same {
+            return Ok(report);
+        }
+        occupied = true;
+        if !replace {
+            return Err(BackupError::Occupied(state.to_owned()));
+        }
+    }
     let staging = state.join(STAGING);
     let done = restore_locked(&dir, &staging, source, head, occupied).await;
-    // Empty after success; after a failure nothing of the backup's keys should stay.
-    let _ = std::fs::remove_dir_all(&staging);
+    if Commit::pending(&dir).is_ok_and(|pending| pending.is_none()) {
+        // After a failure nothing of the backup's keys should stay.
+        let _ = std::fs::remove_dir_all(&staging);
+    }
     done
 }
 
@@ -110,35 +129,46 @@ async fn restore_locked(
     check_node(staging, head)?;
     let now = SystemClock.now();
     let mut past = Past::default();
-    let mut store_kept = false;
+    let (mut store_kept, mut trust) = (false, None);
     if occupied {
         check_same(dir, head)?;
         past = Past::read(dir).await?;
-        let there = Past::of(&staging.join(STORE)).await?;
-        if past.decisions > there.decisions {
+        let there = Past::of(&StateDir::open(staging)?).await?;
+        trust = Some(newest(&past, &there, now)?);
+        store_kept = past.decisions > there.decisions;
+        if store_kept {
             take_store(dir, staging)?;
-            past.merge(there);
-            store_kept = true;
         }
+        past.merge(there);
         keep_later_membership(dir, staging)?;
-        keep_later_roots(dir, staging)?;
+        merge::keep_longer_journal(dir, staging)?;
+        merge::keep_rotation(dir, staging)?;
     }
-    let (restored, tickets_voided) = amend(&staging.join(STORE), head, past, now).await?;
-    restored.leave(dir.path())?;
-    let previous = match occupied {
-        true => Some(move_aside(dir, now)?),
-        false => None,
-    };
-    put_in_place(dir, staging)?;
-    Ok(Report {
+    if let Some(trust) = &trust {
+        let later = trust.roots().iter().skip(1);
+        roots::write(&StateDir::open(staging)?, later.map(|root| root.bytes()))?;
+    }
+    let amended = amend(&staging.join(STORE), head, past, trust, now).await?;
+    let (restored, tickets_voided) = amended;
+    restored.leave(staging)?;
+    let report = Report {
         node: head.node,
         mesh: head.mesh,
         made: head.made,
         entries,
         tickets_voided,
-        previous,
+        previous: occupied.then(|| place::aside(dir, now.0)),
         store_kept,
-    })
+    };
+    place::put(dir, Commit::of(head, &report))
+}
+
+/// What both sides know of the mesh, as one.
+fn newest(here: &Past, there: &Past, now: UnixMillis) -> Result<TrustState, BackupError> {
+    let known = |past: &Past| past.trust.clone().ok_or(BackupError::Missing(STORE));
+    let (here, there) = (known(here)?, known(there)?);
+    merge::newest(&Primitives, &here, &there, now.seconds())
+        .map_err(|error| BackupError::Trust(error.to_string()))
 }
 
 /// Whether there is nothing but what a process leaves.
@@ -151,7 +181,9 @@ fn is_empty(state: &Path) -> Result<bool, BackupError> {
     for entry in entries {
         let entry = entry.map_err(BackupError::Read)?;
         let name = entry.file_name();
-        let passing = name.to_str().is_some_and(|name| PASSING.contains(&name));
+        let passing = name
+            .to_str()
+            .is_some_and(|name| PASSING.contains(&name) || name.starts_with(place::ASIDE));
         let no_keys = name == "keys"
             && std::fs::read_dir(entry.path()).is_ok_and(|mut keys| keys.next().is_none());
         if !passing && !no_keys {
@@ -159,6 +191,18 @@ fn is_empty(state: &Path) -> Result<bool, BackupError> {
         }
     }
     Ok(true)
+}
+
+/// Whether a restore began here that made no node of it: of a node that is one, what a restore
+/// left is of no interest.
+#[must_use]
+pub fn is_half_restored(state: &Path) -> bool {
+    let entries = std::fs::read_dir(state).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    names.any(|name| {
+        let name = name.to_string_lossy();
+        name == STAGING || name == super::MARKER || name.starts_with(place::ASIDE)
+    })
 }
 
 /// Unpacks everything below `staging`, each file 0600 and on disk.
@@ -174,9 +218,10 @@ fn unpack(
     }
     let mut builder = DirBuilder::new();
     builder.mode(0o700).recursive(true);
-    builder
-        .create(staging.join("keys"))
-        .map_err(BackupError::Write)?;
+    for below in ["keys", "rotation/keys"] {
+        let made = builder.create(staging.join(below));
+        made.map_err(BackupError::Write)?;
+    }
     let mut file: Option<File> = None;
     let entries = read_entries(&mut source, |path, first, chunk| {
         if first {
@@ -277,12 +322,16 @@ struct Past {
     issuer_sequence: u64,
     /// Sequence of the next decision record.
     decisions: u64,
+    /// Who took whose place.
+    replaced: Vec<(NodeId, Vec<u8>)>,
+    /// The trust documents.
+    trust: Option<Arc<TrustState>>,
 }
 
 impl Past {
     /// Of the store in a state directory; one that cannot be read keeps it from being replaced.
     async fn read(dir: &StateDir) -> Result<Self, BackupError> {
-        Self::of(&dir.store())
+        Self::of(dir)
             .await
             .map_err(|error| BackupError::Unreadable {
                 path: dir.path().to_owned(),
@@ -290,16 +339,18 @@ impl Past {
             })
     }
 
-    async fn of(file: &Path) -> Result<Self, BackupError> {
-        let store = Store::open(file, &Options::new(read_link()))?;
-        let past = Self::in_store(&store).await;
+    async fn of(dir: &StateDir) -> Result<Self, BackupError> {
+        let store = Store::open(&dir.store(), &Options::new(read_link()))?;
+        let past = Self::in_store(dir, &store).await;
         let closed = store.close().await;
         let past = past?;
         closed?;
         Ok(past)
     }
 
-    async fn in_store(store: &Store) -> Result<Self, BackupError> {
+    async fn in_store(dir: &StateDir, store: &Store) -> Result<Self, BackupError> {
+        let trust = overlay::trust::restore(dir, store, &Primitives);
+        let trust = trust.map_err(|error| BackupError::Trust(error.to_string()))?;
         let issuer_sequence = store.books(|books| books.next_sequence()).await?;
         let snapshot = store.snapshot()?;
         Ok(Self {
@@ -307,6 +358,8 @@ impl Past {
             floors: snapshot.replay_floors()?,
             issuer_sequence,
             decisions: snapshot.last_decision()?.map_or(0, |d| d.sequence + 1),
+            replaced: snapshot.replaced()?,
+            trust: Some(Arc::new(trust)),
         })
     }
 
@@ -315,6 +368,7 @@ impl Past {
         self.issuer_sequence = self.issuer_sequence.max(other.issuer_sequence);
         // The store keeps the greater of each.
         self.floors.extend(other.floors);
+        self.replaced.extend(other.replaced);
     }
 }
 
@@ -350,31 +404,16 @@ fn keep_later_membership(dir: &StateDir, staging: &Path) -> Result<(), BackupErr
     super::make::write_private(&staged, &held)
 }
 
-/// Keeps the roots that are there if they are more than the backup's: the chain only grows.
-fn keep_later_roots(dir: &StateDir, staging: &Path) -> Result<(), BackupError> {
-    let unreadable = |error: RootsError| BackupError::Unreadable {
-        path: dir.path().to_owned(),
-        why: error.to_string(),
-    };
-    let held = roots::read(dir).map_err(unreadable)?;
-    let staged = StateDir::open(staging)?;
-    if held.len() <= roots::read(&staged)?.len() {
-        return Ok(());
-    }
-    let genesis = private::read_file(&dir.root(), MAX_DOCUMENT_BYTES)?;
-    roots::in_force(&Primitives, &genesis, &held).map_err(unreadable)?;
-    Ok(roots::write(&staged, held.iter().map(Vec::as_slice))?)
-}
-
 /// Makes a store fit for the present; what the marker says, and how many tickets became void.
 async fn amend(
     file: &Path,
     head: Head,
     past: Past,
+    trust: Option<TrustState>,
     now: UnixMillis,
 ) -> Result<(Restored, usize), BackupError> {
     let store = Store::open(file, &Options::new(read_link()))?;
-    let amended = amend_open(&store, head, past, now).await;
+    let amended = amend_open(&store, head, past, trust, now).await;
     let closed = store.close().await;
     let amended = amended?;
     closed?;
@@ -385,9 +424,14 @@ async fn amend_open(
     store: &Store,
     head: Head,
     past: Past,
+    trust: Option<TrustState>,
     now: UnixMillis,
 ) -> Result<(Restored, usize), BackupError> {
     let at = now.seconds();
+    if let Some(trust) = &trust {
+        merge::put_trust(store, trust).await?;
+    }
+    merge::put_replaced(store, past.replaced).await?;
     let voided = void_tickets(store, at).await?;
     let elapsed = at.0.saturating_sub(head.made.0);
     let gap = SEQUENCE_GAP.saturating_add(elapsed.saturating_mul(SEQUENCES_PER_S));
@@ -485,42 +529,4 @@ fn note(head: Head, now: UnixMillis) -> Write {
         let hash = chain_hash(&Primitives, &bytes);
         (bytes, hash)
     }))
-}
-
-/// Moves what was there into a directory beside it, membership first: from then on it is no node.
-fn move_aside(dir: &StateDir, now: UnixMillis) -> Result<PathBuf, BackupError> {
-    let aside = dir.path().join(format!("before-restore-{}", now.0));
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700).recursive(true);
-    builder
-        .create(aside.join("keys"))
-        .map_err(BackupError::Write)?;
-    for entry in ENTRIES.iter().rev() {
-        rename(&dir.path().join(entry.path), &aside.join(entry.path))?;
-    }
-    sync(&aside.join("keys"))?;
-    sync(&aside)?;
-    sync(dir.path())?;
-    Ok(aside)
-}
-
-/// Moves what was unpacked to where it belongs, membership last.
-fn put_in_place(dir: &StateDir, staging: &Path) -> Result<(), BackupError> {
-    for entry in &ENTRIES {
-        if entry.path == "membership.cose" {
-            // Everything else is on disk before the directory becomes a node.
-            sync(&dir.keys())?;
-            sync(dir.path())?;
-        }
-        rename(&staging.join(entry.path), &dir.path().join(entry.path))?;
-    }
-    sync(dir.path())
-}
-
-/// Moves an entry that may not be there.
-fn rename(from: &Path, to: &Path) -> Result<(), BackupError> {
-    match std::fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::Write(error)),
-        _ => Ok(()),
-    }
 }

@@ -110,6 +110,9 @@ impl Host {
     }
 }
 
+mod interrupted;
+mod merging;
+
 fn found(state: &Path) {
     let founding = crate::setup::Founding {
         mesh: "m".parse().unwrap(),

@@ -3,13 +3,14 @@
 //! The new keys are made beside the old ones and the request is signed by both signing sets. Once
 //! the membership is there it is written first, and from then on the keys change places, now or at
 //! the next start; before that nothing has changed and the rotation can be tried again with the same
-//! new keys. The issuer and everyone who learns of the new membership refuse the old keys.
+//! new keys. Where this host is an issuer it judges by the trust documents it kept, as it would
+//! while it runs: who is revoked rotates into no new identity. The issuer and everyone who learns of the new membership refuse the old keys.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use hedgerow_crypto::Primitives;
+use hedgerow_crypto::{Primitives, SigningKeys};
 use protocol::crypto::Signer as _;
 use protocol::id::{Challenge, NodeId};
 use protocol::name::Name;
@@ -17,16 +18,19 @@ use protocol::trust::{NodeRecord, PeerAddress, VerifiedMembership};
 use tokio_util::sync::CancellationToken;
 
 use super::asking::{Answer, AskError, Asking};
-use super::barred::NobodyBarred;
 use super::issuer::Issuer;
 use super::join::{Tried, dialer, list};
 use super::redeem::Decided;
 use super::refused::Refused;
 use super::request::{self, RequestError};
+use crate::backup::{BackupError, Restored};
 use crate::clock::{Clock as _, SystemClock};
 use crate::identity::Identity;
 use crate::members::Members;
+use crate::overlay;
+use crate::overlay::trust::RestoreError;
 use crate::setup::{self, Keys, SetupError};
+use crate::standing::Standing;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::store::{self, OpenError, Store, StoreError};
 use crate::transport::BindError;
@@ -63,6 +67,15 @@ pub enum RotateError {
     /// The request was not made.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The trust documents it kept.
+    #[error(transparent)]
+    Trust(#[from] RestoreError),
+    /// The mark of a restore.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// What this host's issuer knows may be of long ago.
+    #[error("this node was restored from a backup and has not synced since")]
+    NotSynced,
     /// This host's own issuer refuses.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -79,6 +92,10 @@ impl RotateError {
             Self::StateDir(error) => error.hint(),
             Self::Setup(error) => error.hint(),
             Self::Open(error) => error.hint(),
+            Self::Backup(error) => error.hint(),
+            Self::NotSynced => {
+                Some("start it first, so that its peers tell it who is revoked".to_owned())
+            }
             Self::Refused(refused) => refused.hint().map(str::to_owned),
             Self::Unreachable(_) => {
                 Some("see that an issuer's node runs and is reached from here".to_owned())
@@ -105,18 +122,7 @@ pub async fn rotate(state: &Path) -> Result<Rotated, RotateError> {
         next,
     };
     let granted = match setup::issuer(&dir)? {
-        Some(keys) => {
-            let members = Members::new(Arc::clone(&identity.crypto), identity.root());
-            let issuer = Issuer::open(
-                Arc::clone(&identity),
-                Arc::new(members),
-                store.clone(),
-                Arc::new(SystemClock),
-                Arc::new(NobodyBarred),
-                keys,
-            );
-            rotation.by_own(&issuer.await?).await
-        }
+        Some(keys) => rotation.by_own(&dir, &store, keys).await,
         None => rotation.by_others(peers(&dir, &store, &identity)?).await,
     };
     store.close().await?;
@@ -169,7 +175,27 @@ impl Rotation {
         Ok(request.sign_rotation(&Primitives, signing, old)?)
     }
 
-    async fn by_own(&self, issuer: &Arc<Issuer>) -> Result<Vec<u8>, RotateError> {
+    async fn by_own(
+        &self,
+        dir: &StateDir,
+        store: &Store,
+        keys: SigningKeys,
+    ) -> Result<Vec<u8>, RotateError> {
+        if Restored::pending(dir)?.is_some() {
+            return Err(RotateError::NotSynced);
+        }
+        let identity = &self.identity;
+        let state = overlay::trust::restore(dir, store, &*identity.crypto)?;
+        let members = Members::new(Arc::clone(&identity.crypto), identity.root());
+        let issuer = Issuer::open(
+            Arc::clone(identity),
+            Arc::new(members),
+            store.clone(),
+            Arc::new(SystemClock),
+            Arc::new(Standing::new(Arc::new(state))),
+            keys,
+        );
+        let issuer = issuer.await?;
         // Nobody could replay it: it does not leave the process.
         let challenge = Challenge::from_bytes([0; 32]);
         let request = self.request(challenge)?;
@@ -250,3 +276,6 @@ impl Rotation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use herald::Gossiped;
 use herald::{ANNOUNCEMENTS, Herald};
 use keep::Keeper;
+pub(crate) use keep::everything;
 pub use keep::{RestoreError, restore};
 pub use outbox::{TrustStreamError, receive};
 use stamp::Stamp;

@@ -80,6 +80,13 @@ pub fn restore(
     Ok(TrustState::restore(crypto, kept)?)
 }
 
+/// The writes that put all of a state into a store that holds no trust document.
+pub(crate) fn everything(state: &TrustState) -> Vec<Write> {
+    // After a root everything is looked at.
+    let root = Document::Root(state.root().shared());
+    Keeper::default().writes(state, &[root])
+}
+
 fn log(logs: &mut BTreeMap<(SignerId, u8), KeptLog>, admin: SignerId, branch: u8) -> &mut KeptLog {
     logs.entry((admin, branch)).or_insert_with(|| KeptLog {
         admin,
