@@ -56,6 +56,7 @@ struct World {
     hosts: Vec<PathBuf>,
     admins: Vec<String>,
     memory: Arc<Memory>,
+    fake: Arc<Fake>,
     stranger: NodeId,
     _runtime: tokio::runtime::Runtime,
 }
@@ -97,13 +98,15 @@ fn world(count: usize, threshold: u64) -> World {
     let socket = hosts[0].join("control.sock");
     let listener = runtime.block_on(async { node::control::bind(&socket).await.unwrap() });
     let stranger = NodeId::from_bytes([9; 32]);
+    let fake = Arc::new(fake);
     runtime.spawn(node::control::serve(
         listener,
         node::control::Admit::own_user_and_root(),
-        Arc::new(fake),
+        Arc::clone(&fake) as _,
         CancellationToken::new(),
     ));
     World {
+        fake,
         home,
         hosts,
         admins,
@@ -502,6 +505,78 @@ fn one_admin_of_three_revokes_no_issuer_alone() {
     );
     let list = world.json(&["revocations", "list"]);
     assert_eq!(list["entries"][0]["state"], "unconfirmed");
+}
+
+#[test]
+fn what_one_admin_could_do_is_listed_before_and_confirmed_after_more_must_sign() {
+    let world = world(2, 1);
+    let issuer = world.json(&["trust"])["issuers"][0]["id"].as_str().unwrap()[..8].to_owned();
+    let revoke = |words: &[&str]| {
+        let all = [&["revoke"], words, &["--reason", "leaked", "--yes"]].concat();
+        let ran = world.run(&all);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    };
+    revoke(&["issuer", &issuer, "--since", "2h"]);
+    let other = NodeId::from_bytes([1; 32]).to_string();
+    revoke(&["node", &other]);
+    let listed = world.json(&["revocations", "list"]);
+    let of_issuer = &listed["entries"][1];
+    let id = of_issuer["id"].as_str().unwrap().to_owned();
+    assert_eq!(of_issuer["state"], "effective");
+    let confirm = || world.run(&["revocations", "confirm", &id, "--reason", "agreed", "--yes"]);
+    confirm().refused(1, "nothing_to_confirm");
+
+    let ran = world.run(&["admin", "threshold", "2", "--yes"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    for said in [
+        "these revocations of issuers will wait for another admin at nodes that join later:",
+        &format!("  {}  issuer {issuer}", &id[..8]),
+        "`hedgerow revocations confirm ID --reason …`",
+    ] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains(&other), "{}", ran.stderr);
+    world.as_admin(1);
+    let proposal = world.json(&["admin", "pending"])[0]["id"].as_str().unwrap()[..8].to_owned();
+    let ran = world.run(&["admin", "approve", &proposal, "--yes"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(world.root_version(), 2);
+
+    // Here it stays in force, and the list says how to have it so everywhere.
+    let listed = world.json(&["revocations", "list"]);
+    assert_eq!(listed["entries"][1]["state"], "held");
+    assert_eq!(listed["entries"][0]["state"], "effective");
+    let text = world.run(&["revocations", "list"]).stdout;
+    assert!(
+        text.contains("effective here, waits for another admin elsewhere"),
+        "{text}"
+    );
+    assert!(
+        text.contains("1 wait for another admin to revoke the same"),
+        "{text}"
+    );
+    let ran = confirm();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("is in force\n"), "{}", ran.stdout);
+    let listed = world.json(&["revocations", "list"]);
+    let states = listed["entries"].as_array().unwrap().iter();
+    assert!(
+        states
+            .map(|e| &e["state"])
+            .all(|state| state == "effective")
+    );
+}
+
+#[test]
+fn nothing_is_signed_beside_a_restored_node_that_has_not_synced() {
+    let world = world(1, 1);
+    let why = "this node was restored from a backup and has not synced with a peer since";
+    *world.fake.waiting.lock().unwrap() = Some(why.to_owned());
+    let id = NodeId::from_bytes([1; 32]).to_string();
+    let revoke = || world.run(&["revoke", "node", &id, "--reason", "x", "--yes"]);
+    revoke().refused(2, "restored_not_synced");
+    *world.fake.waiting.lock().unwrap() = None;
+    assert_eq!(revoke().code, Some(0));
 }
 
 #[test]

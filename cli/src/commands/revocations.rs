@@ -1,4 +1,4 @@
-//! `hedgerow revocations`: what is revoked, taking one back, and how far one has spread.
+//! `hedgerow revocations`: what is revoked, confirming and taking back, and how far one has spread.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -17,7 +17,7 @@ use crate::inert::inert;
 use crate::output::{Text, instant, or_dash};
 use crate::passphrase::PassphraseOption;
 
-/// List, lift and follow revocations.
+/// List, confirm, lift and follow revocations.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct RevocationsCommand {
@@ -29,6 +29,8 @@ pub(crate) struct RevocationsCommand {
 enum Action {
     /// List revocations, newest first, and whether each is in force
     List(List),
+    /// Revoke what another admin has revoked, where one alone may not do so much
+    Confirm(Confirm),
     /// Take a revocation back; in force once as many admins did as sign a root
     Lift(Lift),
     /// Show how many nodes have a revocation, how long it took, and who is missing
@@ -45,6 +47,22 @@ struct List {
 
 #[derive(Debug, Args)]
 struct Lift {
+    /// The revocation: its number, ADMIN/NUMBER, or the beginning of its id
+    entry: String,
+    /// Why, for the record: at most 256 bytes
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    confirmation: Confirmation,
+    #[command(flatten)]
+    passphrase: PassphraseOption,
+}
+
+/// Revoke what another admin has revoked, where one alone may not do so much.
+///
+/// Adds the very same act to the log of this host's admin. `revocations list` shows which wait.
+#[derive(Debug, Args)]
+struct Confirm {
     /// The revocation: its number, ADMIN/NUMBER, or the beginning of its id
     entry: String,
     /// Why, for the record: at most 256 bytes
@@ -78,6 +96,7 @@ impl RevocationsCommand {
                 let found: Revocations = context.client()?.read(&path).await?;
                 context.output.data(&found, |text| table(&found, text))
             }
+            Action::Confirm(confirm) => confirm.run(context).await,
             Action::Lift(lift) => lift.run(context).await,
             Action::Status(status) => status.run(context).await,
         }
@@ -152,6 +171,88 @@ impl Lift {
         report(context, id).await
     }
 }
+
+impl Confirm {
+    async fn run(self, context: &Context) -> Result<(), Failed> {
+        let entry = find(context, Some(&self.entry)).await?;
+        if !waits(entry.state) {
+            let message = format!("it waits for nobody: {}", state(entry.state));
+            return Err(Failed::new(Exit::Failure, message).with_reason("nothing_to_confirm"));
+        }
+        let Some(act) = act(&entry.target) else {
+            return Err(Failed::input("that is a lift").with_reason("nothing_to_confirm"));
+        };
+        let trust: Trust = context.client()?.read(route::TRUST).await?;
+        let shown = format!(
+            "revokes {} as admin {} did ({}), {} because: {}",
+            target(&entry.target),
+            entry.admin.short(),
+            entry.id,
+            instant(entry.at.0),
+            entry.reason
+        );
+        say(&inert(&shown));
+        self.confirmation.ask("revoke this too?")?;
+        log::append(context, &trust, &self.passphrase, act, self.reason).await?;
+        report(context, entry.id).await
+    }
+}
+
+/// Whether an entry waits for another admin, here or at nodes that join later.
+const fn waits(state: RevocationState) -> bool {
+    matches!(
+        state,
+        RevocationState::Held | RevocationState::Excess | RevocationState::Unconfirmed
+    )
+}
+
+/// The act that an entry of this target holds; none for a lift.
+fn act(target: &Target) -> Option<Act> {
+    Some(match target {
+        Target::Node { id, .. } => Act::Node(*id),
+        Target::Agent { node, name } => Act::Agent {
+            node: *node,
+            name: name.clone(),
+        },
+        Target::Ticket { id } => Act::Ticket(*id),
+        Target::Tool { digest } => Act::Tool(*digest),
+        Target::Issuer {
+            id,
+            since,
+            since_sequence,
+        } => Act::Issuer {
+            issuer: *id,
+            since: *since,
+            since_sequence: *since_sequence,
+        },
+        Target::Lift { .. } => return None,
+    })
+}
+
+/// What an admin should know before more than one must sign: what one alone revoked and, once that
+/// is so, could not have. Nodes that have it in force keep it; nodes that join later do not have it
+/// until another admin confirms it.
+pub(super) async fn unconfirmed_soon(context: &Context) -> Result<Vec<String>, Failed> {
+    let path = format!("{}?limit={MAX_LISTED_REVOCATIONS}", route::REVOCATIONS);
+    let found: Revocations = context.client()?.read(&path).await?;
+    let issuers = found.entries.iter().filter(|entry| {
+        entry.state == RevocationState::Effective && matches!(entry.target, Target::Issuer { .. })
+    });
+    let mut lines: Vec<String> = issuers
+        .map(|entry| format!("  {}  {}", entry.id.short(), target(&entry.target)))
+        .collect();
+    if !lines.is_empty() {
+        let head =
+            "these revocations of issuers will wait for another admin at nodes that join later:";
+        lines.insert(0, head.to_owned());
+        lines.push(CONFIRM.to_owned());
+    }
+    Ok(lines)
+}
+
+/// How to confirm.
+const CONFIRM: &str = "on another admin's host: `hedgerow revocations confirm ID --reason …`; \
+                       `hedgerow revocations list` shows what waits";
 
 impl Status {
     async fn run(self, context: &Context) -> Result<(), Failed> {
@@ -258,12 +359,20 @@ fn table(found: &Revocations, text: &mut Text) {
     if shown < found.total {
         text.line(format!("{} more; see --limit", found.total - shown));
     }
+    let waiting = found.entries.iter().filter(|e| waits(e.state)).count();
+    if waiting > 0 {
+        text.line(format!(
+            "{waiting} wait for another admin to revoke the same"
+        ));
+        text.line(CONFIRM);
+    }
 }
 
 /// The states, as people read them.
 fn state(state: RevocationState) -> &'static str {
     match state {
         RevocationState::Effective => "effective",
+        RevocationState::Held => "effective here, waits for another admin elsewhere",
         RevocationState::Excess => "excess, waits for another admin",
         RevocationState::Unconfirmed => "waits for another admin",
         RevocationState::Lifted => "lifted",

@@ -161,6 +161,11 @@ pub(super) async fn report(context: &Context, id: EntryId) -> Result<(), Failed>
 fn said(state: RevocationState, id: &str, text: &mut Text) {
     text.line(match state {
         RevocationState::Effective => format!("revocation {id} is in force"),
+        RevocationState::Held => {
+            format!(
+                "revocation {id} is in force here; nodes that join later wait for another admin"
+            )
+        }
         RevocationState::Excess | RevocationState::Unconfirmed => {
             format!("revocation {id} waits until another admin revokes the same")
         }

@@ -38,6 +38,8 @@ pub(crate) struct Fake {
     /// What `doctor` finds.
     pub(crate) checks: Mutex<Vec<Check>>,
     pub(crate) trusting: Option<Trusting>,
+    /// Why calls wait.
+    pub(crate) waiting: Mutex<Option<String>>,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -62,6 +64,7 @@ impl Fake {
             agents: Mutex::default(),
             price: Mutex::new("34.90".to_owned()),
             checks: Mutex::new(vec![Check::ok("clock", "the clock agrees")]),
+            waiting: Mutex::default(),
             trusting: None,
         }
     }
@@ -122,7 +125,7 @@ impl Fake {
                 }),
                 renewal: None,
                 revoked: None,
-                waiting: None,
+                waiting: self.waiting.lock().unwrap().clone(),
             }),
         }
     }

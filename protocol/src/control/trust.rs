@@ -293,6 +293,8 @@ pub enum Target {
 pub enum RevocationState {
     /// It cuts off.
     Effective,
+    /// It cuts off here, because it once did; nodes that join later wait for another admin.
+    Held,
     /// It is more than one admin may do within an hour, and waits for others to do the same.
     Excess,
     /// One admin alone may not do such a thing; it waits for others to do the same.

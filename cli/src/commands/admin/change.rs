@@ -16,10 +16,12 @@ use protocol::trust::root::Retired;
 use protocol::trust::{Issuer, Proposal, ProposalError, Role, Root, SignerCard};
 
 use crate::client::Client;
+use crate::commands::revocations::unconfirmed_soon;
 use crate::commands::run::seam;
 use crate::commands::{Context, read_file, write_new};
 use crate::confirm::Confirmation;
-use crate::exit::{Exit, Failed};
+use crate::exit::{Exit, Failed, say};
+use crate::inert::inert;
 use crate::output::Text;
 use crate::passphrase::PassphraseOption;
 use crate::typed::one_of;
@@ -61,6 +63,10 @@ pub(super) struct Remove {
 }
 
 /// Change how many admins must sign a root or a bundle.
+///
+/// What one admin alone has revoked stays in force where it is. Of what one alone may not do once
+/// more must sign (issuers, and many nodes within an hour), nodes that join later wait until another
+/// admin confirms it; the command lists the issuers, `hedgerow revocations list` all.
 #[derive(Debug, Args)]
 pub(super) struct Threshold {
     /// How many
@@ -214,6 +220,11 @@ impl Threshold {
             return Err(Failed::input(message)
                 .with_reason("threshold_above_admins")
                 .with_hint("add admins first: `hedgerow admin add`"));
+        }
+        if trust.threshold == 1 && self.count > 1 {
+            for line in unconfirmed_soon(context).await? {
+                say(&inert(&line));
+            }
         }
         let edit = |root: &mut Root| root.threshold = self.count;
         propose(context, &trust, self.signing, edit).await

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use hedgerow_crypto::{Primitives, SigningKeys};
 use protocol::control::{
-    AdminInfo, FileBytes, Publication, Publish, PublishedDocument, Trust, route,
+    AdminInfo, FileBytes, Publication, Publish, PublishedDocument, Status, Trust, route,
 };
 use protocol::crypto::Signer as _;
 use protocol::id::{Digest, EntryId, MeshId, SignerId};
@@ -54,6 +54,7 @@ pub(crate) async fn append(
     let client = context.client()?;
     // Refused before the passphrase is asked for.
     entry(0, act.clone(), reason.clone())?;
+    refuse_unsynced(&client).await?;
     let keys = passphrase.open(|phrase| seam::open_admin(state.path(), phrase))?;
     let admin = keys.public().id(&Primitives);
     let path = journal_path(state.path(), &trust.mesh);
@@ -67,6 +68,18 @@ pub(crate) async fn append(
     write(&path, &next)?;
     let _: Publication = client.submit(route::PUBLISH, &next.publish).await?;
     Ok(id)
+}
+
+/// A node restored from a backup may not know what this admin signed since, nor may the journal,
+/// which stood in the same backup.
+async fn refuse_unsynced(client: &Client) -> Result<(), Failed> {
+    let status: Status = client.read(route::STATUS).await?;
+    match status.trust.and_then(|trust| trust.waiting) {
+        None => Ok(()),
+        Some(why) => Err(Failed::new(Exit::Denied, why)
+            .with_reason("restored_not_synced")
+            .with_hint("let the node reach a peer first (`hedgerow peers`): signing now could fork the log, which freezes it for ever")),
+    }
 }
 
 fn entry(index: u64, act: Act, reason: String) -> Result<Entry, Failed> {

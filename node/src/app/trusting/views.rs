@@ -226,7 +226,8 @@ fn revocation(placed: &Placed<'_>, name: &dyn Fn(&NodeId) -> Option<Name>) -> Re
 
 fn revocation_state(placed: &Placed<'_>) -> RevocationState {
     match placed.standing {
-        Standing::Effective | Standing::Confirmed | Standing::Held => RevocationState::Effective,
+        Standing::Effective | Standing::Confirmed => RevocationState::Effective,
+        Standing::Held => RevocationState::Held,
         Standing::Excess => RevocationState::Excess,
         Standing::Unconfirmed => RevocationState::Unconfirmed,
         Standing::Lifted => RevocationState::Lifted,
