@@ -4,7 +4,9 @@
 //! It keeps facts, not documents: 10,000 members take less than 64 MiB. Their bytes are on disk,
 //! and known again by the digest among the facts. Only verified documents get in. A member is known by its [`NodeId`]; two members of one name
 //! are both kept and the name then resolves to neither, so that nobody is shadowed. A node whose
-//! place another took by rotating its keys is refused from then on.
+//! place another took by rotating its keys is refused from then on. A membership that its issuer
+//! should not have signed, beyond its rate or with a sequence used before, gets in nowhere and does
+//! nothing; [`alarms`] keeps that for the operator.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -14,10 +16,14 @@ use protocol::id::{Digest, NodeId, SignerId};
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::{
-    MemberFacts, NodeRecord, RecordFacts, TrustError, VerifiedMembership, VerifiedRoot,
+    IssuerRates, MemberFacts, NodeRecord, RecordFacts, TrustError, VerifiedMembership, VerifiedRoot,
 };
 
 use crate::standing::Standing;
+
+pub mod alarms;
+
+use alarms::{Alarms, IssuerAlarm};
 
 /// Most members known at once: what DESIGN says a mesh may have, and then some.
 pub const MAX_MEMBERS: usize = 12_000;
@@ -70,7 +76,13 @@ impl DirectoryError {
             Self::Stale
                 | Self::RootChanged
                 | Self::Superseded(_)
-                | Self::Trust(TrustError::RecordExpired(_) | TrustError::Expired(_))
+                | Self::Trust(
+                    TrustError::RecordExpired(_)
+                        | TrustError::Expired(_)
+                        // Its sender may have heard of others before, and be right to hold it.
+                        | TrustError::IssuerTooFast(_)
+                        | TrustError::IssuerEquivocates(_)
+                )
         )
     }
 }
@@ -94,6 +106,11 @@ pub struct Members {
     map: RwLock<BTreeMap<NodeId, Arc<Member>>>,
     /// Nodes that were replaced, and by whom; locked after `map`.
     replaced: RwLock<BTreeMap<NodeId, Replaced>>,
+    /// What is known of each issuer's work; locked after `map`.
+    rates: RwLock<IssuerRates>,
+    alarms: Alarms,
+    /// Names of revoked nodes that are on disk.
+    names: RwLock<BTreeMap<NodeId, Name>>,
     changes: tokio::sync::watch::Sender<u64>,
 }
 
@@ -108,6 +125,9 @@ impl Members {
             standing: OnceLock::new(),
             map: RwLock::new(BTreeMap::new()),
             replaced: RwLock::default(),
+            rates: RwLock::default(),
+            alarms: Alarms::default(),
+            names: RwLock::default(),
             changes,
         }
     }
@@ -179,6 +199,47 @@ impl Members {
         self.insert(&root, &membership, None)
     }
 
+    /// Whether its issuer may have signed this membership beside all others known of it; does not
+    /// take note of it.
+    ///
+    /// # Errors
+    /// [`TrustError::IssuerTooFast`], [`TrustError::IssuerEquivocates`],
+    /// [`TrustError::UnknownIssuer`].
+    pub fn judge_issuer(&self, membership: &VerifiedMembership) -> Result<(), TrustError> {
+        let root = self.root();
+        let rates = self.rates.read().unwrap_or_else(PoisonError::into_inner);
+        rates.judge(&*self.crypto, &root, membership)
+    }
+
+    /// Takes note of a membership that is acted on without getting into the directory: one that is
+    /// shown to be renewed.
+    ///
+    /// # Errors
+    /// As [`Members::judge_issuer`]; the operator is told.
+    pub fn note_issued(&self, membership: &VerifiedMembership) -> Result<(), TrustError> {
+        self.note_under(&self.root(), membership)
+    }
+
+    fn note_under(
+        &self,
+        root: &VerifiedRoot,
+        membership: &VerifiedMembership,
+    ) -> Result<(), TrustError> {
+        let mut rates = self.rates.write().unwrap_or_else(PoisonError::into_inner);
+        let noted = rates.note(&*self.crypto, root, membership);
+        drop(rates);
+        if let Err(error) = &noted {
+            self.alarms.raise(membership, error);
+        }
+        noted
+    }
+
+    /// Issuers that signed what they should not have, as far as this node has seen.
+    #[must_use]
+    pub fn issuer_alarms(&self) -> Vec<IssuerAlarm> {
+        self.alarms.list()
+    }
+
     /// Verifies a node record and takes it in if it is newer than the one known.
     ///
     /// # Errors
@@ -214,6 +275,7 @@ impl Members {
         if let Some(by) = self.replaced_by(&node) {
             return Err(DirectoryError::Superseded(by));
         }
+        self.note_under(under, membership)?;
         self.replace_nodes(&mut map, membership, false);
         let known = map.get(&node).cloned();
         if known.is_none() && map.len() >= MAX_MEMBERS {
@@ -281,8 +343,12 @@ impl Members {
     /// # Errors
     /// [`DirectoryError::Trust`] if it does not hold; that it has ended does not matter.
     pub fn restore_replaced(&self, membership: &[u8]) -> Result<(), DirectoryError> {
-        let membership = VerifiedMembership::verify(&*self.crypto, &self.root(), membership)?;
+        let root = self.root();
+        let membership = VerifiedMembership::verify(&*self.crypto, &root, membership)?;
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        // It was judged when it was learnt; that of all others little may be known yet changes
+        // nothing.
+        drop(self.note_under(&root, &membership));
         self.replace_nodes(&mut map, &membership, true);
         Ok(())
     }
@@ -351,7 +417,50 @@ impl Members {
         drop(self.standing.set(standing));
     }
 
-    fn is_barred(&self, member: &Member) -> bool {
+    /// The name of a node, of a revoked one also where only its name was kept.
+    #[must_use]
+    pub fn name(&self, node: &NodeId) -> Option<Name> {
+        let kept = || {
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            names.get(node).cloned()
+        };
+        let member = self.member(node);
+        member.map(|m| m.membership.name.clone()).or_else(kept)
+    }
+
+    /// Names of these nodes that are known and not kept yet.
+    #[must_use]
+    pub fn unkept_names<'a>(
+        &self,
+        revoked: impl Iterator<Item = &'a NodeId>,
+    ) -> Vec<(NodeId, Name)> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        revoked
+            .filter(|node| !names.contains_key(node))
+            .filter_map(|node| Some((*node, map.get(node)?.membership.name.clone())))
+            .take(MAX_MEMBERS.saturating_sub(names.len()))
+            .collect()
+    }
+
+    /// These names are on disk.
+    pub fn names_kept(&self, kept: impl IntoIterator<Item = (NodeId, Name)>) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.extend(kept);
+    }
+
+    /// Revoked nodes of which nothing is known but their names.
+    #[must_use]
+    pub fn names_only(&self) -> Vec<(NodeId, Name)> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let gone = names.iter().filter(|(node, _)| !map.contains_key(node));
+        gone.map(|(node, name)| (*node, name.clone())).collect()
+    }
+
+    /// Whether the node, or the issuer of its membership, is revoked.
+    #[must_use]
+    pub fn is_barred(&self, member: &Member) -> bool {
         let standing = self.standing.get();
         standing.is_some_and(|standing| standing.member(&member.membership).is_err())
     }

@@ -46,8 +46,8 @@ pub use server::{
     ServerState, SpecError,
 };
 pub use status::{
-    Condition, Counters, DocumentVersions, Freshness, FreshnessState, MeshInfo, NodeInfo, Renewal,
-    Status, StoreInfo, TimeHealth, TrustStatus,
+    Condition, Counters, DocumentVersions, Freshness, FreshnessState, IssuerAlarm, MeshInfo,
+    NodeInfo, Renewal, Status, StoreInfo, TimeHealth, TrustStatus,
 };
 pub use ticket::{
     DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, Redeemer, TicketChoice, TicketInfo,

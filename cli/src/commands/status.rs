@@ -114,6 +114,13 @@ fn alarms(trust: &TrustStatus, text: &mut Text) {
             }
         }
     }
+    for alarm in &trust.issuer_alarms {
+        let (issuer, times) = (&alarm.issuer, alarm.refused);
+        text.check(
+            false,
+            format!("issuer {issuer}: {}; {times} refused", alarm.message),
+        );
+    }
     if let Some(renewal) = trust.renewal.as_ref().filter(|r| r.failures > 0) {
         let why = renewal.last_error.as_deref().unwrap_or("no issuer answers");
         let times = renewal.failures;

@@ -126,6 +126,7 @@ impl Fake {
                 renewal: None,
                 revoked: None,
                 waiting: self.waiting.lock().unwrap().clone(),
+                issuer_alarms: Vec::new(),
             }),
         }
     }

@@ -209,6 +209,7 @@ impl Operations for Node {
             .iter()
             .filter(|m| m.membership.node() != me)
             .filter_map(|m| self.peer(Some(m), link_of(m.membership.node())))
+            .chain(self.revoked_by_name())
             .collect();
         peers.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         Ok(peers)

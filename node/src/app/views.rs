@@ -4,8 +4,8 @@
 
 use protocol::control::{
     Decision, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, Freshness,
-    FreshnessState, LinkPath, Peer, PeerState, Renewal, Secret, Server, ServerInfo, ServerState,
-    Tool, TrustStatus,
+    FreshnessState, IssuerAlarm, LinkPath, Peer, PeerState, Renewal, Secret, Server, ServerInfo,
+    ServerState, Tool, TrustStatus,
 };
 use protocol::crypto::{Algorithm, Suite};
 use protocol::evidence::Evidence;
@@ -113,7 +113,53 @@ impl Node {
                 .standing
                 .is_held()
                 .then(|| Barred::Restored.to_string()),
+            issuer_alarms: self.issuer_alarms(),
         }
+    }
+
+    /// Revoked nodes that were known before the last start and by nothing but their names now.
+    pub(super) fn revoked_by_name(&self) -> Vec<Peer> {
+        let names = self.members.names_only().into_iter();
+        names
+            .filter_map(|(id, name)| {
+                // A revocation that was lifted is of no interest here.
+                let barred = self.standing.node(&id).err()?;
+                Some(Peer {
+                    id,
+                    name: Some(name),
+                    state: PeerState::Revoked,
+                    address: None,
+                    group: None,
+                    signature_scheme: None,
+                    path: None,
+                    handshake_ms: None,
+                    hello_ms: None,
+                    rtts: None,
+                    rtt_ms: None,
+                    dialed: None,
+                    since: None,
+                    last_seen: None,
+                    membership_expires: None,
+                    versions: None,
+                    servers: Vec::new(),
+                    last_reason: None,
+                    last_error: Some(barred.to_string()),
+                })
+            })
+            .collect()
+    }
+
+    fn issuer_alarms(&self) -> Vec<IssuerAlarm> {
+        let alarms = self.members.issuer_alarms().into_iter();
+        alarms
+            .map(|alarm| IssuerAlarm {
+                issuer: alarm.issuer,
+                reason: alarm.reason.to_owned(),
+                message: alarm.text,
+                refused: alarm.refused,
+                node: alarm.node,
+            })
+            .collect()
     }
 
     /// One line for the service manager.

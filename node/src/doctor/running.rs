@@ -69,6 +69,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         lease(trust),
     ];
     if let Some(trust) = trust {
+        checks.push(issuer_limits(trust));
         checks.extend(roles(trust));
     }
     checks.push(servers(facts));
@@ -330,6 +331,21 @@ fn lease(trust: Option<&TrustStatus>) -> Check {
                 .mend("see `clock`")
         }
     }
+}
+
+fn issuer_limits(trust: &TrustStatus) -> Check {
+    const NAME: &str = "issuer_limits";
+    let Some(alarm) = trust.issuer_alarms.first() else {
+        return Check::ok(
+            NAME,
+            "no issuer was seen to go beyond its rate or to sign twice",
+        );
+    };
+    let (issuer, times) = (&alarm.issuer, alarm.refused);
+    let of = format!("issuer {issuer}: {}; refused {times} times", alarm.message);
+    Check::fail(NAME, of)
+        .because("its key is in other hands, or its host runs twice, once from a copy")
+        .mend("stop the copy; if the key may be stolen: `hedgerow revoke issuer ID --since TIME`, and name another in the root")
 }
 
 fn roles(trust: &TrustStatus) -> [Check; 3] {

@@ -6,7 +6,7 @@ use protocol::control::{
     PeerState, Renewal, Server, ServerInfo, ServerState, Status, StoreInfo, TimeHealth,
     TrustStatus,
 };
-use protocol::id::{MeshId, NodeId};
+use protocol::id::{MeshId, NodeId, SignerId};
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 
@@ -159,7 +159,7 @@ fn nothing_is_wrong_with_a_healthy_node() {
 #[test]
 fn each_trouble_has_its_check_its_cause_and_its_mend() {
     type Trouble = (&'static str, Level, &'static str, fn(&mut Facts));
-    let troubles: [Trouble; 24] = [
+    let troubles: [Trouble; 25] = [
         ("ready", Level::Fail, "serving", |f| {
             f.status.ready = false;
             f.status.conditions = vec![Condition {
@@ -244,6 +244,15 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
         }),
         ("lease", Level::Warn, "13 h", |f| {
             trust(f).freshness.as_mut().unwrap().age_s = Some(13 * 3600);
+        }),
+        ("issuer_limits", Level::Fail, "refused 7 times", |f| {
+            trust(f).issuer_alarms = vec![protocol::control::IssuerAlarm {
+                issuer: SignerId::from_bytes([1; 32]),
+                reason: "issuer_too_fast".into(),
+                message: "its issuer signs more than 3 memberships an hour".into(),
+                refused: 7,
+                node: NodeId::from_bytes([2; 32]),
+            }];
         }),
         ("admins", Level::Warn, "one admin", |f| trust(f).admins = 1),
         ("timestampers", Level::Warn, "one timestamper", |f| {

@@ -13,7 +13,8 @@ use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::membership::sorted_names;
 use protocol::trust::{
-    self, MemberFacts, Membership, MembershipRequest, VerifiedMembership, VerifiedRequest,
+    self, MemberFacts, Membership, MembershipRequest, TrustError, VerifiedMembership,
+    VerifiedRequest,
 };
 
 use super::barred::Barred;
@@ -47,6 +48,15 @@ pub(super) struct Subject<'a> {
     pub(super) signing: &'a SigningSet,
     pub(super) name: &'a Name,
     pub(super) replaces: Option<Vec<NodeId>>,
+}
+
+/// What the books keep of a membership.
+struct Issued {
+    node: NodeId,
+    name: Name,
+    kids: Vec<Kid>,
+    sequence: u64,
+    at: UnixSeconds,
 }
 
 /// What part of the hourly rate may be used.
@@ -109,33 +119,40 @@ impl Issuer {
     /// Binds what was issued before there were books, and this node's own name and keys; goes on
     /// from the greatest sequence seen, wherever it was seen.
     async fn reconcile(self: &Arc<Self>) -> Result<(), StoreError> {
-        let kept = self.store.snapshot()?.memberships()?;
-        let kept = kept.into_iter().map(|(_, bytes)| bytes);
-        let kept = kept.filter_map(|bytes| Some(Arc::clone(self.verify(&bytes)?.facts())));
+        let mut known: Vec<Issued> = Vec::new();
+        // One at a time: ten thousand memberships are 90 MB.
+        self.store.snapshot()?.each_membership(|_, bytes| {
+            if let Some(membership) = self.verify(bytes) {
+                known.extend(self.issued(membership.facts()));
+            }
+        })?;
         let seen = self.members.all();
-        let seen = seen.iter().map(|m| Arc::clone(&m.membership));
-        let own = Arc::clone(self.identity.membership().facts());
-        let known: Vec<Arc<MemberFacts>> = kept
-            .chain(seen)
-            .chain([own])
-            .filter(|m| m.issuer() == self.id)
-            .collect();
-        let issuer = Arc::clone(self);
+        known.extend(seen.iter().filter_map(|m| self.issued(&m.membership)));
+        known.extend(self.issued(self.identity.membership().facts()));
         self.store
             .books(move |books| {
-                for membership in &known {
-                    let free = books.holder_of_name(&membership.name)?.is_none();
-                    if free {
-                        let kids = issuer.kids(&membership.signing);
-                        books.bind(&membership.node(), &membership.name, &kids)?;
+                for issued in &known {
+                    if books.holder_of_name(&issued.name)?.is_none() {
+                        books.bind(&issued.node, &issued.name, &issued.kids)?;
                     }
-                    if books.next_sequence()? <= membership.issuer_sequence {
-                        books.note_issued(membership.issuer_sequence, membership.not_before)?;
+                    if books.next_sequence()? <= issued.sequence {
+                        books.note_issued(issued.sequence, issued.at)?;
                     }
                 }
                 Ok(())
             })
             .await
+    }
+
+    /// What the books keep of a membership, if this issuer issued it.
+    fn issued(&self, membership: &MemberFacts) -> Option<Issued> {
+        (membership.issuer() == self.id).then(|| Issued {
+            node: membership.node(),
+            name: membership.name.clone(),
+            kids: self.kids(&membership.signing),
+            sequence: membership.issuer_sequence,
+            at: membership.not_before,
+        })
     }
 
     pub(super) fn verify(&self, bytes: &[u8]) -> Option<VerifiedMembership> {
@@ -199,7 +216,7 @@ impl Issuer {
             Share::Newcomers => mandate.max_per_hour - mandate.max_per_hour / KEPT_FOR_RENEWAL,
             Share::Members => mandate.max_per_hour,
         };
-        if books.issued_since(now.minus(HOUR_S - 1), allowed)? >= allowed {
+        if books.issued_around(now, HOUR_S, allowed)? >= allowed {
             return Err(Refused::Rate(mandate.max_per_hour).into());
         }
         if books.membership(&subject.node)?.is_none()
@@ -223,9 +240,15 @@ impl Issuer {
         let signed = membership
             .sign(self.crypto(), &self.keys)
             .map_err(|e| Refused::Failed(e.to_string()))?;
-        if self.verify(&signed).is_none() {
+        let Some(verified) = self.verify(&signed) else {
             let text = "the membership made would not verify under the root";
             return Err(Refused::Failed(text.to_owned()).into());
+        };
+        // The books may know less than the others do: those of a restored issuer do.
+        match self.members.judge_issuer(&verified) {
+            Ok(()) => {}
+            Err(TrustError::IssuerTooFast(most)) => return Err(Refused::Rate(most).into()),
+            Err(error) => return Err(Refused::Failed(error.to_string()).into()),
         }
         books.put_membership(&subject.node, sequence, now, &signed)?;
         let kids = self.kids(subject.signing);

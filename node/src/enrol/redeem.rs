@@ -270,7 +270,15 @@ impl Issuer {
         let kept = self.store.snapshot()?.membership(&node)?;
         let own = (node == self.identity.node()).then(|| self.identity.membership());
         let own = own.map(|m| m.bytes().to_vec());
-        let shown = shown.map(<[u8]>::to_vec);
+        // What its issuer should not have signed is not renewed by another either.
+        let shown = match shown.map(|bytes| (bytes, self.verify(bytes))) {
+            Some((bytes, Some(verified))) if verified.node() == node => {
+                let issued = self.members.note_issued(&verified);
+                issued.map_err(Refused::Issuer)?;
+                Some(bytes.to_vec())
+            }
+            _ => None,
+        };
         let with_bytes = [kept, shown, own]
             .into_iter()
             .flatten()

@@ -97,6 +97,9 @@ pub enum Refused {
     /// No membership to renew.
     #[error("the membership to be renewed is not shown or does not hold: {0}")]
     UnknownMember(String),
+    /// Signed by an issuer that should not have.
+    #[error("the membership shown is not renewed: {0}")]
+    Issuer(TrustError),
     /// Replaced.
     #[error("another node has taken the place of {}", .0.short())]
     Superseded(NodeId),
@@ -126,7 +129,7 @@ impl Refused {
             Self::NotAnIssuer { .. } => "not_an_issuer",
             Self::IssuerUnreachable { .. } => "issuer_unreachable",
             Self::WrongChallenge => "wrong_challenge",
-            Self::Request(e) => e.reason(),
+            Self::Request(e) | Self::Issuer(e) => e.reason(),
             Self::UnknownTicket => "unknown_ticket",
             Self::BadMac => "bad_mac",
             Self::TicketExpired(_) => "ticket_expired",
@@ -179,7 +182,7 @@ impl Refused {
                 "the admins set the issuer's limits in the root; ask for less, or another issuer"
             }
             Self::Rate(_) | Self::Throttled => "try again later",
-            Self::UnknownMember(_) => "join again with a ticket",
+            Self::UnknownMember(_) | Self::Issuer(_) => "join again with a ticket",
             Self::Superseded(_) => {
                 "this host's keys were rotated; use the state directory that has the new ones"
             }

@@ -677,6 +677,15 @@ async fn an_issuer_renews_what_another_issued_and_binds_it() {
         here.join(&Host::new(), "elsewhere", &ticket).await,
         "name_taken"
     );
+    // What an issuer signed twice with one sequence, or beyond its rate, nobody renews either.
+    let twice = Host::new();
+    let mut lie = content.clone();
+    lie.tls_key = twice.tls.public_key().to_vec();
+    lie.signing = twice.signing.public().clone();
+    let lie = lie.sign(&Primitives, &here.keys).unwrap();
+    let request = twice.renewing(&here);
+    let refused = here.issuer.judge(request, Some(&lie), CHALLENGE).await;
+    assert_eq!(outcome(&refused), "issuer_equivocates");
     // What somebody signed who is no issuer renews nothing.
     let stranger = Host::new();
     let forged = content.sign(&Primitives, &stranger.signing).unwrap();

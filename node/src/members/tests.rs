@@ -287,6 +287,7 @@ fn an_older_record_changes_nothing() {
     // A membership heard later leaves the record as it is.
     let mut renewed = mesh.content(1, &signing);
     renewed.not_after = renewed.not_after.plus(1);
+    renewed.issuer_sequence += 10;
     let renewed = mesh.sign(&renewed);
     let member = mesh.members.learn_membership(&renewed, NOW).unwrap();
     assert!(member.membership.are_of(&Primitives, &renewed));
@@ -312,6 +313,7 @@ fn who_was_replaced_is_held_as_bytes_only_until_it_is_on_disk() {
     assert_eq!(mesh.members.unkept_replaced(), []);
     // Renewed, it says nothing new.
     content.not_after = content.not_after.plus(1);
+    content.issuer_sequence += 10;
     let renewed = mesh.sign(&content);
     mesh.members.learn_membership(&renewed, NOW).unwrap();
     assert_eq!(mesh.members.unkept_replaced(), []);
@@ -321,4 +323,114 @@ fn who_was_replaced_is_held_as_bytes_only_until_it_is_on_disk() {
     restored.restore_replaced(&bytes).unwrap();
     assert_eq!(restored.replaced_by(&old), Some(by.membership.node()));
     assert_eq!(restored.unkept_replaced(), []);
+}
+
+impl Mesh {
+    /// Has `count` memberships learnt, of nodes and sequences from `first` on.
+    fn learn(&self, first: u8, count: u8) -> Vec<Result<NodeId, DirectoryError>> {
+        let one = |number| {
+            let bytes = self.sign(&self.content(number, &keys()));
+            let learnt = self.members.learn_membership(&bytes, NOW);
+            learnt.map(|member| member.membership.node())
+        };
+        (first..first + count).map(one).collect()
+    }
+
+    /// The same with a root in force that lets its issuer issue three an hour.
+    fn slow() -> Self {
+        let mut mesh = Self::new();
+        mesh.root = mesh.next_root(|root| root.issuers[0].max_per_hour = 3);
+        mesh.members = Members::new(Arc::new(Primitives), Arc::clone(&mesh.root));
+        mesh
+    }
+}
+
+#[test]
+fn what_an_issuer_signs_beyond_its_rate_is_refused_and_the_operator_is_told() {
+    let mesh = Mesh::slow();
+    let learnt = mesh.learn(1, 3);
+    assert!(learnt.iter().all(Result::is_ok));
+    assert_eq!(mesh.members.issuer_alarms(), []);
+    let too_fast = DirectoryError::Trust(TrustError::IssuerTooFast(3));
+    assert!(too_fast.is_stale(), "its sender is not to blame");
+    for refused in mesh.learn(4, 2) {
+        assert_eq!(refused, Err(too_fast.clone()));
+    }
+    // Skipping sequences, in a record, by way of another's place: nothing helps.
+    let mut content = mesh.content(6, &keys());
+    content.issuer_sequence = 1 << 40;
+    content.name = name("node-1");
+    content.replaces = Some(vec![*learnt[0].as_ref().unwrap()]);
+    let signing = keys();
+    content.signing = signing.public().clone();
+    let membership = mesh.sign(&content);
+    let record = mesh.record(&membership, &signing, 1);
+    let refused = mesh.members.learn_record(&record, NOW);
+    assert_eq!(refused.map(drop), Err(too_fast.clone()));
+    assert_eq!(mesh.members.replaced_by(learnt[0].as_ref().unwrap()), None);
+    assert_eq!(mesh.members.all().len(), 3, "who was in stays");
+    let alarms = mesh.members.issuer_alarms();
+    let [alarm] = alarms.as_slice() else {
+        panic!("{alarms:?}")
+    };
+    assert_eq!(alarm.issuer, mesh.issuer.public().id(&Primitives));
+    assert_eq!((alarm.reason, alarm.refused), ("issuer_too_fast", 3));
+    // An hour later it may again.
+    let mut content = mesh.content(7, &keys());
+    content.not_before = NOW.plus(3600);
+    let later = mesh.sign(&content);
+    let now = NOW.plus(3600);
+    mesh.members.learn_membership(&later, now).unwrap();
+}
+
+#[test]
+fn one_sequence_twice_is_refused_and_the_first_stays() {
+    let mesh = Mesh::new();
+    let first = mesh.learn(1, 1).remove(0).unwrap();
+    let mut content = mesh.content(2, &keys());
+    content.issuer_sequence = 1;
+    let refused = mesh.members.learn_membership(&mesh.sign(&content), NOW);
+    let twice = DirectoryError::Trust(TrustError::IssuerEquivocates(1));
+    assert_eq!(refused.map(drop), Err(twice));
+    assert!(mesh.members.member(&first).is_some());
+    assert_eq!(mesh.members.all().len(), 1);
+    let alarms = mesh.members.issuer_alarms();
+    assert_eq!(alarms[0].reason, "issuer_equivocates");
+}
+
+#[test]
+fn a_lowered_rate_puts_nobody_out() {
+    let mut mesh = Mesh::new();
+    assert!(mesh.learn(1, 5).iter().all(Result::is_ok));
+    mesh.root = mesh.next_root(|root| {
+        root.issuers[0].max_per_hour = 3;
+        root.created = NOW.plus(60);
+    });
+    assert_eq!(mesh.members.replace_root(Arc::clone(&mesh.root)), []);
+    // A node that hears of all of them under the new root alone agrees.
+    mesh.members = Members::new(Arc::new(Primitives), Arc::clone(&mesh.root));
+    assert!(mesh.learn(1, 5).iter().all(Result::is_ok));
+    let mut content = mesh.content(6, &keys());
+    content.not_before = NOW.plus(60);
+    let bytes = mesh.sign(&content);
+    let refused = mesh.members.learn_membership(&bytes, NOW.plus(60));
+    let too_fast = DirectoryError::Trust(TrustError::IssuerTooFast(3));
+    assert_eq!(refused.map(drop), Err(too_fast));
+}
+
+#[test]
+fn names_of_revoked_nodes_are_kept_once_and_known_without_their_membership() {
+    let mesh = Mesh::new();
+    let learnt: Vec<NodeId> = mesh.learn(1, 2).into_iter().map(Result::unwrap).collect();
+    let unknown = NodeId::from_bytes([9; 32]);
+    let revoked = [learnt[0], unknown];
+    let unkept = mesh.members.unkept_names(revoked.iter());
+    assert_eq!(unkept, [(learnt[0], name("node-1"))]);
+    mesh.members.names_kept(unkept);
+    assert_eq!(mesh.members.unkept_names(revoked.iter()), []);
+    assert_eq!(mesh.members.names_only(), []);
+    mesh.members.forget(&learnt);
+    assert_eq!(mesh.members.name(&learnt[0]), Some(name("node-1")));
+    assert_eq!(mesh.members.name(&learnt[1]), None);
+    assert_eq!(mesh.members.names_only(), [(learnt[0], name("node-1"))]);
 }

@@ -96,6 +96,7 @@ impl Admission for MeshAdmission {
             .map(drop)
             .map_err(|e| match e {
                 DirectoryError::Superseded(_) => refuse("superseded", e.to_string()),
+                DirectoryError::Trust(ref why) => refuse(why.reason(), e.to_string()),
                 _ => refuse("directory_refused", e.to_string()),
             })
     }

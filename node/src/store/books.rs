@@ -44,6 +44,8 @@ const ISSUED: TableDefinition<'_, u64, u64> = TableDefinition::new("issued");
 const PENDING: TableDefinition<'_, Bytes32, &[u8]> = TableDefinition::new("pending_joins");
 /// Node that was replaced → the membership that replaces it, as signed.
 const REPLACED: TableDefinition<'_, Bytes32, &[u8]> = TableDefinition::new("replaced");
+/// Node that is revoked → the name it had.
+const REVOKED_NAMES: TableDefinition<'_, Bytes32, &str> = TableDefinition::new("revoked_names");
 /// Issuer → the node it runs on.
 const ISSUERS: TableDefinition<'_, Bytes32, Bytes32> = TableDefinition::new("issuer_nodes");
 
@@ -159,6 +161,7 @@ pub struct Books<'b, 't> {
     issued: Table<'t, u64, u64>,
     pending: Table<'t, Bytes32, &'static [u8]>,
     replaced: Table<'t, Bytes32, &'static [u8]>,
+    revoked_names: Table<'t, Bytes32, &'static str>,
     issuers: Table<'t, Bytes32, Bytes32>,
     memberships: &'b mut Table<'t, Bytes32, &'static [u8]>,
 }
@@ -178,6 +181,7 @@ impl<'b, 't> Books<'b, 't> {
             issued: transaction.open_table(ISSUED)?,
             pending: transaction.open_table(PENDING)?,
             replaced: transaction.open_table(REPLACED)?,
+            revoked_names: transaction.open_table(REVOKED_NAMES)?,
             issuers: transaction.open_table(ISSUERS)?,
             memberships,
         })
@@ -363,18 +367,19 @@ impl<'b, 't> Books<'b, 't> {
         Ok(last.saturating_add(1))
     }
 
-    /// How many memberships were issued at or after `since`, counted up to `most`.
+    /// How many memberships were issued less than `seconds` before or after `at`, counted up to
+    /// `most`: after, where the clock was set back.
     ///
     /// # Errors
     /// [`StorageFault`].
-    pub fn issued_since(&self, since: UnixSeconds, most: u64) -> BooksResult<u64> {
+    pub fn issued_around(&self, at: UnixSeconds, seconds: u64, most: u64) -> BooksResult<u64> {
         let mut count = 0_u64;
         for entry in self.issued.iter()?.rev() {
-            let (_, at) = entry?;
-            if at.value() < since.0 || count >= most {
+            let (_, issued) = entry?;
+            count += u64::from(issued.value().abs_diff(at.0) < seconds);
+            if count >= most {
                 break;
             }
-            count += 1;
         }
         Ok(count)
     }
@@ -445,6 +450,19 @@ impl<'b, 't> Books<'b, 't> {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the name a revoked node had; says whether there was room for it.
+    ///
+    /// # Errors
+    /// [`StorageFault`].
+    pub fn put_revoked_name(&mut self, node: &NodeId, name: &Name) -> BooksResult<bool> {
+        let room = self.revoked_names.len()? < tables::MAX_NODES
+            || self.revoked_names.get(node.as_bytes())?.is_some();
+        if room {
+            self.revoked_names.insert(node.as_bytes(), name.as_str())?;
+        }
+        Ok(room)
     }
 
     /// The membership that replaces a node, if one does.
@@ -564,6 +582,16 @@ impl Snapshot {
     pub fn replaced(&self) -> Result<Vec<(NodeId, Vec<u8>)>, StoreError> {
         self.every("replaced node", REPLACED, |id, bytes| {
             Some((NodeId::from_bytes(*id), bytes.to_vec()))
+        })
+    }
+
+    /// The names that revoked nodes had, as far as they were known.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn revoked_names(&self) -> Result<Vec<(NodeId, Name)>, StoreError> {
+        self.every("name of a revoked node", REVOKED_NAMES, |id, name| {
+            Some((NodeId::from_bytes(*id), name.parse().ok()?))
         })
     }
 

@@ -168,6 +168,19 @@ impl Snapshot {
         })
     }
 
+    /// Shows every node's membership, by node, one at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub fn each_membership(&self, mut see: impl FnMut(NodeId, &[u8])) -> Result<()> {
+        let table = self.table(tables::MEMBERSHIPS)?;
+        for entry in table.iter().map_err(fault)? {
+            let (key, value) = entry.map_err(fault)?;
+            see(NodeId::from_bytes(*key.value()), value.value());
+        }
+        Ok(())
+    }
+
     /// Every trust document and part of one, in the order of their keys: the
     /// entries of a log by place.
     ///

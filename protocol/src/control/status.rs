@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{MeshId, NodeId};
+use crate::id::{MeshId, NodeId, SignerId};
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -73,6 +73,24 @@ pub struct TrustStatus {
     /// Why calls wait although the node runs (it has not synced yet), if they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// Issuers that signed what they should not have, as far as this node has seen since its start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuer_alarms: Vec<IssuerAlarm>,
+}
+
+/// What an issuer of memberships should not have done. Such memberships are refused.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct IssuerAlarm {
+    /// Its key's id.
+    pub issuer: SignerId,
+    /// The stable name of the refusal: `issuer_too_fast` or `issuer_equivocates`.
+    pub reason: String,
+    /// The same, for people.
+    pub message: String,
+    /// Refusals since the start.
+    pub refused: u64,
+    /// The node of the last membership refused.
+    pub node: NodeId,
 }
 
 /// Versions of the documents that a node holds.

@@ -251,6 +251,8 @@ pub struct VerifiedRoot {
     issuers: Vec<SignerId>,
     timestampers: Vec<SignerId>,
     retired: Vec<SignerId>,
+    /// The greatest rate any root before this one gave each of its issuers.
+    earlier_rates: Vec<(SignerId, u64)>,
     bytes: Bytes,
 }
 
@@ -309,7 +311,9 @@ impl VerifiedRoot {
         let aad = root.external_aad();
         cose.verify_quorums(crypto, &[own.quorum(), root.quorum()], &aad)?;
         let bytes = Bytes::clone(bytes);
-        Ok(Self::of(crypto, root, self.mesh, cose.payload, bytes))
+        let mut next = Self::of(crypto, root, self.mesh, cose.payload, bytes);
+        next.earlier_rates = next.issuers.iter().filter_map(|id| self.most(id)).collect();
+        Ok(next)
     }
 
     fn of(crypto: &dyn Crypto, root: Root, mesh: MeshId, payload: &[u8], bytes: Bytes) -> Self {
@@ -321,9 +325,29 @@ impl VerifiedRoot {
             issuers: root.issuers.iter().map(|i| i.keys.id(crypto)).collect(),
             timestampers: ids(&root.timestampers),
             retired: root.retired().iter().map(|r| r.admin.id(crypto)).collect(),
+            earlier_rates: Vec::new(),
             bytes,
             root,
         }
+    }
+
+    /// The greatest rate of an issuer up to this root.
+    fn most(&self, id: &SignerId) -> Option<(SignerId, u64)> {
+        let earlier = self.earlier_rates.iter().find(|(known, _)| known == id);
+        let own = self.issuer(id).map(|issuer| issuer.max_per_hour);
+        let most = own.max(earlier.map(|(_, rate)| *rate));
+        most.map(|rate| (*id, rate))
+    }
+
+    /// How many memberships of an issuer may begin in the hour around `begins`: what this root
+    /// says, and for what begins before this root was made, the greatest that was ever allowed.
+    #[must_use]
+    pub fn issuer_rate(&self, id: &SignerId, begins: UnixSeconds) -> Option<u64> {
+        let rate = self.issuer(id)?.max_per_hour;
+        if begins >= self.root.created {
+            return Some(rate);
+        }
+        self.most(id).map(|(_, most)| most)
     }
 
     /// Reads the content of a root; verifies nothing.

@@ -1,5 +1,7 @@
 //! Records on a real store with real signatures, sent to a buffer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use hedgerow_crypto::{Primitives, SigningKeys, TlsIdentity};
 use protocol::crypto::{Signer as _, Suite};
 use protocol::time::{UnixMillis, UnixSeconds};
@@ -25,6 +27,9 @@ impl Clock for Stopped {
 fn keys() -> SigningKeys {
     SigningKeys::generate(&Primitives).unwrap()
 }
+
+/// An issuer never uses one twice.
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
 struct World {
     records: Records,
@@ -54,7 +59,7 @@ fn membership(
         site: None,
         not_before: NOW,
         not_after: NOW.plus(DAY_S),
-        issuer_sequence: 1,
+        issuer_sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
         replaces: None,
     };
     membership.sign(&Primitives, issuer).unwrap()
