@@ -260,7 +260,10 @@ async fn a_root_goes_on_by_the_thresholds_and_never_back() {
     // A version is not skipped, and one that was is not taken again.
     let skips = |root: &mut protocol::trust::Root| root.version += 1;
     let skips = first.root(&hub, &[&second], skips).await;
-    assert!(!hand(&hub, root(skips)).await.unwrap().new);
+    assert_eq!(
+        refused(&hub, root(skips)).await.reason,
+        "root_version_skipped"
+    );
     assert_eq!(version(&hub).await, 2);
     let longer = |root: &mut protocol::trust::Root| root.lease_s *= 2;
     let third = first.root(&hub, &[&second], longer).await;

@@ -496,6 +496,7 @@ fn restore_members(
             });
         }
     }
+    members.names_kept(snapshot.revoked_names()?);
     // One that no longer holds, because its issuer is gone, takes nobody's place any more.
     for (_, bytes) in snapshot.replaced()? {
         drop(members.restore_replaced(&bytes));

@@ -393,10 +393,33 @@ async fn end_expired(node: Arc<Node>, stop: CancellationToken) {
     }
 }
 
+/// Keeps the names of revoked nodes, whose records nobody sends again: an operator asks for them by
+/// name after a restart as well.
+async fn keep_revoked_names(node: &Node) {
+    let state = node.standing.now();
+    let names = node.members.unkept_names(state.revoked().nodes());
+    if names.is_empty() {
+        return;
+    }
+    let writes = names.clone();
+    let done = node.store.books(move |books| {
+        for (node, name) in &writes {
+            books.put_revoked_name(node, name)?;
+        }
+        Ok(())
+    });
+    match done.await {
+        Ok(()) => node.members.names_kept(names),
+        Err(error) => tracing::warn!(%error, "names of revoked nodes were not kept"),
+    }
+}
+
 /// Keeps who was replaced, so that old keys stay refused after a restart, and closes their links at
-/// once; tidies the issuer's books now and then.
+/// once; keeps the names of revoked nodes; tidies the issuer's books now and then.
 async fn keep_replaced(node: Arc<Node>, stop: CancellationToken) {
     let mut changes = node.members.changes();
+    let mut standing = node.standing.changes();
+    keep_revoked_names(&node).await;
     let mut tidied = tokio::time::interval(TIDY_EVERY);
     loop {
         let replaced = node.members.unkept_replaced();
@@ -423,6 +446,7 @@ async fn keep_replaced(node: Arc<Node>, stop: CancellationToken) {
                 stop.cancelled().await;
                 return;
             },
+            Ok(()) = standing.changed() => keep_revoked_names(&node).await,
             _ = tidied.tick() => if let Some(issuer) = &node.issuer
                 && let Err(error) = issuer.tidy().await
             {

@@ -18,7 +18,7 @@ use protocol::crypto::Crypto;
 use protocol::id::{Digest, EntryId, NodeId, SignerId};
 use protocol::name::Name;
 use protocol::time::UnixMillis;
-use protocol::trust::{Document, Offer, Proposal, TrustError, TrustState, VerifiedRoot};
+use protocol::trust::{Document, Missing, Offer, Proposal, TrustError, TrustState, VerifiedRoot};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -194,9 +194,13 @@ impl TrustOperations for Trusting {
             let document = taken(document);
             // Entries are not signed: those nobody waits for are known, or of no use.
             let entries = matches!(document, Document::LogEntries { .. });
+            let root = matches!(document, Document::Root(_));
             let offer = self.driver.publish(document).await.map_err(refused)?;
             if !(entries && offer == Offer::Stale) {
                 contradicted(&offer)?;
+            }
+            if let (true, Offer::Wanted(Missing::Roots { from })) = (root, &offer) {
+                return Err(skipped(*from));
             }
             new |= matches!(offer, Offer::New(_));
         }
@@ -387,6 +391,13 @@ fn contradicted(offer: &Offer) -> Result<(), Failure> {
         .with_hint("make the change again on what is in force: `hedgerow trust`")),
         Offer::New(_) | Offer::Known | Offer::Wanted(_) => Ok(()),
     }
+}
+
+/// A root that does not follow the one in force was not taken.
+fn skipped(next: u64) -> Failure {
+    let message = format!("this node does not hold the roots before it: root {next} is next");
+    Failure::new(FailureKind::Conflict, "root_version_skipped", message)
+        .with_hint("publish those first, or let the node hear of them: `hedgerow peers`")
 }
 
 fn refused(error: DriverError) -> Failure {

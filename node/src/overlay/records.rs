@@ -180,10 +180,13 @@ impl Records {
         stream.shutdown().await
     }
 
-    /// The other members whose record holds still, as many as one stream carries.
+    /// The other members whose record holds still and who are not revoked, as many as one stream
+    /// carries: what is refused everywhere takes nobody's room.
     fn others(&self) -> Vec<NodeId> {
         let (me, now) = (self.identity.node(), self.clock.now().seconds());
-        let holds = |m: &Member| m.record.as_ref().is_some_and(|r| now < r.expires);
+        let holds = |m: &Member| {
+            m.record.as_ref().is_some_and(|r| now < r.expires) && !self.members.is_barred(m)
+        };
         let others = self.members.all().into_iter().filter(|m| holds(m));
         let others = others.map(|m| m.membership.node());
         let room = MAX_RECORDS_PER_SYNC - 1;

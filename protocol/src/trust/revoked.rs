@@ -120,6 +120,11 @@ impl Revoked {
         self.nodes.get(node).map(Arc::as_ref)
     }
 
+    /// Every node that is revoked, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.keys()
+    }
+
     /// Why this agent is revoked on this node, by itself or with every agent of that name. That its
     /// node is revoked is another question.
     #[must_use]

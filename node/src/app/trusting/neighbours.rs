@@ -59,7 +59,6 @@ impl Directory for Neighbours {
     }
 
     fn name(&self, node: &NodeId) -> Option<Name> {
-        let member = self.members.member(node)?;
-        Some(member.membership.name.clone())
+        self.members.name(node)
     }
 }
