@@ -14,7 +14,8 @@ use protocol::id::NodeId;
 use quinn::congestion::CubicConfig;
 use quinn::{
     AckFrequencyConfig, Connecting, Connection, ConnectionId, EndpointConfig, Incoming,
-    NoneTokenStore, Runtime, TokenMemoryCache, TokenStore, TokioRuntime, TransportConfig, VarInt,
+    NoneTokenLog, NoneTokenStore, Runtime, TokioRuntime, TransportConfig, ValidationTokenConfig,
+    VarInt,
 };
 use rustls::NamedGroup;
 use rustls::pki_types::CertificateDer;
@@ -85,7 +86,6 @@ pub(super) struct Endpoint {
     crypto: Arc<dyn Crypto>,
     flights: Arc<Flights>,
     dialing: Arc<TransportConfig>,
-    tokens: Arc<dyn TokenStore>,
     handshake_timeout: Duration,
 }
 
@@ -100,6 +100,7 @@ impl Endpoint {
         let mut server = quinn::ServerConfig::with_crypto(tls.server()?);
         server
             .transport_config(Arc::new(transport(config, 1)))
+            .validation_token_config(no_tokens())
             .max_incoming(config.pending_handshakes)
             .incoming_buffer_size(limits::INCOMING_BUFFER)
             .incoming_buffer_size_total(limits::INCOMING_BUFFER_TOTAL);
@@ -128,7 +129,6 @@ impl Endpoint {
             flights,
             // A dialer lets the acceptor open nothing before it is admitted.
             dialing: Arc::new(transport(config, 0)),
-            tokens: Arc::new(TokenMemoryCache::default()),
             handshake_timeout: config.handshake_timeout,
         })
     }
@@ -155,13 +155,8 @@ impl Endpoint {
         config
             .transport_config(Arc::clone(&self.dialing))
             .initial_dst_cid_provider(Arc::new(move || original))
-            .token_store(match expected {
-                Some(_) => Arc::clone(&self.tokens),
-                None => Arc::new(NoneTokenStore),
-            });
-        // The store of address tokens is keyed by this name; it is not sent.
-        let name = expected.map_or_else(|| "unknown".to_owned(), |node| token_name(&node));
-        let connecting = self.quinn.connect_with(config, remote, &name);
+            .token_store(Arc::new(NoneTokenStore));
+        let connecting = self.quinn.connect_with(config, remote, NO_NAME);
         let connecting = connecting.map_err(|_| undialable)?;
         self.prove(connecting, original, started)
             .await
@@ -234,10 +229,16 @@ impl Endpoint {
     }
 }
 
-/// A DNS label for a node: 40 hex digits of its id.
-fn token_name(node: &NodeId) -> String {
-    let prefix: Vec<u8> = node.as_bytes().iter().copied().take(20).collect();
-    format!("n{}", hex::encode(prefix))
+/// What quinn wants as the server's name. It is not sent: peers are known by their keys.
+const NO_NAME: &str = "node";
+
+/// No address tokens but those of a Retry (RFC 9000 §8.1.3). Whoever brings one is taken for proven,
+/// which must cost an attempt each; a handshake takes one round trip without them; and quinn's log
+/// of those used takes the older of two for a replay and warns.
+fn no_tokens() -> ValidationTokenConfig {
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.sent(0).log(Arc::new(NoneTokenLog));
+    tokens
 }
 
 /// QUIC's own bounds. `streams` is what the peer may open before it is admitted.

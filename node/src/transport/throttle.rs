@@ -2,9 +2,11 @@
 //! any cryptography.
 //!
 //! Sources can be forged, so it bounds honest-looking floods only; floods from forged addresses
-//! meet the Retry of the accept loop. Memory is bounded by [`limits::SOURCES`].
+//! meet the Retry of the accept loop. Memory is bounded by [`limits::SOURCES`], and no attempt costs
+//! more than any other: nothing walks the table.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -28,56 +30,70 @@ impl Default for SourceRate {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    /// The moment at which the bucket is full again.
-    full_at: Instant,
-}
-
-/// Whose bucket: `None` is the one all sources share that found the table full.
-type Source = Option<IpAddr>;
-
-/// The buckets of all sources.
+/// The buckets of all sources, in two generations. A bucket is full at the latest [`Throttle::depth`]
+/// after it was last drawn from; so when the younger generation has been the younger for that long,
+/// all buckets of the older one are full and it is forgotten whole.
 #[derive(Debug)]
 pub(super) struct Throttle {
     rate: SourceRate,
-    buckets: HashMap<Source, Bucket>,
+    /// When each source's bucket is full again: those drawn from since [`Throttle::since`].
+    young: HashMap<IpAddr, Instant>,
+    /// Those drawn from in the generation before, and not since.
+    old: HashMap<IpAddr, Instant>,
+    /// Since when the younger generation is the younger.
+    since: Option<Instant>,
+    /// When the bucket is full again that all sources share which found no room.
+    shared: Option<Instant>,
 }
 
 impl Throttle {
     pub(super) fn new(rate: SourceRate) -> Self {
         Self {
             rate,
-            buckets: HashMap::new(),
+            young: HashMap::new(),
+            old: HashMap::new(),
+            since: None,
+            shared: None,
         }
     }
 
     /// Takes a token from the bucket of `address`; false when it is empty.
     pub(super) fn allow(&mut self, address: IpAddr, now: Instant) -> bool {
-        let token = Duration::from_secs(1) / self.rate.per_second.max(1);
-        let depth = token.saturating_mul(self.rate.burst);
-        let source = self.place(source(address), now);
-        let bucket = self
-            .buckets
-            .entry(source)
-            .or_insert(Bucket { full_at: now });
-        let full_at = bucket.full_at.max(now) + token;
+        self.age(now);
+        let (source, token, depth) = (source(address), self.token(), self.depth());
+        let full = self.old.remove(&source).unwrap_or(now);
+        let room = self.young.len() + self.old.len() < limits::SOURCES;
+        let bucket = match self.young.entry(source) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) if room => new.insert(full),
+            Entry::Vacant(_) => self.shared.get_or_insert(now),
+        };
+        let full_at = (*bucket).max(now) + token;
         let allowed = full_at.saturating_duration_since(now) <= depth;
         if allowed {
-            bucket.full_at = full_at;
+            *bucket = full_at;
         }
         allowed
     }
 
-    /// Finds room for `source`, forgetting those whose buckets are full.
-    fn place(&mut self, source: IpAddr, now: Instant) -> Source {
-        if self.buckets.contains_key(&Some(source)) {
-            return Some(source);
+    /// How long it takes for a token to come back.
+    fn token(&self) -> Duration {
+        Duration::from_secs(1) / self.rate.per_second.max(1)
+    }
+
+    /// How long it takes for an empty bucket to be full.
+    fn depth(&self) -> Duration {
+        self.token().saturating_mul(self.rate.burst)
+    }
+
+    /// Forgets the older generation when all its buckets are full.
+    fn age(&mut self, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= self.depth() {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+            self.since = Some(now);
         }
-        if self.buckets.len() >= limits::SOURCES {
-            self.buckets.retain(|_, bucket| bucket.full_at > now);
-        }
-        (self.buckets.len() < limits::SOURCES).then_some(source)
     }
 }
 
@@ -125,15 +141,55 @@ mod tests {
         assert_eq!(source(mapped), "192.0.2.7".parse::<IpAddr>().unwrap());
     }
 
+    fn known(throttle: &Throttle) -> usize {
+        throttle.young.len() + throttle.old.len()
+    }
+
     #[test]
     fn memory_is_bounded_and_a_full_table_still_throttles() {
         let (mut throttle, now) = (Throttle::new(RATE), Instant::now());
-        let allowed = (0..20_000_u32)
+        let flood: u32 = 20_000;
+        let allowed = (0..flood)
             .filter(|&number| throttle.allow(IpAddr::V4(number.into()), now))
             .count();
-        assert!(throttle.buckets.len() <= limits::SOURCES + 1);
-        assert!(allowed <= limits::SOURCES + 3, "{allowed}");
-        let later = now + Duration::from_secs(10);
-        assert!(throttle.allow("203.0.113.9".parse().unwrap(), later));
+        assert_eq!(known(&throttle), limits::SOURCES);
+        assert_eq!(allowed, limits::SOURCES + 3);
+        // Sources with a bucket of their own are not kept out by those without.
+        assert!(throttle.allow(IpAddr::V4(0.into()), now));
+        let stranger = "203.0.113.9".parse().unwrap();
+        assert!(!throttle.allow(stranger, now));
+        let mut later = now;
+        for _ in 0..2 {
+            later += throttle.depth();
+            assert!(throttle.allow(stranger, later));
+        }
+        assert_eq!(known(&throttle), 1, "full buckets are forgotten");
+    }
+
+    #[test]
+    fn what_was_drawn_is_remembered_until_the_bucket_is_full_and_no_longer() {
+        let (mut throttle, start) = (Throttle::new(RATE), Instant::now());
+        let (depth, address) = (throttle.depth(), "192.0.2.7".parse().unwrap());
+        // A generation begins, and the source draws just before its end.
+        assert!(throttle.allow("192.0.2.1".parse().unwrap(), start));
+        let drawn = start + depth - Duration::from_millis(1);
+        assert!((0..3).all(|_| throttle.allow(address, drawn)));
+        // The next generation knows it still; a token comes back in its time and not before.
+        assert!(!throttle.allow(address, drawn + Duration::from_millis(99)));
+        assert!(throttle.allow(address, drawn + Duration::from_millis(100)));
+        assert!(!throttle.allow(address, drawn + Duration::from_millis(199)));
+        let rested = drawn + Duration::from_millis(100) + depth;
+        assert!((0..3).all(|_| throttle.allow(address, rested)));
+        assert!(!throttle.allow(address, rested));
+    }
+
+    #[test]
+    fn a_steady_flood_from_ever_new_sources_stays_bounded() {
+        let (mut throttle, start) = (Throttle::new(RATE), Instant::now());
+        for number in 0..200_000_u32 {
+            let now = start + Duration::from_micros(number.into()) * 20;
+            throttle.allow(IpAddr::V4(number.into()), now);
+            assert!(known(&throttle) <= limits::SOURCES);
+        }
     }
 }
