@@ -57,40 +57,29 @@ pub(crate) struct Global {
     pub(crate) format: Format,
 }
 
-/// The commands.
+/// The commands. One without a doc here has its own, of which the list shows the first line.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a node here: found a mesh, or run the node that is here
     Up(commands::up::Up),
     /// Make a ticket with which another host joins the mesh
     Invite(commands::invite::Invite),
-    /// Join a mesh with a ticket, then run the node here
     Join(commands::join::Join),
     /// List the tickets made on this node, who used them, and revoke them
     Tickets(commands::tickets::Tickets),
-    /// Run the node of an existing state directory in the foreground
     Run(commands::run::Run),
-    /// Show it work: two real nodes on this host, signed calls, a forgery refused
     Demo(commands::demo::Demo),
-    /// Show the state of the node
     Status(commands::status::StatusCommand),
     /// Open the node's status page in a browser
     Dashboard(commands::dashboard::Dashboard),
-    /// Say what is wrong with this node, why, and how to mend it
     Doctor(commands::doctor::Doctor),
-    /// List the other nodes and what was negotiated with each; approve newcomers
     Peers(commands::peers::Peers),
     /// Attach MCP servers to this node, list and remove them
     Server(commands::server::ServerCommand),
-    /// Write the state of this node, keys included, to one sealed file
     Backup(commands::backup::Backup),
-    /// Restore a backup into an empty state directory
     Restore(commands::restore::Restore),
-    /// Run the node as a hardened systemd service
     Service(commands::service::ServiceCommand),
-    /// Give MCP clients of this host tokens, list and remove them
     Agent(commands::agent::AgentCommand),
-    /// List the tools that can be called, here and on other nodes
     Tools(commands::tools::Tools),
     /// Call a tool
     Call(commands::call::Call),
@@ -100,17 +89,13 @@ pub(crate) enum Command {
     Envelope(commands::envelope::EnvelopeCommand),
     /// Show this host's node id, making its keys if there are none; needs no node
     Id(commands::id::Id),
-    /// Admit other hosts with files carried by hand
     Membership(commands::membership::MembershipCommand),
     /// Who rules the mesh: admin keys, their threshold, issuers and timestampers
     Admin(commands::admin::AdminCommand),
-    /// Cut off a node, agent, ticket, tool or issuer, everywhere at once
     Revoke(commands::revoke::Revoke),
     /// List, lift and follow revocations
     Revocations(commands::revocations::RevocationsCommand),
-    /// Sign a proposal with this host's admin key; needs no node
     Sign(commands::sign::Sign),
-    /// Show what is in force in the mesh: root, roles, freshness
     Trust(commands::trust::TrustCommand),
     /// Show an example configuration file
     Config(commands::config::ConfigCommand),
@@ -130,5 +115,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// A variant's own doc would hide all but the first line of its command's.
+    #[test]
+    fn help_says_all_that_is_to_be_said_of_a_command() {
+        let all = Cli::command();
+        for (name, says) in [
+            ("doctor", "exit code"),
+            ("restore", "--replace"),
+            ("revoke", "revocations lift"),
+            ("run", "SIGTERM"),
+            ("service", "drop-in"),
+        ] {
+            let command = all.find_subcommand(name).unwrap();
+            let long = command.get_long_about().unwrap().to_string();
+            assert!(long.contains(says), "{name}: {long}");
+        }
     }
 }

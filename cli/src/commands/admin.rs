@@ -44,17 +44,14 @@ pub(crate) struct AdminCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make an admin key on this host, which need not be a node, and its public card
     Init(key::Init),
     /// Write this host's admin card again, which the other admins need to add it
     Card(key::Card),
-    /// Change the passphrase of this host's admin key, or encrypt one from before
     Passphrase(key::Passphrase),
     /// List admins, issuers and timestampers
     List,
     /// Add an admin
     Add(change::Add),
-    /// Remove an admin, a lost or stolen key among them
     Remove(change::Remove),
     /// Change how many admins must sign
     Threshold(change::Threshold),

@@ -21,7 +21,6 @@ pub(crate) struct EnvelopeCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Check every signature from the mesh's root to the body, and say who signed what
     Verify(Verify),
     /// Show what an envelope's file says, its signatures unchecked
     Show {

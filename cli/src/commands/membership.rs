@@ -17,10 +17,11 @@ use crate::output::{instant, or_dash};
 
 /// Admit other hosts with files carried by hand.
 ///
-/// For hosts that reach no issuer; else `hedgerow invite` and `hedgerow join` do it. The new host makes a request (`hedgerow id
-/// --request`), the founding host issues a membership for it, and the new host starts with the
-/// admission file (`hedgerow up --admission`). Neither file holds a secret; compare the node id
-/// with what `hedgerow id` shows on the new host, so that nobody exchanged the request.
+/// For hosts that reach no issuer; else `hedgerow invite` and `hedgerow join` do it. The new host
+/// makes a request (`hedgerow id --request`), the founding host issues a membership for it, and
+/// the new host starts with the admission file (`hedgerow up --admission`). Neither file holds a
+/// secret; compare the node id with what `hedgerow id` shows on the new host, so that nobody
+/// exchanged the request.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct MembershipCommand {
@@ -30,7 +31,6 @@ pub(crate) struct MembershipCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Issue a membership for a request and write the admission file
     Issue(Issue),
     /// Show what a request says, its signatures checked
     Inspect {

@@ -9,7 +9,7 @@ use crate::output::{Text, instant, now, or_dash};
 
 mod list;
 
-/// List the other nodes and what was negotiated with each.
+/// List the other nodes and what was negotiated with each; approve newcomers.
 ///
 /// For every link: how packets travel and for how long, when the node was last heard of, how long
 /// its membership lasts and which trust documents it holds; then the key exchange group, the

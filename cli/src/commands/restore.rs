@@ -14,9 +14,9 @@ use crate::passphrase::{PASSPHRASE, given, open_with};
 /// Restore a backup into an empty state directory.
 ///
 /// Tickets not used up at the time of the backup are void, sequences go on ahead of whatever was
-/// used since, and a mark in the state directory tells the node that it comes from a backup. With --replace it takes the place of the same node, which must not be running: the
-/// longer record of decisions and the later of all times are kept, and what was there is moved
-/// aside, not removed.
+/// used since, and a mark in the state directory tells the node that it comes from a backup. With
+/// --replace it takes the place of the same node, which must not be running: the longer record of
+/// decisions and the later of all times are kept, and what was there is moved aside, not removed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -33,7 +33,6 @@ enum Action {
     Confirm(Confirm),
     /// Take a revocation back; in force once as many admins did as sign a root
     Lift(Lift),
-    /// Show how many nodes have a revocation, how long it took, and who is missing
     Status(Status),
 }
 

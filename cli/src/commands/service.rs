@@ -3,13 +3,13 @@
 //! Installing twice changes nothing the second time. Only a unit that this command wrote and
 //! nobody changed is ever replaced or removed; state and user stay unless `--purge` is given.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::Context;
+use crate::confirm::Confirmation;
 use crate::exit::{Exit, Failed, say};
 use crate::output::print;
 
@@ -41,7 +41,6 @@ pub(crate) struct ServiceCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Write the unit, make its user and its state directory
     Install(Install),
     /// Stop the service and remove what `install` wrote; its state stays
     Uninstall(Uninstall),
@@ -89,9 +88,8 @@ struct Uninstall {
     /// Also remove the state, keys included, the cache, and the user if `install` made it
     #[arg(long)]
     purge: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    confirmation: Confirmation,
 }
 
 /// What is printed of an installation.
@@ -271,9 +269,6 @@ impl Uninstall {
     }
 
     fn ask(&self, unit: &Unit) -> Result<(), Failed> {
-        if self.yes {
-            return Ok(());
-        }
         let what = if self.purge {
             format!(
                 "stop the service, and remove its unit, `{}` with the node's keys{}",
@@ -283,22 +278,8 @@ impl Uninstall {
         } else {
             "stop the service and remove its unit".to_owned()
         };
-        let stdin = io::stdin();
-        if !stdin.is_terminal() {
-            return Err(Failed::input(format!("this would {what}"))
-                .with_hint("say `--yes` where nobody can be asked"));
-        }
-        say(&format!("This will {what}. Go on? [y/N]"));
-        let mut line = String::new();
-        stdin
-            .lock()
-            .read_line(&mut line)
-            .map_err(|error| Failed::io("cannot read the answer", &error))?;
-        if matches!(line.trim(), "y" | "Y" | "yes") {
-            Ok(())
-        } else {
-            Err(Failed::new(Exit::Failure, "nothing was changed"))
-        }
+        say(&format!("this will {what}"));
+        self.confirmation.ask("go on?")
     }
 }
 

@@ -369,14 +369,14 @@ fn roles(trust: &TrustStatus) -> [Check; 3] {
             trust.issuers,
             "issuer",
             "while its node is down no host can join and no membership is renewed",
-            "name a second issuer in the root: `hedgerow admin`",
+            "name a second issuer in the root: `hedgerow admin issuer add`",
         ),
         one(
             "timestampers",
             trust.timestampers,
             "timestamper",
             "while its node is down the freshness lease of every node runs out",
-            "name a second timestamper in the root: `hedgerow admin`",
+            "name a second timestamper in the root: `hedgerow admin timestamper add`",
         ),
     ]
 }

@@ -47,7 +47,7 @@ pub(super) struct Add {
     signing: Signing,
 }
 
-/// Remove an admin.
+/// Remove an admin, a lost or stolen key among them.
 ///
 /// Its revocations so far go on counting, what it signs from now on does not. If the key was
 /// stolen and used, --keep says how many of its entries are still its owner's.

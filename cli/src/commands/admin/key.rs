@@ -13,7 +13,7 @@ use crate::commands::{Context, write_new};
 use crate::exit::{Exit, Failed};
 use crate::passphrase::{PassphraseOption, replacement};
 
-/// Make an admin key on this host and its public card.
+/// Make an admin key on this host, which need not be a node, and its public card.
 ///
 /// The key stands encrypted in the state directory (`keys/admin.key`); the card holds no secret.
 /// Hand the card to the other admins, and tell them the id over another way: only who compares
