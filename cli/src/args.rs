@@ -24,6 +24,7 @@ First steps:
   hedgerow server add shop -- my-mcp-server  attach an MCP server
   hedgerow agent add claude                  a token for an MCP client on this host
   hedgerow tools                             what can be called, on every node
+  hedgerow dashboard                         see it all in a browser
 
 A second host:
   a$ hedgerow invite --group tool-hosts      a ticket

@@ -39,13 +39,17 @@ impl Ran {
 }
 
 fn node() -> Node {
+    node_of(Fake::new(AGENT_HOST))
+}
+
+fn node_of(fake: Fake) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
-    let fake = Arc::new(Fake::new(AGENT_HOST));
+    let fake = Arc::new(fake);
     let listener = {
         let path = dir.path().join("control.sock");
         runtime.block_on(async { node::control::bind(&path).await.unwrap() })
@@ -135,6 +139,41 @@ replayed  2
     let json = node.json(&["status"]);
     assert_eq!(json["node"]["name"], "agent-host");
     assert_eq!(json["counters"]["refusals"]["replayed"], 2);
+}
+
+#[test]
+fn the_dashboard_is_a_link_that_works_once() {
+    let mut fake = Fake::new(AGENT_HOST);
+    let address = "127.0.0.1:7481".parse().unwrap();
+    let crypto = Arc::new(hedgerow_crypto::Primitives);
+    fake.page = Some(node::page::Page::new(address, crypto, Arc::default()));
+    let node = node_of(fake);
+    let ran = node.run(&["dashboard", "--no-open"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let (url, rest) = ran.stdout.split_once('\n').unwrap();
+    let code = url
+        .strip_prefix("http://127.0.0.1:7481/login?code=")
+        .unwrap();
+    assert_eq!(code.len(), 64, "256 bits");
+    assert_eq!(rest, "works once, within 60 s\n");
+    let json = node.json(&["dashboard", "--no-open"]);
+    assert_ne!(json["url"], *url, "every code is another");
+    assert_eq!(json["expires_s"], 60);
+    assert_eq!(json["listen"], "127.0.0.1:7481");
+    let ran = node.run(&["dashboard", "--revoke"]);
+    assert_eq!(ran.stdout, "ended 0 sessions with the status page\n");
+    assert_eq!(
+        node.run(&["dashboard", "--revoke", "--no-open"]).code,
+        Some(3)
+    );
+}
+
+#[test]
+fn a_node_without_a_page_says_why() {
+    let ran = node().run(&["dashboard"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("[no_status_page]"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("page.listen"), "{}", ran.stderr);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use protocol::control::{PageLogin, PageSessionsEnded, route};
 
 use super::Context;
 use crate::exit::Failed;
+use crate::output::Format;
 
 /// What opens an address in the user's browser (xdg-utils).
 const OPENER: &str = "xdg-open";
@@ -14,7 +15,7 @@ const OPENER: &str = "xdg-open";
 /// Open the node's status page in a browser.
 ///
 /// Prints an address whose code signs one browser in, once and within a minute, and opens it if
-/// there is a display. The page is read-only and on this host's loopback; from elsewhere, forward
+/// there is a display and no JSON was asked for. The page is read-only and on this host's loopback; from elsewhere, forward
 /// its port: `ssh -L 7481:127.0.0.1:7481 HOST`, run this there, and open the address here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -53,7 +54,9 @@ impl Dashboard {
             text.line(login.url.expose());
             text.line(format!("works once, within {} s", login.expires_s));
         })?;
-        if !self.no_open && has_display(&|name| std::env::var_os(name)) {
+        // A script that asks for JSON opens what it wants itself.
+        let for_people = context.output.format == Format::Human;
+        if for_people && !self.no_open && has_display(&|name| std::env::var_os(name)) {
             open(login.url.expose());
         }
         Ok(())

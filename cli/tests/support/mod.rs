@@ -19,7 +19,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use node::app::trusting::Trusting;
-use node::control::{Caller, Operations, TrustOperations};
+use node::control::{Caller, Operations, PageOperations, TrustOperations};
 use protocol::control::*;
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
@@ -40,6 +40,8 @@ pub(crate) struct Fake {
     pub(crate) trusting: Option<Trusting>,
     /// Why calls wait.
     pub(crate) waiting: Mutex<Option<String>>,
+    /// Its status page, which nobody serves.
+    pub(crate) page: Option<node::page::Page>,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -66,6 +68,7 @@ impl Fake {
             checks: Mutex::new(vec![Check::ok("clock", "the clock agrees")]),
             waiting: Mutex::default(),
             trusting: None,
+            page: None,
         }
     }
 
@@ -144,6 +147,10 @@ impl Fake {
 
 #[async_trait]
 impl Operations for Fake {
+    fn page(&self) -> Option<&dyn PageOperations> {
+        self.page.as_ref().map(|page| page as &dyn PageOperations)
+    }
+
     async fn status(&self) -> Result<Status, Failure> {
         Ok(self.status_now())
     }

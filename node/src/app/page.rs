@@ -107,7 +107,7 @@ impl Source for Node {
                     let shown = policy.bytes.iter().copied().take(MAX_POLICY_SHOWN);
                     let shown: Vec<u8> = shown.collect();
                     PolicyView {
-                        name: policy.name.clone(),
+                        name: policy.name.to_string(),
                         media_type: policy.media_type.clone(),
                         length: policy.bytes.len(),
                         text: String::from_utf8_lossy(&shown).into_owned(),

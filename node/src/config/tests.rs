@@ -182,6 +182,32 @@ fn the_gateway_stays_on_loopback() {
 }
 
 #[test]
+fn the_status_page_stays_on_loopback() {
+    for address in ["0.0.0.0:7481", "10.0.0.1:1", "[::]:1"] {
+        let error = with(&[(environment::PAGE_LISTEN, address)]).unwrap_err();
+        assert!(
+            matches!(error, ConfigError::PageNotLoopback { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("page.listen") && error.hint().is_some());
+    }
+    let config = with(&[(environment::PAGE_LISTEN, "[::1]:1")]).unwrap();
+    assert_eq!(config.page().listen.port(), 1);
+}
+
+#[test]
+fn the_status_page_takes_any_port_where_the_gateway_does() {
+    let beside = |page: &str, gateway: &str| {
+        let config = with(&[(environment::PAGE_LISTEN, page)]).unwrap();
+        let listen = config.page().beside(gateway.parse().unwrap());
+        listen.to_string()
+    };
+    assert_eq!(beside("", "127.0.0.1:0"), "127.0.0.1:0");
+    assert_eq!(beside("", "127.0.0.1:7480"), "127.0.0.1:7481");
+    assert_eq!(beside("127.0.0.1:9", "127.0.0.1:0"), "127.0.0.1:9");
+}
+
+#[test]
 fn numbers_lists_and_texts_are_bounded() {
     for text in [
         "[store]\ncache_mib = 0",

@@ -195,7 +195,7 @@ impl Edge {
             ["policies", name] => {
                 let bundle = self.source.bundle().ok_or(Refusal::Path)?;
                 let mut policies = bundle.policies.iter();
-                let policy = policies.find(|policy| policy.name.as_str() == *name);
+                let policy = policies.find(|policy| render::escaped(&policy.name) == *name);
                 let policy = policy.ok_or(Refusal::Path)?;
                 Ok(html(StatusCode::OK, render::policy_document(policy)))
             }

@@ -139,7 +139,7 @@ impl Source for Fake {
             version: 7,
             hash: Digest::from_bytes([9; 32]),
             policies: vec![PolicyView {
-                name: "read_only".parse().unwrap(),
+                name: "read_only".to_owned(),
                 media_type: self.text.clone(),
                 length: 2,
                 text: self.text.clone(),

@@ -37,7 +37,7 @@ pub struct BundleView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyView {
     /// Its name.
-    pub name: Name,
+    pub name: String,
     /// What its bytes are.
     pub media_type: String,
     /// Its size in bytes.

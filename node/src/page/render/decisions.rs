@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use protocol::control::Decision;
 use serde_json::Value;
 
-use super::{aside, counted, moment};
+use super::{aside, counted, escaped, moment};
 use crate::page::filter::{Filter, Found, VERDICTS};
 use crate::page::limits::{MAX_FIND_BYTES, MAX_SCANNED, SHOWN_ALERTS};
 use crate::page::{Alert, Severity, Source};
@@ -39,7 +39,8 @@ pub(super) fn head() -> Markup {
                 th scope="col" { "Time" }
                 th scope="col" { "Verdict" }
                 th scope="col" { "Reason" }
-                th scope="col" { "Who" }
+                th scope="col" { "Agent" }
+                th scope="col" { "Signed by" }
                 th scope="col" { "What" }
                 th scope="col" { "Where" }
             }
@@ -52,7 +53,7 @@ pub(in crate::page) fn rows<'a>(decisions: impl Iterator<Item = &'a Decision>) -
     let mut decisions = decisions.peekable();
     html! {
         @if decisions.peek().is_none() {
-            tr { td.none colspan="6" { "No decisions." } }
+            tr { td.none colspan="7" { "No decisions." } }
         }
         @for decision in decisions { (row(decision)) }
     }
@@ -73,7 +74,8 @@ fn row(decision: &Decision) -> Markup {
                     " " span.why { (counted(times, "time", "times")) }
                 }
             }
-            td data-label="Who" { (who(decision.agent.as_deref(), decision.issuer.as_deref())) }
+            td data-label="Agent" { (or_dash(decision.agent.as_deref())) }
+            td data-label="Signed by" { (or_dash(decision.issuer.as_deref())) }
             td data-label="What" {
                 (what(decision.server.as_deref(), decision.name.as_deref(), decision.method.as_deref()))
             }
@@ -94,6 +96,11 @@ fn verdict(name: &str) -> Markup {
     html! { span class={ "badge " (class) } { (name) } }
 }
 
+fn or_dash(text: Option<&str>) -> &str {
+    text.unwrap_or("–")
+}
+
+/// Who caused an alert. The node is where the message came from.
 fn who(agent: Option<&str>, node: Option<&str>) -> Markup {
     html! {
         @match (agent, node) {
@@ -144,20 +151,6 @@ fn query(filter: &Filter, before: Option<u64>) -> String {
     let set = pairs.iter().filter(|(_, value)| !value.is_empty());
     let set: Vec<String> = set.map(|(key, value)| format!("{key}={value}")).collect();
     set.join("&")
-}
-
-/// Percent-encoding of everything that is not unreserved (RFC 3986 §2.3).
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 /// The newest alerts.

@@ -122,14 +122,21 @@ fn documents(trust: &TrustStatus) -> Markup {
             dt { "Lease" }
             dd {
                 @match lease.age_s {
-                    // To the minute: what changes every second says nothing more.
                     Some(age) => {
-                        "timestamp " (lasting(age - age % 60)) " old, at most " (lasting(lease.lease_s))
+                        "timestamp " (minutes(age)) " old, at most " (lasting(lease.lease_s))
                     }
                     None => { "no timestamp yet" }
                 }
             }
         }
+    }
+}
+
+/// To the minute: what changes every second says nothing more.
+fn minutes(seconds: u64) -> String {
+    match seconds {
+        0..60 => "under a minute".to_owned(),
+        _ => lasting((seconds - seconds % 60).max(120)),
     }
 }
 
@@ -166,7 +173,7 @@ pub(in crate::page) fn peers(peers: &[Peer], status: &Status) -> Markup {
                             th scope="col" { "Key exchange, signatures" }
                             th scope="col" { "Path" }
                             th.number scope="col" { "RTT" }
-                            th scope="col" { "Documents" }
+                            th scope="col" { "Documents, last heard" }
                             th scope="col" { "Servers" }
                         }
                     }
@@ -219,7 +226,7 @@ fn row(peer: &Peer, own: &DocumentVersions) -> Markup {
                 @match &peer.versions {
                     Some(held) => {
                         (versions(held))
-                        @if behind(held, own) { " " span.badge.busy { "behind" } }
+                        @if behind(held, own) { " " span.badge.idle { "older" } }
                     }
                     None => { "–" }
                 }
@@ -229,7 +236,8 @@ fn row(peer: &Peer, own: &DocumentVersions) -> Markup {
     }
 }
 
-/// Whether a peer was last heard to hold less than this node does.
+/// Whether a peer was last heard to hold less than this node does now. It says what it holds when
+/// a link comes up and when heads are compared, not whenever it took something.
 fn behind(held: &DocumentVersions, own: &DocumentVersions) -> bool {
     held.root < own.root || held.bundle < own.bundle || held.revocations < own.revocations
 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{aside, counted, more};
+use super::{aside, counted, escaped, more};
 use crate::page::limits::MAX_LISTED;
 use crate::page::{BundleView, PolicyView};
 
@@ -25,7 +25,7 @@ pub(in crate::page) fn policy(bundle: Option<&BundleView>) -> Markup {
                     ul.policies {
                         @for policy in bundle.policies.iter().take(MAX_LISTED) {
                             li {
-                                a href={ "policies/" (policy.name) } { (policy.name) }
+                                a href={ "policies/" (escaped(&policy.name)) } { (policy.name) }
                                 " " span.of { (counted(count(policy.length), "byte", "bytes")) }
                             }
                         }
