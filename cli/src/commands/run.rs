@@ -264,6 +264,7 @@ pub(crate) mod seam {
             SetupError::Key(KeyFileError::InTheClear { .. }) => {
                 failed.with_reason("admin_key_not_encrypted")
             }
+            SetupError::RestoreUnfinished(_) => failed.with_reason("restore_unfinished"),
             _ => failed,
         }
     }

@@ -127,6 +127,9 @@ impl Known {
             None => {}
         }
         let allowed = usize::try_from(limit).unwrap_or(usize::MAX);
+        if self.by_sequence.len() < allowed {
+            return Ok(true);
+        }
         let begins = issued.not_before;
         let (from, until) = (begins.minus(HOUR_S - 1), begins.plus(HOUR_S - 1));
         let near = self.by_beginning.range((from, 0)..=(until, u64::MAX));

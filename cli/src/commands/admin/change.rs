@@ -331,9 +331,7 @@ pub(crate) fn sign(
     confirmation: Confirmation,
     passphrase: &PassphraseOption,
 ) -> Result<Proposal, Failed> {
-    explain(&proposal, &mut |line| {
-        crate::exit::say(&crate::inert::inert(line))
-    });
+    explain(&proposal, &mut |line| say(&inert(line)));
     confirmation.ask("sign this with the admin key of this host?")?;
     let keys: SigningKeys = {
         let state = context.state()?;
