@@ -614,6 +614,20 @@ async fn a_retry_costs_a_round_trip_and_is_counted_as_one() {
     assert_eq!(link.rtts, Some(2));
 }
 
+/// Such a token would let whoever has been here once past the throttle.
+#[tokio::test]
+async fn no_token_for_a_later_connection_is_given() {
+    let node = TestNode::start();
+    let connection = proven(&node).await;
+    soon(async {
+        while connection.stats().frame_rx.handshake_done == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(connection.stats().frame_rx.new_token, 0);
+}
+
 #[tokio::test]
 async fn a_client_that_never_finishes_the_handshake() {
     let handshake_timeout = Duration::from_millis(200);
