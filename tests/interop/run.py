@@ -4,6 +4,9 @@ A pass is one client with one server over one path: it runs the server's operati
 and records what the client saw. The same client over the direct path says what is right; every
 other path must show it the same, byte for byte where the clients show bytes. The paths through
 the mesh (mesh.py): `/mcp/NODE/SERVER`, the aggregate `/mcp`, and the same two by stdio.
+
+Then the official conformance suite does the same with a server that answers all it asks
+(conformance.py).
 """
 
 import argparse
@@ -15,6 +18,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import conformance
 import faults
 import paths
 import servers
@@ -219,6 +223,9 @@ def directly(checks, clients, server):
 
 def everything(options, directory):
     clients, checks = Clients(options.environment), Checks()
+    if options.only == "conformance":
+        conformance.check_all(checks, clients, options.hedgerow.resolve(), directory)
+        return checks
     packages = str(options.environment / "node_modules")
     every = servers.all_servers(clients.node, packages, clients.python, directory / "data")
     with servers.serving(every[0]) as url, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -241,6 +248,10 @@ def everything(options, directory):
             if options.only in (None, "everything"):
                 faults.check_all(checks, mesh, options.evidence)
         checks.equal("the nodes' exit codes", {"agents": 0, "tool-host": 0}, mesh.exit_codes)
+    if options.only is None:
+        binary = options.hedgerow.resolve()
+        conformance.check_all(checks, clients, binary, directory / "conformance")
+        print(f"conformance: {checks.done} checks, {len(checks.problems)} problems", flush=True)
     return checks
 
 
@@ -250,7 +261,7 @@ def main():
     parser.add_argument("--hedgerow", type=Path)
     parser.add_argument("--evidence", type=Path)
     parser.add_argument("--direct", action="store_true")
-    parser.add_argument("--only", help="one server, for work on this run itself")
+    parser.add_argument("--only", help="one server, or `conformance`, for work on this run itself")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hedgerow-interop-") as directory:
         checks = everything(options, Path(directory))
