@@ -65,8 +65,8 @@ impl Dashboard {
 
 /// Whether a browser could show itself here.
 fn has_display(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
-    let set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
-    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| set(name))
+    let set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    ["DISPLAY", "WAYLAND_DISPLAY"].into_iter().any(set)
 }
 
 /// Opens the address. The code stands in the opener's arguments, where this user's and root's

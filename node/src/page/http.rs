@@ -110,10 +110,6 @@ fn html(status: StatusCode, document: Markup) -> Response {
     response
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "used as a function in map_err"
-)]
 fn unavailable(failure: Failure) -> Refusal {
     Refusal::Unavailable(failure.message)
 }
