@@ -166,7 +166,14 @@ class Tab:
         return answer["result"].get("value")
 
     def wait(self, what, expression):
-        self.until(what, lambda: self.evaluate(expression))
+        def holds():
+            try:
+                return self.evaluate(expression)
+            except Failed:
+                # A document that is being replaced cannot be asked.
+                return False
+
+        self.until(what, holds)
 
     def until(self, what, holds):
         end = time.monotonic() + DEADLINE_S
