@@ -373,6 +373,47 @@ async fn a_revoked_tool_definition_is_called_by_nobody() {
     until("the mended tool can be called", mended).await;
 }
 
+/// A tool whose definition is revoked at one of the two nodes, while it is called from the other.
+async fn a_call_of_a_revoked_tool_is_cut(at_the_caller: bool) {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    let admin = Admin::of(&hub.state);
+    hub.attach_fixture("bench", &[]).await;
+    let about = mesh.file("about");
+    std::fs::write(&about, "another definition").unwrap();
+    hub.attach_fixture("other", &["--about", about.to_str().unwrap()])
+        .await;
+    let c = mesh.join(&hub, "c").await;
+    let session = c.open("agent", "hub", "bench").await.unwrap();
+    let mut cut = session.begin(1, "hold", "{}").await.unwrap();
+    let other = c.open("agent", "hub", "other").await.unwrap();
+    let mut kept = other.begin(1, "hold", "{}").await.unwrap();
+    let digest = |server: &str| hub.node.enforcer().own_tool_digest(&name(server), "hold");
+    assert_ne!(digest("bench"), digest("other"));
+
+    let first = if at_the_caller { &c } else { &hub };
+    let act = Act::Tool(digest("bench").unwrap());
+    admin.revoke(first, act, WHY).await;
+    told(&last(&mut cut).await.unwrap_err(), "tool_revoked");
+    // The one that knew first cut by itself, and told the other at most.
+    let counted = || async { first.refusals().await.contains_key("tool_revoked") };
+    until("the node that knew first has cut the call", counted).await;
+    // The session goes on, and so does the call of another definition under that name.
+    session.call(2, "echo", "{}").await.unwrap();
+    other.call(2, "release", "{}").await.unwrap();
+    let held = last(&mut kept).await.unwrap();
+    assert_eq!(held["result"]["held"], true);
+}
+
+#[tokio::test]
+async fn a_call_of_a_revoked_tool_is_cut_where_it_is_answered() {
+    a_call_of_a_revoked_tool_is_cut(false).await;
+}
+
+#[tokio::test]
+async fn a_call_of_a_revoked_tool_is_cut_where_it_began() {
+    a_call_of_a_revoked_tool_is_cut(true).await;
+}
+
 #[tokio::test]
 async fn who_was_offline_knows_before_its_first_call() {
     let (mesh, hub) = TestMesh::found("hub").await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use protocol::envelope::stream::{StreamError, StreamState};
 use protocol::envelope::{Direction, Kind};
-use protocol::id::{EnvelopeId, NodeId, RequestId, SessionId};
+use protocol::id::{Digest, EnvelopeId, NodeId, RequestId, SessionId};
 use protocol::mcp::McpError;
 use protocol::name::Name;
 use protocol::record::Point;
@@ -85,6 +85,16 @@ impl Exchange {
 
     pub(super) fn await_theirs(&self, id: &str, request: Answered) -> Result<(), Stopped> {
         note(&self.theirs, id, request)
+    }
+
+    /// The definitions of the tools whose calls wait for their responses.
+    fn tools(&self) -> Vec<Digest> {
+        let of = |side: &Mutex<HashMap<String, Answered>>| {
+            let side = side.lock().unwrap_or_else(PoisonError::into_inner);
+            let tools = side.values().filter_map(|request| request.tool_digest);
+            tools.collect::<Vec<_>>()
+        };
+        [of(&self.ours), of(&self.theirs)].concat()
     }
 }
 
@@ -287,10 +297,11 @@ pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped
 }
 
 /// Resolves when what is in force cuts a stream off: one of its nodes, the issuer of its
-/// membership or the agent is revoked.
+/// membership, the agent, or the definition of the tool that it calls is revoked.
 async fn cut(
     enforcer: &Enforcer,
     topic: &Topic,
+    exchange: &Exchange,
     member: &mut Option<Arc<Member>>,
     in_force: &mut tokio::sync::watch::Receiver<u64>,
 ) -> Stopped {
@@ -315,7 +326,8 @@ async fn cut(
                     .map_or(Ok(()), |m| standing.member(&m.membership))
             })
             .and_then(|()| standing.member(enforcer.identity().membership().facts()))
-            .and_then(|()| standing.agent(&ingress, &topic.agent));
+            .and_then(|()| standing.agent(&ingress, &topic.agent))
+            .and_then(|()| exchange.tools().iter().try_for_each(|t| standing.tool(t)));
         if let Err(barred) = barred {
             return Stopped::barred(&barred);
         }
@@ -454,7 +466,8 @@ impl Listener {
 
     async fn next_frame(&mut self) -> Result<Option<EnvelopeFrame>, Broken> {
         let (topic, enforcer) = (&self.topic, &self.enforcer);
-        let cut = cut(enforcer, topic, &mut self.member, &mut self.in_force);
+        let (member, in_force) = (&mut self.member, &mut self.in_force);
+        let cut = cut(enforcer, topic, &self.exchange, member, in_force);
         let frame = next_frame(enforcer, &mut self.reader, || topic.occasion());
         // A stream waits for messages most of its life, so this is where it is cut off.
         tokio::select! {
