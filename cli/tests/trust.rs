@@ -425,8 +425,9 @@ fn a_node_is_revoked_listed_followed_and_lifted() {
     let ran = world.run(&["revocations", "status", "0", "--wait", "1"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     for line in [
-        ": 2 of 3 nodes, p99 250 ms\n",
-        "  p50          0 ms\n",
+        ": 2 of 3 nodes, p99 255 ms\n",
+        "  in force     p50 0 ms, p99 250 ms, slowest 250 ms\n",
+        "  effective    p50 5 ms, p99 255 ms, slowest 255 ms\n",
         "  asleep  ",
     ] {
         assert!(ran.stdout.contains(line), "{line}: {}", ran.stdout);

@@ -57,7 +57,7 @@ pub use trust::{
     AdminInfo, BundleInfo, IssuerInfo, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS, MAX_PROPOSALS,
     MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode, Proposal, Propose, Proposed, Publication,
     Publish, PublishedDocument, Revocation, RevocationQuery, RevocationState, Revocations,
-    RootInfo, Spread, SpreadEvent, SpreadQuery, Target, TimestamperInfo, Trust,
+    RootInfo, Spread, SpreadEvent, SpreadQuery, Target, TimestamperInfo, Took, Trust,
 };
 
 /// The paths of the control API. The version is part of each.

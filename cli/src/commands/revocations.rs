@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use clap::{Args, Subcommand};
 use protocol::control::{
     MAX_LISTED_REVOCATIONS, MAX_SPREAD_WAIT_MS, Revocation, RevocationState, Revocations, Spread,
-    SpreadQuery, Target, Trust, route,
+    SpreadQuery, Target, Took, Trust, route,
 };
 use protocol::trust::Act;
 
@@ -293,15 +293,16 @@ fn show(entry: &Revocation, spread: &Spread, text: &mut Text) {
         target(&entry.target),
         spread.have,
         spread.nodes,
-        spread
-            .p99_ms
-            .map_or_else(String::new, |ms| format!(", p99 {}", seconds(ms)))
+        spread.effective.map_or_else(String::new, |took| format!(
+            ", p99 {}",
+            seconds(took.p99_ms)
+        ))
     ));
     text.field("made", instant(entry.at.0));
     text.field("state", state(entry.state));
-    text.field("p50", or_dash(spread.p50_ms.map(seconds)));
-    text.field("p99", or_dash(spread.p99_ms.map(seconds)));
-    text.field("slowest", or_dash(spread.max_ms.map(seconds)));
+    text.field("in force", or_dash(spread.in_force.map(took)));
+    // In force and on disk, connections closed.
+    text.field("effective", or_dash(spread.effective.map(took)));
     if spread.missing.is_empty() {
         return;
     }
@@ -322,6 +323,11 @@ fn show(entry: &Revocation, spread: &Spread, text: &mut Text) {
     if more > 0 {
         text.line(format!("  and {more} more"));
     }
+}
+
+fn took(times: Took) -> String {
+    let [p50, p99, max] = [times.p50_ms, times.p99_ms, times.max_ms].map(seconds);
+    format!("p50 {p50}, p99 {p99}, slowest {max}")
 }
 
 fn seconds(ms: u64) -> String {

@@ -100,7 +100,7 @@ fn alarms(trust: &TrustStatus, text: &mut Text) {
         text.check(false, format!("revoked: {why}"));
     }
     if let Some(why) = &trust.waiting {
-        text.warning(format!("calls wait: {why}"));
+        text.warning(why);
     }
     if let Some(lease) = &trust.freshness {
         match lease.state {

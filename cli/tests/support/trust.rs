@@ -11,7 +11,8 @@ use node::app::trusting::{
 };
 use node::clock::{Clock as _, SystemClock};
 use protocol::crypto::{Signer, Suite};
-use protocol::id::{NodeId, SignerId};
+use protocol::distribution::{LogRow, Since};
+use protocol::id::NodeId;
 use protocol::name::Name;
 use protocol::time::UnixMillis;
 use protocol::trust::{Document, Issuer, Offer, Root, TrustState};
@@ -75,8 +76,7 @@ impl Driver for Memory {
     /// Every linked node has everything, a quarter of a second after this one.
     async fn pull(
         &self,
-        _: SignerId,
-        _: u64,
+        _: LogRow,
         _: Duration,
     ) -> Result<mpsc::Receiver<Acknowledged>, DriverError> {
         let (sender, receiver) = mpsc::channel(self.nodes.len().max(1));
@@ -84,7 +84,10 @@ impl Driver for Memory {
             let later = if listed.id == self.own { 0 } else { 250 };
             let ack = Acknowledged {
                 node: listed.id,
-                effective: Some(UnixMillis(1_795_351_203_000 + later)),
+                since: Some(Since {
+                    in_force: UnixMillis(1_795_351_203_000 + later),
+                    on_disk: UnixMillis(1_795_351_203_005 + later),
+                }),
             };
             sender.try_send(ack).unwrap();
         }

@@ -12,10 +12,11 @@ use async_trait::async_trait;
 use protocol::control::{
     Failure, FailureKind, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS, MissingNode, Propose,
     Proposed, Publication, Publish, PublishedDocument, RevocationQuery, Revocations, Spread,
-    SpreadQuery, Trust,
+    SpreadQuery, Took, Trust,
 };
 use protocol::crypto::Crypto;
-use protocol::id::{Digest, EntryId, NodeId, SignerId};
+use protocol::distribution::{LogRow, Since};
+use protocol::id::{Digest, EntryId, NodeId};
 use protocol::name::Name;
 use protocol::time::UnixMillis;
 use protocol::trust::{Document, Missing, Offer, Proposal, TrustError, TrustState, VerifiedRoot};
@@ -61,8 +62,7 @@ pub trait Driver: Send + Sync {
     /// Nobody can be asked now.
     async fn pull(
         &self,
-        admin: SignerId,
-        length: u64,
+        log: LogRow,
         life: Duration,
     ) -> Result<mpsc::Receiver<Acknowledged>, DriverError>;
 }
@@ -89,8 +89,8 @@ pub enum DriverError {
 pub struct Acknowledged {
     /// The node.
     pub node: NodeId,
-    /// When that length came into force there, by its clock; none if it has started since.
-    pub effective: Option<UnixMillis>,
+    /// Since when, by its clock; none if it has started since.
+    pub since: Option<Since>,
 }
 
 /// A node that should have everything.
@@ -257,18 +257,14 @@ impl TrustOperations for Trusting {
         progress: mpsc::Sender<Spread>,
     ) -> Result<Spread, Failure> {
         let state = self.driver.in_force();
-        let (admin, length, at) = views::place(&state, &query.entry).ok_or_else(|| {
+        let (log, at) = views::place(&state, &query.entry).ok_or_else(|| {
             let message = format!("there is no revocation {} here", query.entry.short());
             Failure::new(FailureKind::NotFound, "unknown_revocation", message)
                 .with_hint("see `hedgerow revocations list`")
         })?;
         let life = Duration::from_millis(query.wait_ms);
         let until = Instant::now() + life;
-        let mut acks = self
-            .driver
-            .pull(admin, length, life)
-            .await
-            .map_err(refused)?;
+        let mut acks = self.driver.pull(log, life).await.map_err(refused)?;
         let mut gathered = Gathered::new(query.entry, self.directory.nodes(), at);
         let mut reported = Instant::now();
         while gathered.has_missing() {
@@ -290,7 +286,7 @@ impl TrustOperations for Trusting {
 struct Gathered {
     entry: EntryId,
     nodes: BTreeMap<NodeId, Listed>,
-    have: BTreeMap<NodeId, Option<UnixMillis>>,
+    have: BTreeMap<NodeId, Option<Since>>,
     made: UnixMillis,
 }
 
@@ -307,7 +303,7 @@ impl Gathered {
     /// Nodes not in the directory are left out: somebody who was revoked still answers.
     fn take(&mut self, ack: Acknowledged) {
         if self.nodes.contains_key(&ack.node) {
-            self.have.entry(ack.node).or_insert(ack.effective);
+            self.have.entry(ack.node).or_insert(ack.since);
         }
     }
 
@@ -317,14 +313,11 @@ impl Gathered {
 
     /// `own` is this node, from whose time on the others are measured.
     fn spread(&self, own: NodeId) -> Spread {
-        let since = self.have.get(&own).copied().flatten().unwrap_or(self.made);
-        let mut took: Vec<u64> = self
-            .have
-            .values()
-            .flatten()
-            .map(|effective| effective.since(since))
-            .collect();
-        took.sort_unstable();
+        let own = self.have.get(&own).copied().flatten();
+        let since = own.map_or(self.made, |own| own.in_force);
+        let known = || self.have.values().flatten();
+        let in_force = known().map(|there| there.in_force.since(since));
+        let effective = known().map(|there| there.on_disk.since(since));
         let mut missing: Vec<MissingNode> = self
             .nodes
             .values()
@@ -342,12 +335,21 @@ impl Gathered {
             nodes: self.nodes.len() as u64,
             have: self.have.len() as u64,
             since,
-            p50_ms: percentile(&took, 50),
-            p99_ms: percentile(&took, 99),
-            max_ms: took.last().copied(),
+            in_force: took(in_force.collect()),
+            effective: took(effective.collect()),
             missing,
         }
     }
+}
+
+/// The percentiles of some times; none of none.
+fn took(mut times: Vec<u64>) -> Option<Took> {
+    times.sort_unstable();
+    Some(Took {
+        p50_ms: percentile(&times, 50)?,
+        p99_ms: percentile(&times, 99)?,
+        max_ms: times.last().copied()?,
+    })
 }
 
 /// The least of the sorted values that `percent` of them do not exceed (nearest rank).

@@ -109,10 +109,7 @@ impl Node {
                 .member(membership.facts())
                 .err()
                 .map(|b| b.to_string()),
-            waiting: self
-                .standing
-                .is_held()
-                .then(|| Barred::Restored.to_string()),
+            waiting: self.waiting(),
             issuer_alarms: self.issuer_alarms(),
         }
     }
@@ -160,6 +157,19 @@ impl Node {
                 node: alarm.node,
             })
             .collect()
+    }
+
+    /// Why what this node knows may not be the present.
+    fn waiting(&self) -> Option<String> {
+        if self.standing.is_held() {
+            return Some(Barred::Restored.to_string());
+        }
+        self.trust.unsynced().map(|peers| {
+            format!(
+                "none of the {peers} linked peers has sent all that it says it holds: what is in \
+                 force here may be old, and the freshness lease decides"
+            )
+        })
     }
 
     /// One line for the service manager.

@@ -86,8 +86,8 @@ fn ready(facts: &Facts) -> Check {
         .map(|c| c.name.as_str())
         .collect();
     if let Some(why) = facts.status.trust.as_ref().and_then(|t| t.waiting.as_ref()) {
-        return Check::warn(NAME, format!("calls wait: {why}"))
-            .because("the node has not yet compared its documents with another node's")
+        return Check::warn(NAME, why.clone())
+            .because("no other node has shown this one everything that it says it holds")
             .mend("let it reach another node of the mesh: see `bootstrap` and `peers` below");
     }
     if facts.status.ready {

@@ -25,8 +25,10 @@ use hedgerow_crypto::SigningKeys;
 use protocol::control::DocumentVersions;
 use protocol::crypto::SigningSet;
 use protocol::distribution::pull::MAX_ACKS_PER_PULL;
-use protocol::distribution::{Ack, Config, Context, Effect, Event, Machine, Message, PullId};
-use protocol::id::{NodeId, SignerId};
+use protocol::distribution::{
+    Ack, Config, Context, Effect, Event, LogRow, Machine, Message, PullId,
+};
+use protocol::id::NodeId;
 use protocol::trust::{Change, Document, ForkOf, HeadSet, Offer, TrustError, TrustState};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
@@ -66,8 +68,7 @@ enum Command {
     Gossip(NodeId, Box<Message>, Gossiped),
     Publish(Box<Document>, Reply),
     Pull {
-        admin: SignerId,
-        length: u64,
+        log: LogRow,
         life: Duration,
         answers: mpsc::Sender<Ack>,
     },
@@ -169,6 +170,13 @@ impl Syncs {
         self.changed.notify_waiters();
     }
 
+    /// How many peers are linked, if none of them has synced though each has had its time.
+    fn unsynced(&self, now: Instant) -> Option<usize> {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let overdue = |sync: &Progress| !sync.done && sync.up + SYNC_GRACE <= now;
+        (!peers.is_empty() && peers.values().all(overdue)).then_some(peers.len())
+    }
+
     /// Until when to wait for a peer; `None` if there is no reason to.
     fn pending(&self, peer: &NodeId) -> Option<Instant> {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,6 +200,13 @@ impl Trust {
                 return;
             }
         }
+    }
+
+    /// How many peers are linked, if this node has synced with none of them though each has had
+    /// [`SYNC_GRACE`]: what is in force here may be old, and the freshness lease decides.
+    #[must_use]
+    pub fn unsynced(&self) -> Option<usize> {
+        self.syncs.unsynced(Instant::now())
     }
 
     /// The versions of the documents a linked peer was heard to hold.
@@ -242,24 +257,18 @@ impl Trust {
         answer.await.map_err(|_| PublishError::Stopping)?
     }
 
-    /// Asks every node of the mesh whether it has a log up to `length`; their answers come on the
+    /// Asks every node of the mesh whether it has a log up to this state; their answers come on the
     /// channel until `life` is over.
     ///
     /// # Errors
     /// [`PublishError::Stopping`].
     pub async fn pull(
         &self,
-        admin: SignerId,
-        length: u64,
+        log: LogRow,
         life: Duration,
     ) -> Result<mpsc::Receiver<Ack>, PublishError> {
         let (answers, pulled) = mpsc::channel(MAX_ACKS_PER_PULL);
-        let command = Command::Pull {
-            admin,
-            length,
-            life,
-            answers,
-        };
+        let command = Command::Pull { log, life, answers };
         let sent = self.commands.send(command).await;
         sent.map_err(|_| PublishError::Stopping)?;
         Ok(pulled)
@@ -394,12 +403,7 @@ impl Driver {
                     (Err(error), _) => drop(reply.send(Err(error.into()))),
                 }
             }
-            Command::Pull {
-                admin,
-                length,
-                life,
-                answers,
-            } => {
+            Command::Pull { log, life, answers } => {
                 let mut id = [0; 16];
                 if self.parts.identity.crypto.fill_random(&mut id).is_err() {
                     return;
@@ -408,12 +412,7 @@ impl Driver {
                 self.pulls.retain(|_, answers| !answers.is_closed());
                 self.pulls.insert(id, answers);
                 let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-                self.handle(Event::Pull {
-                    id,
-                    admin,
-                    length,
-                    life_ms,
-                });
+                self.handle(Event::Pull { id, log, life_ms });
             }
         }
     }
@@ -570,6 +569,9 @@ impl Driver {
     }
 
     fn alarm(&self, fork: &ForkOf) {
+        // Nothing else may be in force, and whoever asks is to hear of it all the same.
+        let state = Arc::new(self.machine.state().clone());
+        self.parts.standing.replace(state);
         tracing::error!(
             ?fork,
             "two documents where there must be one; what was in force stays"

@@ -70,7 +70,7 @@ pub struct TrustStatus {
     /// Why this node is revoked, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<String>,
-    /// Why calls wait although the node runs (it has not synced yet), if they do.
+    /// Why what this node knows may not be the present (it has synced with nobody), if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
     /// Issuers that signed what they should not have, as far as this node has seen since its start.

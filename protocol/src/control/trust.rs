@@ -336,19 +336,28 @@ pub struct Spread {
     pub nodes: u64,
     /// Nodes that have the entry in force and on disk.
     pub have: u64,
-    /// When this node took it, from which on the others are measured.
+    /// When it came into force on this node, from which on the others are measured.
     pub since: UnixMillis,
-    /// Milliseconds until half of those that have it had it, by their clocks.
+    /// How long until it was in force on those that know; none if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50_ms: Option<u64>,
-    /// Milliseconds until 99 of 100 of them had it.
+    pub in_force: Option<Took>,
+    /// How long until it was effective there: in force, on disk, and the connections it bars
+    /// closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p99_ms: Option<u64>,
-    /// Milliseconds until the last of them had it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_ms: Option<u64>,
+    pub effective: Option<Took>,
     /// Nodes that did not say they have it, at most [`MAX_LISTED_MISSING`], by name.
     pub missing: Vec<MissingNode>,
+}
+
+/// How long something took on several nodes, in milliseconds, by their clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Took {
+    /// On half of them at most so long.
+    pub p50_ms: u64,
+    /// On 99 of 100.
+    pub p99_ms: u64,
+    /// On all.
+    pub max_ms: u64,
 }
 
 /// A node that did not acknowledge.

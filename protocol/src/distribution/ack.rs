@@ -1,13 +1,21 @@
 //! Acknowledgements: a node's signed word that a revocation log is in force and on disk there.
 //!
-//! It says nothing that stops being true: a log only grows. So it names no request, one signature
-//! serves every request about the same length, and showing it again harms nobody.
+//! Two times, because two things are asked: since when nobody whom the log bars passes there, and
+//! since when that outlives a loss of power. The second comes after the first and after the
+//! connections of whoever is barred were closed, so it is the time from which the log is
+//! *effective*.
+//!
+//! It says nothing that stops being true: a log only grows, and a forked one keeps both histories.
+//! So it names no request, one signature serves every request about the same state, and showing it
+//! again harms nobody. It names the state by its link: of a forked log one history is not the
+//! other.
 
 use crate::codec::CodecError;
 use crate::cose::CoseSign;
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain::content_type};
-use crate::id::{MeshId, NodeId, SignerId};
+use crate::id::{MeshId, NodeId};
 use crate::time::UnixMillis;
+use crate::trust::document::LogRow;
 use crate::trust::{TrustError, parse_document, sign_document};
 
 /// Largest acknowledgement: one pair of signatures (3.5 kB) and under 200 bytes of content.
@@ -23,16 +31,25 @@ pub struct Ack {
     /// The node that says so.
     #[n(2)]
     pub node: NodeId,
-    /// Whose log.
+    /// The state of a log that is in force and on disk, all entries up to it.
     #[n(3)]
-    pub admin: SignerId,
-    /// Entries of it that are in force and on disk.
+    pub log: LogRow,
+    /// Since when; absent if the node has started anew since and does not know.
     #[n(4)]
-    pub length: u64,
-    /// When the last of them came into force there, by the node's clock; absent if the node has
-    /// started anew since and does not know.
-    #[n(5)]
-    pub effective: Option<UnixMillis>,
+    pub since: Option<Since>,
+}
+
+/// Since when a state of a log is there, by the node's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
+pub struct Since {
+    /// When it came into force: the message that completed it was at hand, and its verification
+    /// began.
+    #[n(0)]
+    pub in_force: UnixMillis,
+    /// When it was on disk, and the connections of whoever it bars were closed.
+    #[n(1)]
+    pub on_disk: UnixMillis,
 }
 
 impl Ack {

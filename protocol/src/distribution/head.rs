@@ -83,16 +83,7 @@ impl HeadSet {
                 let theirs = other.bundle.filter(|_| same);
                 !outdated && theirs.is_none_or(|theirs| newer(own, theirs))
             }),
-            Item::Log(admin) => match (self.rows(&admin), other.rows(&admin)) {
-                ([], _) | ([_], [_, _]) => false,
-                (_, []) => true,
-                ([own], [theirs]) => {
-                    let differs = own.link != theirs.link;
-                    own.length > theirs.length || (own.length == theirs.length && differs)
-                }
-                // A fork is to be known of everywhere; once it is, the log is frozen.
-                (_, theirs) => theirs.len() < 2,
-            },
+            Item::Log(admin) => log_exceeds(self.rows(&admin), other.rows(&admin)),
             Item::Timestamp(signer) => {
                 let theirs = if same {
                     other.timestamp_version(&signer)
@@ -121,6 +112,10 @@ impl HeadSet {
 
     /// Notes that an unforked log goes as far as `row`, if that is further than was known.
     pub fn extend_log(&mut self, row: LogRow) {
+        if self.rows(&row.admin).len() > 1 {
+            // Which of the two it continues is not known here; it said what it holds of both.
+            return;
+        }
         let start = self.logs.partition_point(|known| known.admin < row.admin);
         match self.logs.get_mut(start) {
             Some(known) if known.admin == row.admin => {
@@ -163,6 +158,32 @@ impl HeadSet {
                     version,
                 });
                 self.timestamps.splice(start..end, row);
+            }
+        }
+    }
+}
+
+/// Whether one who holds `theirs` of a log should be shown `own`. Links alone do not tell which row
+/// continues which, so of forked logs more is shown than may be needed, never less.
+fn log_exceeds(own: &[LogRow], theirs: &[LogRow]) -> bool {
+    match (own, theirs) {
+        ([], _) => false,
+        (_, []) => true,
+        ([own], [theirs]) => {
+            let differs = own.link != theirs.link;
+            own.length > theirs.length || (own.length == theirs.length && differs)
+        }
+        ([own], both) => !both.contains(own) && both.iter().any(|row| own.length > row.length),
+        // A fork is to be known of everywhere.
+        (_, [_]) => true,
+        (both, theirs) => {
+            let alone = |of: &[LogRow], other: &[LogRow]| {
+                let alone = of.iter().filter(|row| !other.contains(row));
+                alone.map(|row| row.length).collect::<Vec<_>>()
+            };
+            match (&*alone(both, theirs), &*alone(theirs, both)) {
+                ([own], [theirs]) => own > theirs,
+                (own, _) => !own.is_empty(),
             }
         }
     }

@@ -17,13 +17,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fetch::Fetches;
-use super::head::{HeadSet, Item};
+use super::head::{HeadSet, Item, LogRow};
 use super::message::{Heads, Message};
 use super::peer::Peer;
 use super::pull::Pulls;
-use super::{Config, Context, Effect, Event, ForkOf, TrustState};
+use super::{Config, Context, Document, Effect, Event, ForkOf, Offer, TrustState};
 use crate::id::NodeId;
 use crate::time::UnixMillis;
+use crate::trust::revocation::VerifiedLogHead;
 pub use announce::{ANNOUNCED_ENTRIES, ANNOUNCED_TAIL_BYTES};
 use clock::Clock;
 use durable::Durable;
@@ -31,8 +32,8 @@ use durable::Durable;
 /// Most peers with live links. Beyond it a peer is not served and never synced.
 pub const MAX_PEERS: usize = 1024;
 
-/// How often a peer is asked for what it says it holds beyond this node before that is taken for
-/// idle talk.
+/// How often a peer is asked for what it says it holds beyond this node. Whoever has not sent it by
+/// then is asked no more, and is not synced with: it talks idly, or withholds.
 const MAX_ASKS: u8 = 3;
 
 /// One node's part in distribution. Owns the trust state.
@@ -92,7 +93,7 @@ impl Machine {
         peer.map(|peer| &peer.known)
     }
 
-    /// Whether calls may flow over the link to `peer`.
+    /// Whether all that `peer` holds is in force here, as far as it said.
     #[must_use]
     pub fn is_synced(&self, peer: &NodeId) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.synced)
@@ -120,24 +121,33 @@ impl Machine {
             Event::Message(from, message) => self.take(cx, from, message, out),
             Event::Tick => {}
             Event::Publish(document) => {
-                let offer = self.judge(cx, None, &document, out);
+                let offer = match self.closed_to(&document) {
+                    Some(fork) => Ok(Offer::Fork(fork)),
+                    None => self.judge(cx, None, &document, out),
+                };
                 out.push(Effect::Published(offer));
             }
             Event::Persisted(id) => {
                 self.durable.persisted(id, cx.now);
                 self.answer_pulls(cx, out);
             }
-            Event::Pull {
-                id,
-                admin,
-                length,
-                life_ms,
-            } => self.pull(cx, id, (admin, length), life_ms, out),
+            Event::Pull { id, log, life_ms } => self.pull(cx, id, log, life_ms, out),
         }
         if self.next_due() <= self.now() {
             self.due(cx, out);
         }
         self.conclude(out);
+    }
+
+    /// The fork because of which a document of local origin is not taken: under a log with two
+    /// histories nothing more is published from here, though what others took is followed.
+    fn closed_to(&self, document: &Document) -> Option<ForkOf> {
+        let Document::LogHead(bytes) = document else {
+            return None;
+        };
+        let admin = VerifiedLogHead::peek(bytes).ok()?.admin;
+        let log = self.state.log(&admin)?;
+        log.is_forked().then_some(ForkOf::Log(admin))
     }
 
     /// The machine's own time, in milliseconds since it was made.
@@ -251,7 +261,7 @@ impl Machine {
                 continue;
             }
             if peer.compared && peer.asks >= MAX_ASKS {
-                peer.settle_all(&self.ours);
+                peer.give_up(&self.ours);
                 continue;
             }
             peer.asks = peer.asks.saturating_add(1);
@@ -273,12 +283,14 @@ impl Machine {
         let candidates = self.peers.iter().filter(|(_, peer)| {
             peer.compared && !peer.synced && !peer.recheck && peer.roots.is_none()
         });
-        let candidates = candidates.filter(|(_, peer)| !self.is_behind(&peer.known));
+        let owes = |peer: &Peer| peer.owed.as_ref().is_some_and(|owed| self.is_behind(owed));
+        let candidates = candidates.filter(|(_, peer)| !self.is_behind(&peer.known) && !owes(peer));
         let synced: Vec<NodeId> = candidates.map(|(id, _)| *id).collect();
         for id in synced {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.synced = true;
                 peer.asks = 0;
+                peer.owed = None;
             }
             out.push(Effect::Synced(id));
         }
@@ -286,13 +298,18 @@ impl Machine {
 
     /// Whether who holds `known` holds something that is to be in force here and is not.
     fn is_behind(&self, known: &HeadSet) -> bool {
-        let beyond = |item: &Item| known.exceeds(&self.ours, *item);
-        known.items().filter(beyond).any(|item| match item {
+        let beyond = |item: Item| known.exceeds(&self.ours, item);
+        known.items().any(|item| match item {
             // What an admin who has left signed beyond what the root binds counts for nobody.
             Item::Log(admin) if self.state.root().retired(&admin).is_some() => {
-                self.entries_missing(&admin).is_some()
+                beyond(item) && self.entries_missing(&admin).is_some()
             }
-            _ => true,
+            // Another history of a log may be the shorter one.
+            Item::Log(admin) => {
+                let held = |row: &LogRow| self.state.entries(row, 0, 0).is_some();
+                !known.rows(&admin).iter().all(held)
+            }
+            item => beyond(item),
         })
     }
 }

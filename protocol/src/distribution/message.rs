@@ -195,24 +195,21 @@ pub enum Part {
     },
 }
 
-/// A request for acknowledgements that a log is in force up to a length.
+/// A request for acknowledgements that a log is in force up to a state of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct PullAcks {
     /// Random; copies of the request have the same.
     #[n(1)]
     pub id: PullId,
-    /// Whose log.
+    /// The state that is asked about.
     #[n(2)]
-    pub admin: SignerId,
-    /// The length that is asked about.
-    #[n(3)]
-    pub length: u64,
+    pub log: LogRow,
     /// How many links further it may travel.
-    #[n(4)]
+    #[n(3)]
     pub hops: u8,
     /// For how much longer answers are wanted, in milliseconds.
-    #[n(5)]
+    #[n(4)]
     pub life_ms: u64,
 }
 

@@ -27,7 +27,7 @@ mod tests;
 
 pub use crate::trust::document::Document;
 pub use crate::trust::state::{Change, ForkOf, Missing, Offer, TrustState};
-pub use ack::Ack;
+pub use ack::{Ack, Since};
 pub use fetch::{CHUNK_BYTES, CHUNK_ENTRIES};
 pub use head::{HeadSet, Item, LogRow, TimestampRow, VersionRow};
 pub use machine::{ANNOUNCED_ENTRIES, ANNOUNCED_TAIL_BYTES, MAX_PEERS, Machine};
@@ -37,7 +37,7 @@ pub use pull::PullId;
 use std::sync::Arc;
 
 use crate::crypto::{Crypto, Signer, SigningSet};
-use crate::id::{NodeId, SignerId};
+use crate::id::NodeId;
 use crate::time::UnixMillis;
 use crate::trust::TrustError;
 
@@ -99,14 +99,12 @@ pub enum Event<'a> {
     Publish(Document),
     /// What this [`Effect::Persist`] and every one before it said is on disk.
     Persisted(u64),
-    /// The operator asks which nodes have a log up to a length.
+    /// The operator asks which nodes have a log up to a state of it.
     Pull {
         /// Sixteen random bytes.
         id: PullId,
-        /// Whose log.
-        admin: SignerId,
-        /// The length.
-        length: u64,
+        /// The state.
+        log: LogRow,
         /// For how long answers are wanted, in milliseconds; at most
         /// [`pull::MAX_PULL_MS`].
         life_ms: u64,
@@ -133,7 +131,8 @@ pub enum Effect {
     Misbehaved(NodeId, TrustError),
     /// Somebody signed two different documents where there must be one. What is in force stays.
     Alarm(ForkOf),
-    /// All that this peer holds is in force here, as far as it said: calls may flow.
+    /// All that this peer holds is in force here, as far as it said. Never said of one that claims
+    /// more than it sends.
     Synced(NodeId),
     /// What became of [`Event::Publish`].
     Published(Result<Offer, TrustError>),

@@ -62,6 +62,9 @@ pub(super) struct Peer {
     pub(super) recheck: bool,
     /// How often it was asked for what it says it holds beyond this node, in vain.
     pub(super) asks: u8,
+    /// What it said it holds and, asked for it often enough, did not send. Until that is here, by
+    /// whomever, or it says otherwise, the peer is not synced with.
+    pub(super) owed: Option<HeadSet>,
     /// When to ask again.
     pub(super) ask_at: Option<u64>,
     /// Until when an answer about roots is awaited from it, and the version asked from.
@@ -93,6 +96,7 @@ impl Peer {
             synced: false,
             recheck: false,
             asks: 0,
+            owed: None,
             ask_at: Some(ask_at),
             roots: None,
             inbound: Bucket::full(INBOUND_BURST, now),
@@ -117,8 +121,10 @@ impl Peer {
         self.serving.spend(bytes as u64);
     }
 
-    /// Takes its talk of more than `ours` for idle.
-    pub(super) fn settle_all(&mut self, ours: &HeadSet) {
+    /// Asks it no more for what it said it holds beyond `ours`, and does not forget that it has
+    /// not sent it.
+    pub(super) fn give_up(&mut self, ours: &HeadSet) {
+        self.owed = Some(self.known.clone());
         for item in self.known.beyond(ours) {
             self.known.adopt(ours, item);
         }

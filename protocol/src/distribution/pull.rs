@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::head::LogRow;
 use super::message::{Bytes, PullAcks};
-use crate::id::{NodeId, SignerId};
+use crate::id::NodeId;
 
 /// Most requests of others alive at once in one node.
 pub const MAX_PULLS: usize = 32;
@@ -32,8 +33,13 @@ pub const MAX_ACKS_PER_PULL: usize = 16_384;
 /// Acknowledgements sent at once: 64 of 3.7 kB are under a quarter of a message.
 pub const ACK_BATCH: usize = 64;
 
-/// How long acknowledgements wait for others to travel with, in milliseconds.
+/// Longest that acknowledgements wait for others to travel with, in milliseconds.
 pub const ACK_DELAY_MS: u64 = 100;
+
+/// How long the second batch of a request waits, in milliseconds; the first waits for nothing, and
+/// each further one twice as long as the one before, up to [`ACK_DELAY_MS`]. A small mesh has
+/// answered within the first few; in a large one they are few beside those that follow.
+pub const FIRST_ACK_DELAY_MS: u64 = 5;
 
 /// Sixteen random bytes that name a request for acknowledgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,10 +68,8 @@ impl<'b, C> minicbor::Decode<'b, C> for PullId {
 /// One request alive here.
 #[derive(Debug)]
 pub(super) struct Pull {
-    /// Whose log.
-    pub(super) admin: SignerId,
-    /// The length asked about.
-    pub(super) length: u64,
+    /// The state asked about.
+    pub(super) log: LogRow,
     /// Where answers go; none for this node's own requests.
     pub(super) towards: Option<NodeId>,
     /// When it ends, on the machine's clock.
@@ -80,6 +84,8 @@ pub(super) struct Pull {
     pub(super) outbox: Vec<Bytes>,
     /// When they go, at the latest.
     pub(super) flush_at: Option<u64>,
+    /// How long the next batch waits.
+    pub(super) delay_ms: u64,
 }
 
 /// The requests alive in one node.
@@ -136,21 +142,20 @@ impl Pull {
     pub(super) fn onward(&self, id: PullId, now: u64) -> Option<PullAcks> {
         Some(PullAcks {
             id,
-            admin: self.admin,
-            length: self.length,
+            log: self.log,
             hops: self.hops.checked_sub(1)?,
             life_ms: self.ends.saturating_sub(now),
         })
     }
 
-    /// Puts an acknowledgement of `node` in the outbox, to go by `now` + [`ACK_DELAY_MS`]. False
+    /// Puts an acknowledgement of `node` in the outbox, to go after the delay of this batch. False
     /// if one has gone or there were too many.
     pub(super) fn pass(&mut self, now: u64, node: NodeId, ack: Bytes) -> bool {
         if self.seen.len() >= MAX_ACKS_PER_PULL || !self.seen.insert(node) {
             return false;
         }
         self.outbox.push(ack);
-        let by = now.saturating_add(ACK_DELAY_MS);
+        let by = now.saturating_add(self.delay_ms);
         self.flush_at = Some(self.flush_at.map_or(by, |at| at.min(by)));
         true
     }
@@ -162,6 +167,8 @@ impl Pull {
             return None;
         }
         self.flush_at = None;
+        let longer = self.delay_ms.saturating_mul(2);
+        self.delay_ms = longer.clamp(FIRST_ACK_DELAY_MS, ACK_DELAY_MS);
         Some(core::mem::take(&mut self.outbox))
     }
 }

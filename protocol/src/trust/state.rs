@@ -366,8 +366,13 @@ impl TrustState {
         });
         let logs = named.logs.iter().filter_map(|state| {
             let counted = self.counted_length(state)?;
-            let held = self.logs.get(&state.admin).map_or(0, |l| l.log().length());
-            (counted > held).then_some(Missing::Log {
+            let row = LogRow {
+                admin: state.admin,
+                length: counted,
+                link: state.link,
+            };
+            let lacks = self.logs.get(&state.admin).is_none_or(|l| l.lacks(&row));
+            (lacks && counted > 0).then_some(Missing::Log {
                 admin: state.admin,
                 length: counted,
             })

@@ -4,7 +4,9 @@ use protocol::distribution::message::{
     BundlePush, Bytes, Head, Heads, LogPush, MAX_LIST, MAX_SYNC_FRAME, Part, PullAcks,
     TimestampPush, Want,
 };
-use protocol::distribution::{Ack, HeadSet, LogRow, Message, PullId, TimestampRow, VersionRow};
+use protocol::distribution::{
+    Ack, HeadSet, LogRow, Message, PullId, Since, TimestampRow, VersionRow,
+};
 use protocol::id::{Digest, SignerId};
 use protocol::time::UnixMillis;
 
@@ -72,8 +74,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     };
     let pull = PullAcks {
         id: PullId([5; 16]),
-        admin: signer(1),
-        length: 41,
+        log: heads().logs[0],
         hops: 32,
         life_ms: 10_000,
     };
@@ -232,9 +233,15 @@ pub(crate) fn ack() -> Ack {
     Ack {
         mesh: world().mesh(),
         node: world().caller.id,
-        admin: signer(1),
-        length: 41,
-        effective: Some(UnixMillis(NOW.0 * 1000)),
+        log: LogRow {
+            admin: signer(1),
+            length: 41,
+            link: Digest::from_bytes([41; 32]),
+        },
+        since: Some(Since {
+            in_force: UnixMillis(NOW.0 * 1000),
+            on_disk: UnixMillis(NOW.0 * 1000 + 4),
+        }),
     }
 }
 
@@ -246,7 +253,7 @@ pub(crate) fn ack_cases() -> Vec<Case> {
     let other = &w.host.signing;
     let record = Raw::of(&crate::node_record::cases()[0].bytes).protected;
     let since_unknown = Ack {
-        effective: None,
+        since: None,
         ..ack()
     };
     let elsewhere = Ack {
@@ -275,7 +282,7 @@ pub(crate) fn ack_cases() -> Vec<Case> {
         case(
             "longer-than-signed",
             altered(&valid, |raw| {
-                raw.payload = replaced(&raw.payload, &[0x04, 0x18, 41], &[0x04, 0x18, 42]);
+                raw.payload = replaced(&raw.payload, &[0x18, 41, 0x58], &[0x18, 42, 0x58]);
             }),
             "bad_signature",
         ),
@@ -283,7 +290,7 @@ pub(crate) fn ack_cases() -> Vec<Case> {
             "unknown-key",
             altered(&valid, |raw| {
                 raw.payload[0] += 1;
-                raw.payload.extend_from_slice(&[0x06, 0x00]);
+                raw.payload.extend_from_slice(&[0x05, 0x00]);
             }),
             "non_canonical",
         ),
@@ -347,7 +354,7 @@ fn an_acknowledgement_says_what_was_signed() {
     assert_eq!(read, Ok(ack()));
     assert_eq!(Ack::parse(world().mesh(), &bytes), Ok(ack()));
     let raw = Raw::of(&bytes);
-    assert_eq!(raw.payload[0], 0xa5, "a map of five");
+    assert_eq!(raw.payload[0], 0xa4, "a map of four");
 }
 
 proptest::proptest! {

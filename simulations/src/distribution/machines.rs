@@ -361,10 +361,11 @@ impl World<'_> {
         let durable = self
             .hosts
             .get(node)
-            .map(|h| h.durable.log_length(&ack.admin));
+            .map(|h| h.durable.log_length(&ack.log.admin));
         let durable = durable.unwrap_or(0);
-        if ack.length > durable {
-            self.invariants.acknowledged(at, node, ack.length, durable);
+        if ack.log.length > durable {
+            self.invariants
+                .acknowledged(at, node, ack.log.length, durable);
         }
         self.acknowledged.entry(id).or_default().insert(node);
         self.report.acknowledged += 1;

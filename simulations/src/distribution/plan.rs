@@ -152,12 +152,15 @@ impl World<'_> {
         let Some(&admin) = self.authority.admin_ids.get(pull.admin) else {
             return;
         };
+        let heads = self.authority.heads();
+        let Some(&log) = heads.rows(&admin).last() else {
+            return;
+        };
         let id = PullId(self.rng.bytes());
         self.acknowledged.insert(id, BTreeSet::new());
         let input = Input::Pull {
             id,
-            admin,
-            length: self.authority.heads().log_length(&admin),
+            log,
             life_ms: pull.life_ms,
         };
         self.drive(pull.admin, input);

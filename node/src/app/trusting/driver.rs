@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use protocol::id::{NodeId, SignerId};
+use protocol::distribution::LogRow;
+use protocol::id::NodeId;
 use protocol::trust::{Document, Offer, TrustState};
 use tokio::sync::mpsc;
 
@@ -50,11 +51,10 @@ impl Driver for Running {
 
     async fn pull(
         &self,
-        admin: SignerId,
-        length: u64,
+        log: LogRow,
         life: Duration,
     ) -> Result<mpsc::Receiver<Acknowledged>, DriverError> {
-        let pulled = self.trust.pull(admin, length, life).await;
+        let pulled = self.trust.pull(log, life).await;
         let mut pulled = pulled.map_err(not_published)?;
         let (told, answers) = mpsc::channel(UNREAD);
         tokio::spawn(async move {
@@ -70,7 +70,7 @@ impl Driver for Running {
                 let Some(ack) = ack else { return };
                 let acknowledged = Acknowledged {
                     node: ack.node,
-                    effective: ack.effective,
+                    since: ack.since,
                 };
                 if told.send(acknowledged).await.is_err() {
                     return;

@@ -81,8 +81,7 @@ impl Driver for Memory {
 
     async fn pull(
         &self,
-        _: SignerId,
-        _: u64,
+        _: LogRow,
         _: Duration,
     ) -> Result<mpsc::Receiver<Acknowledged>, DriverError> {
         let (sender, receiver) = mpsc::channel(self.acks.len().max(1));
@@ -447,10 +446,13 @@ fn listed(byte: u8, text: &str) -> Listed {
     }
 }
 
-fn acknowledged(byte: u8, effective: Option<u64>) -> Acknowledged {
+fn acknowledged(byte: u8, since: Option<(u64, u64)>) -> Acknowledged {
     Acknowledged {
         node: node(byte),
-        effective: effective.map(UnixMillis),
+        since: since.map(|(in_force, on_disk)| Since {
+            in_force: UnixMillis(in_force),
+            on_disk: UnixMillis(on_disk),
+        }),
     }
 }
 
@@ -465,13 +467,13 @@ async fn a_spread_counts_measures_and_names_who_is_missing() {
     ];
     let at = NOW.0 * 1000;
     let acks = vec![
-        acknowledged(1, Some(at + 100)),
-        acknowledged(2, Some(at + 350)),
+        acknowledged(1, Some((at + 100, at + 108))),
+        acknowledged(2, Some((at + 350, at + 400))),
         // One that has started since does not know when; a stranger does not count.
         acknowledged(3, None),
-        acknowledged(7, Some(at)),
+        acknowledged(7, Some((at, at))),
         // A node counts once.
-        acknowledged(2, Some(at + 9000)),
+        acknowledged(2, Some((at + 9000, at + 9000))),
     ];
     let world = World::with(&genesis(&[&a], 1), nodes, acks);
     let empty = protocol::trust::revocation::EMPTY;
@@ -483,10 +485,17 @@ async fn a_spread_counts_measures_and_names_who_is_missing() {
     let spread = world.trusting.spread(query, sender).await.unwrap();
     assert_eq!((spread.nodes, spread.have), (4, 3));
     assert_eq!(spread.since, UnixMillis(at + 100));
-    assert_eq!(
-        (spread.p50_ms, spread.p99_ms, spread.max_ms),
-        (Some(0), Some(250), Some(250))
-    );
+    let took = |p50_ms, max_ms| {
+        let p99_ms = max_ms;
+        Some(Took {
+            p50_ms,
+            p99_ms,
+            max_ms,
+        })
+    };
+    assert_eq!(spread.in_force, took(0, 250));
+    // From when it was in force here, too: on this node's own disk a little later.
+    assert_eq!(spread.effective, took(8, 300));
     let missing: Vec<(&str, bool)> = spread
         .missing
         .iter()

@@ -6,6 +6,7 @@ use protocol::control::{
     TimestamperInfo, Trust,
 };
 use protocol::crypto::Crypto;
+use protocol::distribution::LogRow;
 use protocol::id::{EntryId, NodeId, SignerId};
 use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
@@ -260,9 +261,14 @@ fn target(act: &Act, name: &dyn Fn(&NodeId) -> Option<Name>) -> Target {
     }
 }
 
-/// Whose log an entry stands in, the length with it, and when it was made.
-pub(super) fn place(state: &TrustState, entry: &EntryId) -> Option<(SignerId, u64, UnixMillis)> {
+/// The state of its log that an entry completes, and when it was made.
+pub(super) fn place(state: &TrustState, entry: &EntryId) -> Option<(LogRow, UnixMillis)> {
     let found = placed(state).find(|placed| placed.kept.cause.entry == *entry)?;
     let made = UnixMillis(found.kept.cause.at.0.saturating_mul(1000));
-    Some((found.admin, found.kept.index.saturating_add(1), made))
+    let log = LogRow {
+        admin: found.admin,
+        length: found.kept.index.saturating_add(1),
+        link: found.kept.link,
+    };
+    Some((log, made))
 }

@@ -195,8 +195,18 @@ impl Keeper {
                 None => writes.push(Write::RemoveTrust(row)),
             }
         }
+        // A head without entries, until they are here or the root says what counts.
+        let row = TrustRow::LogHead(admin, SECOND);
+        match (log.contested(), log.branches().count()) {
+            (Some(head), _) => put(writes, row, &head),
+            (None, 1) => writes.push(Write::RemoveTrust(row)),
+            (None, _) => {}
+        }
     }
 }
+
+/// The number of a forked log's second branch.
+const SECOND: u8 = 1;
 
 fn branches(log: &AdminLog) -> impl Iterator<Item = (u8, &Branch)> {
     (0_u8..).zip(log.branches())

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::Machine;
 use super::take::is_senders_fault;
 use crate::distribution::ack::Ack;
+use crate::distribution::head::LogRow;
 use crate::distribution::message::{Acks, Bytes, Message, PullAcks};
 use crate::distribution::pull::{ACK_BATCH, MAX_PULL_HOPS, MAX_PULL_MS, Pull, PullId};
 use crate::distribution::{Context, Effect};
-use crate::id::{NodeId, SignerId};
+use crate::id::NodeId;
 use crate::trust::TrustError;
 
 impl Machine {
@@ -18,7 +19,7 @@ impl Machine {
         &mut self,
         cx: &Context<'_>,
         id: PullId,
-        log: (SignerId, u64),
+        log: LogRow,
         life_ms: u64,
         out: &mut Vec<Effect>,
     ) {
@@ -36,8 +37,7 @@ impl Machine {
         pull: PullAcks,
         out: &mut Vec<Effect>,
     ) {
-        let log = (pull.admin, pull.length);
-        if self.admit(pull.id, log, Some(from), pull.life_ms, pull.hops) {
+        if self.admit(pull.id, pull.log, Some(from), pull.life_ms, pull.hops) {
             self.pass_pull(pull.id, Some(from), out);
             self.answer_pulls(cx, out);
         }
@@ -46,14 +46,13 @@ impl Machine {
     fn admit(
         &mut self,
         id: PullId,
-        (admin, length): (SignerId, u64),
+        log: LogRow,
         towards: Option<NodeId>,
         life_ms: u64,
         hops: u8,
     ) -> bool {
         let pull = Pull {
-            admin,
-            length,
+            log,
             towards,
             ends: self.now().saturating_add(life_ms.min(MAX_PULL_MS)),
             hops: hops.min(MAX_PULL_HOPS),
@@ -61,6 +60,7 @@ impl Machine {
             seen: BTreeSet::new(),
             outbox: Vec::new(),
             flush_at: None,
+            delay_ms: 0,
         };
         self.pulls.admit(id, pull)
     }
@@ -92,16 +92,17 @@ impl Machine {
     pub(super) fn answer_pulls(&mut self, cx: &Context<'_>, out: &mut Vec<Effect>) {
         let (now, node, mesh) = (self.now(), self.node, self.state.mesh());
         for (id, pull) in self.pulls.iter_mut().filter(|(_, pull)| !pull.answered) {
-            let held = self.durable.holding(&pull.admin, pull.length);
-            let Some((length, effective)) = held else {
+            let log = pull.log;
+            let held = self.state.log(&log.admin);
+            let leads = |row: &LogRow| held.is_some_and(|held| held.continues(row, &log));
+            let Some(since) = self.durable.holding(&log.admin, leads) else {
                 continue;
             };
             let ack = Ack {
                 mesh,
                 node,
-                admin: pull.admin,
-                length,
-                effective,
+                log,
+                since,
             };
             pull.answered = true;
             if pull.towards.is_none() {
@@ -112,6 +113,7 @@ impl Machine {
                 pull.pass(now, node, Bytes::from(bytes));
             }
         }
+        self.flush_pulls(out);
     }
 
     /// Takes acknowledgements of others: what holds goes on towards who pulled.
@@ -145,8 +147,7 @@ impl Machine {
             return Ok(());
         };
         let claim = Ack::parse(mesh, bytes)?;
-        let answers = claim.admin == pull.admin && claim.length >= pull.length;
-        if !answers || pull.seen.contains(&claim.node) {
+        if claim.log != pull.log || pull.seen.contains(&claim.node) {
             return Ok(());
         }
         // Of a node unknown here nothing can be said, so nothing is passed on.

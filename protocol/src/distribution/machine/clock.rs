@@ -27,6 +27,11 @@ impl Clock {
         self.elapsed
     }
 
+    /// The local clock, as last heard.
+    pub(super) const fn local(&self) -> UnixMillis {
+        self.last
+    }
+
     /// The local time at which the machine's time will be `at`.
     pub(super) fn wall(&self, at: u64) -> UnixMillis {
         let ahead = at.saturating_sub(self.elapsed);

@@ -169,8 +169,12 @@ impl Machine {
                 }
                 // Meanwhile an older head may have taken the place of the one that promised them.
                 let wanted = self.entries_missing(&row.admin);
-                let awaited =
-                    matches!(wanted, Some(Missing::Entries { to, .. }) if to >= row.length);
+                let one = self
+                    .state
+                    .log(&row.admin)
+                    .is_some_and(|log| !log.is_forked());
+                let awaited = matches!(wanted, Some(Missing::Entries { to, link, .. })
+                    if (one && to >= row.length) || (to, link) == (row.length, row.link));
                 if let Some(head) = self.fetches.head(key).filter(|_| !awaited) {
                     let _ = self.judge(cx, Some(from), &Document::LogHead(head), out);
                 }

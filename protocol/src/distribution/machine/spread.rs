@@ -87,11 +87,11 @@ impl Machine {
         if documents.is_empty() {
             return;
         }
-        let lengths = items.iter().filter_map(|item| match item {
-            Item::Log(admin) => Some((*admin, self.ours.log_length(admin))),
-            _ => None,
+        let rows = items.iter().flat_map(|item| match item {
+            Item::Log(admin) => self.ours.rows(admin),
+            _ => &[],
         });
-        let id = self.durable.begin(lengths);
+        let id = self.durable.begin(rows.copied(), self.clock.local());
         out.push(Effect::Persist { id, documents });
     }
 

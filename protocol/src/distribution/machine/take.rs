@@ -43,10 +43,13 @@ impl Machine {
     fn take_heads(&mut self, from: NodeId, heads: &Heads, out: &mut Vec<Effect>) {
         let now = self.now();
         let soon = now.saturating_add(self.config.ask_again_ms);
+        let behind = self.is_behind(&heads.heads);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.known = heads.heads.clone();
             peer.compared = true;
-            let waits = peer.recheck || !peer.known.within(&self.ours);
+            // What it says now counts, more or less than before.
+            peer.owed = None;
+            let waits = peer.recheck || behind;
             peer.ask_at = waits.then(|| peer.ask_at.map_or(soon, |at| at.min(soon)));
         }
         self.show_what_it_lacks(from, out);
@@ -77,8 +80,10 @@ impl Machine {
         let offer = self.judge(cx, Some(from), &document, out);
         let missing = match &offer {
             Ok(Offer::Wanted(missing)) => Some(*missing),
-            // The second history of a log is wanted as well.
-            Ok(Offer::Fork(ForkOf::Log(admin))) => self.entries_missing(admin),
+            // The second history of a log is wanted as well, a third is not.
+            Ok(Offer::Fork(ForkOf::Log(admin))) if self.is_contested(admin) => {
+                self.entries_missing(admin)
+            }
             _ => None,
         };
         let offer = match missing {
@@ -199,16 +204,39 @@ impl Machine {
         document: &Document,
         out: &mut Vec<Effect>,
     ) -> Result<Offer, TrustError> {
+        let contested = self.contested();
         let offer = self.state.offer(cx.crypto, cx.now.seconds(), document)?;
         match offer {
             Offer::New(change) => self.in_force(from, Some(change), out),
             Offer::Fork(of) => {
                 self.alarm(of, out);
                 self.in_force(from, None, out);
+                if self.contested() > contested {
+                    self.keep_proof(document, out);
+                }
             }
             Offer::Known | Offer::Stale | Offer::Wanted(_) => {}
         }
         Ok(offer)
+    }
+
+    /// Logs of which a second head is here and not what stands under it.
+    fn contested(&self) -> usize {
+        let logs = self.state.logs();
+        logs.filter(|log| log.contested().is_some()).count()
+    }
+
+    fn is_contested(&self, admin: &SignerId) -> bool {
+        let log = self.state.log(admin);
+        log.is_some_and(|log| log.contested().is_some())
+    }
+
+    /// Has the head that contradicts a log persisted, so that the log is contested after a restart
+    /// too.
+    fn keep_proof(&mut self, head: &Document, out: &mut Vec<Effect>) {
+        let id = self.durable.begin(core::iter::empty(), self.clock.local());
+        let documents = vec![head.clone()];
+        out.push(Effect::Persist { id, documents });
     }
 
     /// Tells of a fork, once.

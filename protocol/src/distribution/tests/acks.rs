@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::net::{Net, node};
-use super::world::World;
-use crate::distribution::ack::Ack;
+use super::world::{NOW_MS, World};
+use crate::distribution::ack::{Ack, Since};
+use crate::distribution::head::LogRow;
 use crate::distribution::message::{Acks, Bytes, Message, PullAcks};
 use crate::distribution::pull::{MAX_OWN_PULLS, MAX_PULLS, MAX_PULLS_PER_PEER, PullId};
 use crate::distribution::{Effect, Event, Machine};
@@ -13,15 +14,35 @@ use crate::time::UnixMillis;
 
 fn pull(net: &mut Net, at: usize, world: &World, length: u64) -> PullId {
     let id = PullId([u8::try_from(length).unwrap(); 16]);
-    let admin = world.admin(0);
+    let log = state_at(net, world, length);
     let event = Event::Pull {
         id,
-        admin,
-        length,
+        log,
         life_ms: 10_000,
     };
     net.event(at, event);
     id
+}
+
+/// The first admin's log when it had so many entries, as any node knows it.
+fn state_at(net: &Net, world: &World, length: u64) -> LogRow {
+    let admin = world.admin(0);
+    let mut logs = net
+        .hosts
+        .iter()
+        .filter_map(|h| h.machine.state().log(&admin));
+    let link = logs.find_map(|log| log.log().link_at(length)).unwrap();
+    LogRow {
+        admin,
+        length,
+        link,
+    }
+}
+
+/// In force and on disk at these times.
+fn since(in_force: u64, on_disk: u64) -> Option<Since> {
+    let [in_force, on_disk] = [in_force, on_disk].map(UnixMillis);
+    Some(Since { in_force, on_disk })
 }
 
 fn answered(net: &Net, at: usize) -> BTreeSet<NodeId> {
@@ -44,8 +65,8 @@ fn everybody_answers_who_asks() {
     net.pass(3_000);
     assert_eq!(answered(&net, 7).len(), 25);
     for (of, ack) in &net.hosts[7].told.acks {
-        assert_eq!((*of, ack.admin, ack.length), (id, world.admin(0), 2));
-        assert_eq!(ack.effective, Some(UnixMillis(super::world::NOW_MS)));
+        assert_eq!((*of, ack.log), (id, state_at(&net, &world, 2)));
+        assert_eq!(ack.since, since(NOW_MS, NOW_MS));
     }
     for at in (0..25).filter(|&at| at != 7) {
         assert!(net.hosts[at].told.acks.is_empty());
@@ -74,10 +95,7 @@ fn what_is_not_on_disk_is_not_acknowledged() {
     net.pass(1_000);
     assert_eq!(answered(&net, 0).len(), 3);
     let late = net.hosts[0].told.acks[2].1;
-    assert_eq!(
-        late.effective,
-        Some(UnixMillis(super::world::NOW_MS + 1_000))
-    );
+    assert_eq!(late.since, since(NOW_MS, NOW_MS + 1_000));
 }
 
 #[test]
@@ -125,7 +143,7 @@ fn what_was_on_disk_before_a_restart_is_acknowledged_without_a_time() {
     net.pass(500);
     let acks = &net.hosts[0].told.acks;
     assert_eq!(acks.len(), 2);
-    assert_eq!((acks[1].1.length, acks[1].1.effective), (3, None));
+    assert_eq!((acks[1].1.log.length, acks[1].1.since), (2, None));
 }
 
 #[test]
@@ -133,6 +151,12 @@ fn requests_are_bounded_and_leave_room_for_the_operator() {
     let mut world = World::new(1, 1);
     let mut net = Net::new(&world, 2, 5);
     net.link(0, 1);
+    let mut ahead = world.state();
+    for document in &world.clone().revoke(0, 1) {
+        let now = UnixMillis(NOW_MS).seconds();
+        ahead.offer(&net.fake, now, document).unwrap();
+    }
+    let state = ahead.heads().rows(&world.admin(0))[0];
     let strangers: Vec<NodeId> = (100..130).map(node).collect();
     for &stranger in &strangers {
         net.event(0, Event::PeerUp(stranger));
@@ -147,8 +171,7 @@ fn requests_are_bounded_and_leave_room_for_the_operator() {
             id[..8].copy_from_slice(&number.to_be_bytes());
             let pull = Message::PullAcks(PullAcks {
                 id: PullId(id),
-                admin: world.admin(0),
-                length: 1,
+                log: state,
                 hops: 255,
                 life_ms: u64::MAX,
             });
@@ -174,8 +197,7 @@ fn requests_are_bounded_and_leave_room_for_the_operator() {
     for own in 1..=u8::try_from(MAX_OWN_PULLS).unwrap() + 3 {
         let event = Event::Pull {
             id: PullId([own; 16]),
-            admin: world.admin(0),
-            length: 1,
+            log: state,
             life_ms: 5_000,
         };
         net.event(0, event);
@@ -199,8 +221,7 @@ fn a_request_travels_no_further_than_it_may() {
     net.settle();
     let request = Message::PullAcks(PullAcks {
         id: PullId([9; 16]),
-        admin: world.admin(0),
-        length: 1,
+        log: state_at(&net, &world, 1),
         hops: 1,
         life_ms: 5_000,
     });
@@ -229,12 +250,12 @@ fn only_acknowledgements_that_hold_are_passed_on() {
     assert_eq!(answered(&net, 0).len(), 2);
     let mallory = node(66);
     net.event(0, Event::PeerUp(mallory));
+    let (mesh, log) = (world.state().mesh(), state_at(&net, &world, 1));
     let ack = |node| Ack {
-        mesh: net.hosts[0].machine.state().mesh(),
+        mesh,
         node,
-        admin: world.admin(0),
-        length: 1,
-        effective: None,
+        log,
+        since: None,
     };
     let victim = node(50);
     let keys = super::fake::Keys::of("victim");

@@ -11,7 +11,7 @@ use crate::distribution::message::{
     BundlePush, Bytes, Head, Heads, LogPush, MAX_SYNC_FRAME, Message, Part, TimestampPush, Want,
 };
 use crate::distribution::peer::{INBOUND_BURST, SERVING_BURST};
-use crate::distribution::{Document, Effect, Event, MAX_PEERS};
+use crate::distribution::{Document, Effect, Event, MAX_PEERS, Offer};
 use crate::id::{Digest, NodeId, SignerId};
 
 /// The peer that runs no machine.
@@ -178,6 +178,7 @@ fn what_it_says_it_holds_and_cannot_deliver_is_asked_for_a_few_times() {
         version,
         hash: Digest::from_bytes([9; 32]),
     };
+    let own = net.heads(0).clone();
     let claim = |root: u64| {
         Message::Heads(Heads {
             heads: HeadSet {
@@ -188,21 +189,112 @@ fn what_it_says_it_holds_and_cannot_deliver_is_asked_for_a_few_times() {
                     length: u64::MAX,
                     link: Digest::from_bytes([9; 32]),
                 }],
-                ..net.heads(0).clone()
+                ..own.clone()
             },
             answer: false,
         })
     };
+    // Another than Mallory, of whom all is here.
+    let liar = node(MALLORY + 1);
+    net.event(0, Event::PeerUp(liar));
     let (root, rest) = (claim(u64::MAX), claim(1));
     for message in [root, rest] {
-        say(&mut net, &message);
+        net.event(0, Event::Message(liar, &message));
         net.pass(200_000);
         let asked = heard(&mut net).len();
         // Its part in the periodic comparisons is among them.
         assert!(asked <= 16, "{asked}");
+        assert!(!net.hosts[0].machine.is_synced(&liar), "asked in vain");
     }
     assert_eq!(net.hosts[0].told.misbehaved, []);
     assert_eq!(net.hosts[0].machine.buffered(), 0);
+}
+
+#[test]
+fn who_claims_more_than_it_sends_is_never_synced_with_until_that_is_here() {
+    let mut world = World::new(1, 1);
+    let mut net = net(&world);
+    let documents = world.revoke(0, 2);
+    let liar = node(MALLORY + 1);
+    net.event(0, Event::PeerUp(liar));
+    // It shows the signed head, and withholds what stands under it.
+    let Message::Head(Head::Log(push)) = log_push(&world, &documents) else {
+        panic!("a log");
+    };
+    let shown = Message::Head(Head::Log(LogPush {
+        from: 2,
+        entries: Vec::new(),
+        ..push
+    }));
+    let same = Message::Heads(Heads {
+        heads: net.heads(0).clone(),
+        answer: false,
+    });
+    net.event(0, Event::Message(liar, &shown));
+    net.event(0, Event::Message(liar, &same));
+    // Heads that say less than what it has shown count for it; the others it held before.
+    assert!(net.hosts[0].machine.is_synced(&mallory()));
+    let claim = Message::Heads(Heads {
+        heads: HeadSet {
+            logs: vec![LogRow {
+                admin: world.admin(0),
+                length: 2,
+                link: Digest::from_bytes([9; 32]),
+            }],
+            ..net.heads(0).clone()
+        },
+        answer: false,
+    });
+    let liars = [node(MALLORY + 2), node(MALLORY + 3)];
+    for liar in liars {
+        net.event(0, Event::PeerUp(liar));
+        net.event(0, Event::Message(liar, &claim));
+    }
+    net.pass(300_000);
+    for liar in liars {
+        assert!(!net.hosts[0].machine.is_synced(&liar));
+    }
+    // What it claims never comes, whatever else does.
+    net.publish(2, documents);
+    net.pass(60_000);
+    assert!(net.agree());
+    for liar in liars {
+        assert!(!net.hosts[0].machine.is_synced(&liar));
+    }
+    // It claims what is here, or no more than that.
+    let honest = Message::Heads(Heads {
+        heads: net.heads(0).clone(),
+        answer: false,
+    });
+    net.event(0, Event::Message(liars[0], &honest));
+    assert!(net.hosts[0].machine.is_synced(&liars[0]));
+    assert!(!net.hosts[0].machine.is_synced(&liars[1]));
+    assert_eq!(net.hosts[0].told.misbehaved, []);
+}
+
+#[test]
+fn what_a_liar_withholds_and_another_brings_makes_up_for_it() {
+    let mut world = World::new(1, 1);
+    let mut net = net(&world);
+    let documents = world.revoke(0, 2);
+    let mut ahead = world.state();
+    for document in &documents {
+        let now = crate::time::UnixMillis(super::world::NOW_MS).seconds();
+        ahead.offer(&net.fake, now, document).unwrap();
+    }
+    let liar = node(MALLORY + 1);
+    net.event(0, Event::PeerUp(liar));
+    let heads = ahead.heads();
+    let claim = Message::Heads(Heads {
+        heads,
+        answer: false,
+    });
+    net.event(0, Event::Message(liar, &claim));
+    net.pass(300_000);
+    assert!(!net.hosts[0].machine.is_synced(&liar));
+    net.publish(2, documents);
+    net.settle();
+    assert!(net.hosts[0].machine.is_synced(&liar));
 }
 
 #[test]
@@ -489,8 +581,163 @@ fn a_forked_log_is_told_of_once_and_both_histories_are_in_force() {
     net.pass(120_000);
     assert!(agreed || net.agree());
     assert_eq!(net.hosts[1].told.alarms.len(), 1);
-    // It is frozen: what the admin signs now counts for nothing.
+    // A third history counts for nothing, however long it is.
+    let mut third = world.clone();
+    third.begin_anew(0, "forgotten");
+    let before = net.heads(0).clone();
+    let push = log_push(&world, &third.revoke(0, 9));
+    let Message::Head(Head::Log(history)) = &push else {
+        panic!("a log");
+    };
+    for _ in 0..5 {
+        say(&mut net, &push);
+        give(&mut net, history);
+        net.settle();
+    }
+    assert_eq!(*net.heads(0), before);
+    assert_eq!(net.hosts[0].told.misbehaved, [], "the admin's fault");
+}
+
+/// Mallory gives what node 0 asks of a history.
+fn give(net: &mut Net, history: &LogPush) {
+    for message in heard(net) {
+        if let Message::Fetch(Want::Entries { row, from }) = *message {
+            let first = usize::try_from(from).unwrap();
+            let entries = history.entries.get(first..).unwrap_or(&[]).to_vec();
+            let part = Part::Entries { row, from, entries };
+            say(net, &Message::Body(part));
+        }
+    }
+}
+
+#[test]
+fn branches_frozen_at_different_lengths_are_all_in_force_everywhere() {
+    for seed in 1..20 {
+        let mut world = World::new(2, 1);
+        let mut twin = world.clone();
+        twin.use_other_reason();
+        let mut net = Net::new(&world, 4, seed);
+        net.link(0, 1);
+        net.link(2, 3);
+        // Two histories on two sides; the middle hears of both while either goes on at its end.
+        let lengths = [net.random(4) + 1, net.random(4) + 1];
+        let (one, other) = (world.revoke(0, lengths[0]), twin.revoke(0, lengths[1]));
+        net.publish(0, one);
+        net.publish(3, other);
+        net.settle();
+        net.unlink(0, 1);
+        net.unlink(2, 3);
+        net.link(1, 2);
+        net.pass(60_000);
+        for at in [1, 2] {
+            let rows = net.heads(at).rows(&world.admin(0));
+            assert_eq!(rows.len(), 2, "seed {seed}, {lengths:?}, node {at}");
+        }
+        let longer = [net.random(3) + 1, net.random(3) + 1];
+        let (one, other) = (world.revoke(0, longer[0]), twin.revoke(0, longer[1]));
+        net.publish(0, one.clone());
+        net.publish(3, other);
+        // Whoever knows of the fork publishes nothing more under it.
+        net.event(1, Event::Publish(one[0].clone()));
+        let refused = net.hosts[1].told.published.pop().unwrap();
+        assert!(matches!(refused, Ok(Offer::Fork(_))), "{refused:?}");
+        net.link(0, 1);
+        net.link(2, 3);
+        net.pass(120_000);
+        let lengths = [lengths[0] + longer[0], lengths[1] + longer[1]];
+        for at in 0..4 {
+            let mut rows: Vec<u64> = net
+                .heads(at)
+                .rows(&world.admin(0))
+                .iter()
+                .map(|r| r.length)
+                .collect();
+            rows.sort_unstable();
+            let mut wanted = lengths.to_vec();
+            wanted.sort_unstable();
+            assert_eq!(rows, wanted, "seed {seed}, node {at}");
+            let state = net.hosts[at].machine.state();
+            let revoked = |index| state.revoked().node(&World::target(0, index)).is_some();
+            assert!((0..wanted[1]).all(revoked), "seed {seed}, node {at}");
+        }
+        for (a, b) in [(0, 1), (1, 2), (2, 3)] {
+            assert!(
+                net.hosts[a].machine.is_synced(&node(b)),
+                "seed {seed}: {a} {b}"
+            );
+            assert!(
+                net.hosts[b].machine.is_synced(&node(a)),
+                "seed {seed}: {b} {a}"
+            );
+        }
+        net.nobody_misbehaved();
+    }
+}
+
+#[test]
+fn a_log_contested_by_a_head_alone_is_so_after_a_restart() {
+    let mut world = World::new(2, 1);
+    let mut twin = world.clone();
+    twin.use_other_reason();
+    let mut net = net(&world);
+    let first = world.revoke(0, 3);
+    net.publish(0, first);
+    net.settle();
+    let Message::Head(Head::Log(history)) = log_push(&world, &twin.revoke(0, 2)) else {
+        panic!("a log");
+    };
+    let shown = Message::Head(Head::Log(LogPush {
+        from: 2,
+        entries: Vec::new(),
+        ..history.clone()
+    }));
+    say(&mut net, &shown);
+    let admin = world.admin(0);
+    let forked = |net: &Net, at: usize| {
+        let log = net.hosts[at].machine.state().log(&admin).unwrap();
+        log.is_forked()
+    };
+    assert!(forked(&net, 0));
+    assert_eq!(net.hosts[0].told.alarms.len(), 1);
+    // As it was kept, and from what it was told to write.
+    let state = net.hosts[0].machine.state();
+    let kept = crate::trust::state::TrustState::restore(&net.fake, state.kept()).unwrap();
+    assert_eq!(kept.heads(), *net.heads(0));
+    let written = net.hosts[0].told.writes.iter().flat_map(|(_, d)| d.clone());
+    let written: Vec<Document> = written.collect();
+    let replayed = super::world::replayed(&net.fake, world.state(), &written);
     let more = world.revoke(0, 1);
-    say(&mut net, &log_push(&world, &more));
-    assert_eq!(net.heads(0).rows(&world.admin(0)).len(), 2);
+    net.publish(1, more);
+    for state in [kept, replayed] {
+        let at = net.join(state);
+        assert!(forked(&net, at));
+        // What continues the history held is taken all the same, and so is the other one whole.
+        net.link(at, 1);
+        net.settle();
+        assert_eq!(net.heads(at).log_length(&world.admin(0)), 4);
+        net.unlink(at, 1);
+        let mallory = mallory();
+        net.event(at, Event::PeerUp(mallory));
+        net.event(at, Event::Message(mallory, &shown));
+        for _ in 0..3 {
+            let outside = core::mem::take(&mut net.hosts[at].told.outside);
+            for (_, message) in outside {
+                if let Message::Fetch(Want::Entries { row, from }) = *message {
+                    let first = usize::try_from(from).unwrap();
+                    let entries = history.entries.get(first..).unwrap_or(&[]).to_vec();
+                    let part = Message::Body(Part::Entries { row, from, entries });
+                    net.event(at, Event::Message(mallory, &part));
+                }
+            }
+        }
+        let mut lengths: Vec<u64> = net
+            .heads(at)
+            .rows(&world.admin(0))
+            .iter()
+            .map(|r| r.length)
+            .collect();
+        lengths.sort_unstable();
+        assert_eq!(lengths, [2, 4]);
+    }
+    net.nobody_misbehaved();
 }

@@ -103,8 +103,7 @@ fn all() -> Vec<Message> {
         }),
         Message::PullAcks(PullAcks {
             id: PullId([5; 16]),
-            admin: signer(1),
-            length: 41,
+            log: heads().logs[0],
             hops: 32,
             life_ms: 10_000,
         }),

@@ -101,6 +101,21 @@ impl World {
         self.reason = "lost".to_owned();
     }
 
+    /// From now on an admin signs another history, from its beginning.
+    pub(super) fn begin_anew(&mut self, number: usize, reason: &str) {
+        self.reason = reason.to_owned();
+        let log = &mut self.logs[number];
+        (log.length, log.link) = (0, EMPTY);
+    }
+
+    /// Whom the entry with this index in an admin's log revokes.
+    pub(super) fn target(number: usize, index: u64) -> NodeId {
+        let mut node = [0; 32];
+        node[..8].copy_from_slice(&(index + 1_000_000).to_be_bytes());
+        node[31] = u8::try_from(number).unwrap();
+        NodeId::from_bytes(node)
+    }
+
     /// An admin revokes `count` nodes more: the head, then the entries.
     pub(super) fn revoke(&mut self, number: usize, count: u64) -> Vec<Document> {
         let fake = Fake::default();
@@ -109,13 +124,10 @@ impl World {
         let from = log.length;
         let entries: Vec<Bytes> = (from..from + count)
             .map(|index| {
-                let mut node = [0; 32];
-                node[..8].copy_from_slice(&(index + 1_000_000).to_be_bytes());
-                node[31] = u8::try_from(number).unwrap();
                 let entry = Entry {
                     index,
                     at: NOW.minus(10),
-                    act: Act::Node(NodeId::from_bytes(node)),
+                    act: Act::Node(Self::target(number, index)),
                     reason: self.reason.clone(),
                 };
                 let bytes = entry.encode();

@@ -2,8 +2,16 @@
 //!
 //! A verified head beyond the entries held is *pending*: entries are staged behind what is held
 //! until they lead to the head's link. A chain that does not follow from what is held is fetched
-//! from its beginning; if it then leads to the signed link, the admin has signed two histories: the
-//! log is frozen, and the union of both branches is in force.
+//! from its beginning; if it then leads to the signed link, the admin has signed two histories, and
+//! the union of both branches is in force. A signed head that contradicts what is held is proof
+//! enough of that: the log is *contested* from then on, whether or not the entries under it ever
+//! come.
+//!
+//! A forked log is frozen: nothing of it is ever dropped, no third history counts, and no node
+//! publishes more under it for its operator (the distribution machine sees to that). Either
+//! branch is still followed as far as its admin signed it: what another node took of it before it
+//! heard of the fork cannot be told from what was signed since, and all nodes must end with the
+//! same in force. It only ever bars more.
 
 use std::sync::Arc;
 
@@ -24,8 +32,10 @@ pub struct AdminLog {
     mesh: MeshId,
     main: Branch,
     other: Option<Branch>,
-    /// The head of the other branch, while its entries are on their way.
-    contested: Option<LogRow>,
+    /// The signed head of the other branch, while its entries are on their way.
+    contested: Option<Bytes>,
+    /// The last state of a third history.
+    refused: Option<LogRow>,
     marks: Vec<Mark>,
     needed: Vec<Mark>,
     pending: Option<Pending>,
@@ -175,6 +185,7 @@ impl AdminLog {
             main: Branch::of(Arc::new(Log::new(mesh, admin)), None),
             other: None,
             contested: None,
+            refused: None,
             marks: Vec::new(),
             needed: Vec::new(),
             pending: None,
@@ -189,6 +200,20 @@ impl AdminLog {
             other: branches.1,
             ..Self::new(mesh, admin)
         }
+    }
+
+    /// Notes a verified head that contradicts what is held, of which no entries are here.
+    pub(super) fn contest(&mut self, row: LogRow, head: Bytes) {
+        if self.other.is_none() && !self.main.leads_to(&row) {
+            self.pending = Some(Pending::from_start(row, Some(head.clone())));
+            self.contested = Some(head);
+        }
+    }
+
+    /// The signed head that contradicts the only branch that is here.
+    #[must_use]
+    pub fn contested(&self) -> Option<Bytes> {
+        self.contested.clone()
     }
 
     pub(super) fn branch(log: Log, head: Option<Bytes>) -> Branch {
@@ -212,7 +237,7 @@ impl AdminLog {
         core::iter::once(&self.main).chain(&self.other)
     }
 
-    /// Whether its admin has signed two histories; nothing is added to it any more.
+    /// Whether its admin has signed two histories, of which both may be here or one.
     #[must_use]
     pub const fn is_forked(&self) -> bool {
         self.other.is_some() || self.contested.is_some()
@@ -254,6 +279,22 @@ impl AdminLog {
         Some(&branch.log)
     }
 
+    /// Whether a named state is not held: beyond what is, or of the other branch of a forked log.
+    pub(super) fn lacks(&self, row: &LogRow) -> bool {
+        let length = self.main.log.length();
+        let elsewhere = self.other.is_some() && !self.branches().any(|b| b.leads_to(row));
+        row.length > length && (self.other.is_none() || elsewhere)
+    }
+
+    /// Whether a branch with the state `later` has the state `earlier` behind it.
+    #[must_use]
+    pub fn continues(&self, later: &LogRow, earlier: &LogRow) -> bool {
+        later.length >= earlier.length
+            && self
+                .branches()
+                .any(|b| b.leads_to(later) && b.leads_to(earlier))
+    }
+
     pub(super) fn missing(&self) -> Option<Missing> {
         self.pending.as_ref().map(Pending::missing)
     }
@@ -272,6 +313,9 @@ impl AdminLog {
         if self.branches().any(|b| b.leads_to(&row)) {
             return Some(Offer::Stale);
         }
+        if self.refused == Some(row) {
+            return Some(Offer::Fork(ForkOf::Log(row.admin)));
+        }
         let pending = self.pending.as_ref().filter(|p| p.target == row);
         pending.map(|p| Offer::Wanted(p.missing()))
     }
@@ -279,14 +323,21 @@ impl AdminLog {
     /// Takes a verified head that is not recognised.
     pub(super) fn take_head(&mut self, head: &VerifiedLogHead) -> Offer {
         let (target, bytes) = (row_of(head.content()), Some(head.shared()));
-        if self.is_forked() {
+        // Which branch it continues, or that it is a third history, only its entries tell.
+        let either = self.other.is_some();
+        if either || target.length <= self.main.log.length() {
+            let pending = Pending::from_start(target, bytes);
+            let missing = pending.missing();
+            self.pending = Some(pending);
+            if either || self.contested.is_some() {
+                return Offer::Wanted(missing);
+            }
+            self.contested = Some(head.shared());
             return Offer::Fork(ForkOf::Log(target.admin));
         }
-        if target.length <= self.main.log.length() {
-            self.contested = Some(target);
-            self.pending = Some(Pending::from_start(target, bytes));
-            return Offer::Fork(ForkOf::Log(target.admin));
-        }
+        // What contradicts what is held never keeps out what continues it.
+        let grows = |pending: &Pending| pending.target.length > self.main.log.length();
+        self.pending = self.pending.take().filter(grows);
         let pending = self
             .pending
             .get_or_insert_with(|| Pending::behind(&self.main.log, target, bytes.clone()));
@@ -305,6 +356,9 @@ impl AdminLog {
         from: u64,
         entries: &[Bytes],
     ) -> Result<Offer, TrustError> {
+        if let Some(offer) = self.extend_branch(crypto, from, entries)? {
+            return Ok(offer);
+        }
         let Some(pending) = &mut self.pending else {
             return Ok(Offer::Stale);
         };
@@ -336,6 +390,49 @@ impl AdminLog {
         Ok(Offer::Wanted(pending.missing()))
     }
 
+    /// Takes entries that continue either branch of a forked log all the way to the pending head.
+    fn extend_branch(
+        &mut self,
+        crypto: &dyn Crypto,
+        from: u64,
+        entries: &[Bytes],
+    ) -> Result<Option<Offer>, TrustError> {
+        let (Some(pending), Some(other)) = (&self.pending, &mut self.other) else {
+            return Ok(None);
+        };
+        let LogRow {
+            admin,
+            length,
+            link,
+        } = pending.target;
+        if from.saturating_add(entries.len() as u64) != length {
+            return Ok(None);
+        }
+        let ends_there = |branch: &&mut Branch| branch.log.length() == from;
+        for branch in [&mut self.main, other].into_iter().filter(ends_there) {
+            let mut staged = Vec::with_capacity(entries.len());
+            let mut last = branch.log.link();
+            for (index, bytes) in (from..).zip(entries) {
+                let owner = (&self.mesh, &admin);
+                let kept = KeptEntry::read(crypto, owner, (index, &last), bytes)?;
+                last = kept.link;
+                staged.push(Arc::new(kept));
+            }
+            if last == link {
+                Arc::make_mut(&mut branch.log).extend(staged);
+                branch.head = pending.head.clone();
+                self.pending = None;
+                let change = Change::Log {
+                    admin,
+                    from,
+                    length,
+                };
+                return Ok(Some(Offer::New(change)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Everything staged leads to the signed link.
     fn complete(&mut self) -> Offer {
         let Some(pending) = self.pending.take() else {
@@ -355,15 +452,27 @@ impl AdminLog {
         let mut log = Log::new(self.mesh, admin);
         log.extend(pending.staged);
         let bound_by_root = pending.head.is_none();
+        let target = pending.target;
         let mut branch = Branch::of(Arc::new(log), pending.head);
-        if branch.leads_to(&self.main.row()) {
+        let continued = |held: &Branch| branch.leads_to(&held.row());
+        if continued(&self.main) {
             branch.standings = Arc::clone(&self.main.standings);
             self.main = branch;
+            changed
+        } else if let Some(other) = self.other.as_mut().filter(|other| continued(other)) {
+            branch.standings = Arc::clone(&other.standings);
+            *other = branch;
             changed
         } else if bound_by_root {
             self.main = branch;
             self.replaced = true;
             changed
+        } else if self.branches().any(|held| held.leads_to(&target)) {
+            // Meanwhile a branch has grown over it.
+            Offer::Stale
+        } else if self.other.is_some() {
+            self.refused = Some(target);
+            Offer::Fork(ForkOf::Log(admin))
         } else {
             self.contested = None;
             self.other = Some(branch);
@@ -381,6 +490,7 @@ impl AdminLog {
         };
         let other = self.other.take();
         self.contested = None;
+        self.refused = None;
         self.pending = None;
         self.replaced = true;
         let chosen = other.filter(|o| o.leads_to(&target));

@@ -7,7 +7,7 @@ use super::super::bundle::{Bundle, VerifiedBundleHead};
 use super::super::dating::Mark;
 use super::super::revocation::{Log, VerifiedLogHead};
 use super::super::{Bytes, TrustError, VerifiedRoot, VerifiedTimestamp};
-use super::logs::Branch;
+use super::logs::{Branch, row_of};
 use super::{AdminLog, TrustState};
 use crate::codec::{self, CodecError};
 use crate::crypto::Crypto;
@@ -32,7 +32,8 @@ pub struct Kept {
     pub memory: Memory,
 }
 
-/// One branch of a log. A forked log is kept as two.
+/// One branch of a log. A forked log is kept as two; of one that is only contested the second has a
+/// head and no entries.
 #[derive(Debug, Clone)]
 pub struct KeptLog {
     /// Whose.
@@ -100,6 +101,14 @@ impl TrustState {
             head: b.head(),
             entries: b.log().encoded(0, usize::MAX),
         });
+        let contested = self.logs.values().filter_map(|log| {
+            let head = Some(log.contested()?);
+            Some(KeptLog {
+                admin: log.admin(),
+                head,
+                entries: Vec::new(),
+            })
+        });
         let complete = self.complete.iter().filter(|c| {
             let newest = self.timestamps.get(&c.content().timestamper);
             newest.is_none_or(|n| n.hash() != c.hash())
@@ -110,7 +119,7 @@ impl TrustState {
                 .bundle
                 .as_ref()
                 .map(|b| (b.head().shared(), b.body_bytes())),
-            logs: logs.collect(),
+            logs: logs.chain(contested).collect(),
             timestamps: complete
                 .chain(self.timestamps.values())
                 .map(|t| t.shared())
@@ -182,6 +191,11 @@ impl TrustState {
     }
 
     fn restore_log(&mut self, crypto: &dyn Crypto, kept: KeptLog) -> Result<(), TrustError> {
+        if let (Some(head), []) = (&kept.head, kept.entries.as_slice())
+            && self.root.retired(&kept.admin).is_none()
+        {
+            return self.restore_contested(crypto, kept.admin, head);
+        }
         let mut log = Log::new(self.mesh(), kept.admin);
         for entry in &kept.entries {
             log.append(crypto, entry)?;
@@ -208,6 +222,23 @@ impl TrustState {
         if let Some(cut) = self.root.retired(&kept.admin) {
             Arc::make_mut(held).cut(cut);
         }
+        Ok(())
+    }
+
+    /// A second head of which no entries had come: the log stays contested.
+    fn restore_contested(
+        &mut self,
+        crypto: &dyn Crypto,
+        admin: SignerId,
+        head: &Bytes,
+    ) -> Result<(), TrustError> {
+        let head = VerifiedLogHead::verify(crypto, &self.root, head)?;
+        if head.content().admin != admin {
+            return Err(TrustError::BrokenChain);
+        }
+        let log = self.logs.get_mut(&admin);
+        let log = log.ok_or(TrustError::Field("admin"))?;
+        Arc::make_mut(log).contest(row_of(head.content()), head.shared());
         Ok(())
     }
 
