@@ -28,6 +28,7 @@ use std::time::Duration;
 pub use ledger::read_link;
 pub use node::Node;
 
+use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::sd_notify::{self, Notifier};
 use crate::setup::SetupError;
@@ -162,7 +163,9 @@ pub async fn run(
     let supervisor = Supervisor::new();
     let tasks = supervisor.tasks();
     let drain = Duration::from_secs(config.limits().drain_s.into()) + CLOSING;
-    let node = Node::build(&dir, &config, options, &tasks, &supervisor.readiness()).await?;
+    let clock = Arc::new(SystemClock);
+    let readiness = supervisor.readiness();
+    let node = Node::build(&dir, &config, options, clock, &tasks, &readiness).await?;
     if let Some(notifier) = Notifier::from_environment(&variable) {
         let described = Arc::clone(&node);
         let telling = sd_notify::follow(

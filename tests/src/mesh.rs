@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use node::app::{Node, Options};
+use node::app::{AppError, Node, Options};
+use node::clock::{Clock, SystemClock};
 use node::config::Config;
 use node::control::{Caller, Operations as _};
 use node::keys::passphrase::Passphrase;
@@ -137,6 +138,17 @@ impl TestMesh {
 impl TestNode {
     /// Runs the node of a state directory on free ports.
     pub async fn start(state: &Path) -> Self {
+        Self::start_by(state, Arc::new(SystemClock)).await
+    }
+
+    /// The same by another clock than this host's.
+    pub async fn start_by(state: &Path, clock: Arc<dyn Clock>) -> Self {
+        let built = Self::try_start(state, clock).await;
+        built.unwrap_or_else(|error| panic!("the node does not start: {error}"))
+    }
+
+    /// The same, where it may refuse to start.
+    pub async fn try_start(state: &Path, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let any = "127.0.0.1:0".parse().unwrap();
         let dir = StateDir::open(state).unwrap();
         let config = Config::load(&dir.config(), &|_| None).unwrap();
@@ -148,8 +160,7 @@ impl TestNode {
         };
         let supervisor = Supervisor::new();
         let (tasks, readiness) = (supervisor.tasks(), supervisor.readiness());
-        let built = Node::build(&dir, &config, &options, &tasks, &readiness).await;
-        let node = built.unwrap_or_else(|error| panic!("the node does not start: {error}"));
+        let node = Node::build(&dir, &config, &options, clock, &tasks, &readiness).await?;
         let closing = Arc::clone(&node);
         let running = tokio::spawn(async move {
             let (_none, signals) = Signals::by_hand();
@@ -158,12 +169,12 @@ impl TestNode {
             stopped
         });
         let state = state.to_owned();
-        Self {
+        Ok(Self {
             node,
             state,
             tasks,
             running,
-        }
+        })
     }
 
     /// Its id.

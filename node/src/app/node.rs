@@ -24,7 +24,7 @@ use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Options, page, serve};
 use crate::backup::Restored;
 use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::enforcement::{Enforcer, Inventory, Parts};
 use crate::enrol::{self, Desk, Issuer, IssuerNodes, Renewal};
@@ -130,7 +130,8 @@ impl AgentTokens for SeenTokens {
 }
 
 impl Node {
-    /// Builds and starts the node; everything it spawns ends with `tasks`.
+    /// Builds and starts the node; everything it spawns ends with `tasks`, and everything it
+    /// decides is decided by `clock`.
     ///
     /// # Errors
     /// [`AppError`]: the first part that could not be built.
@@ -138,12 +139,12 @@ impl Node {
         dir: &StateDir,
         config: &Config,
         options: &Options,
+        clock: Arc<dyn Clock>,
         tasks: &Tasks,
         readiness: &Readiness,
     ) -> Result<Arc<Self>, AppError> {
         let lock = dir.lock()?;
         let identity = Arc::new(setup::load(dir)?);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let started = clock.now();
         let own = identity.membership();
         match own.valid_at(started.seconds()) {

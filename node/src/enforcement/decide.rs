@@ -16,6 +16,7 @@ use protocol::trust::MemberFacts;
 
 use super::subject::{Described, Draft, Incoming, Origin, describe};
 use super::{ENVELOPE_LIFE_S, Enforcer, Ledger, LedgerError, Passed, Stopped};
+use crate::standing::Barred;
 
 /// The name under which a peer's flood is counted.
 const RATE_LIMITED: &str = "peer_rate_limited";
@@ -78,6 +79,10 @@ impl Enforcer {
         header
             .validate()
             .map_err(|e| Stopped::refuse(e.reason(), format!("the message cannot be sent: {e}")))?;
+        // By a clock that is behind, memberships have not begun: it is the clock that is to be mended.
+        if let Err(barred @ Barred::ClockBehind { .. }) = self.standing.clock(now.seconds()) {
+            return Err(Stopped::barred(&barred));
+        }
         let own = self.identity.membership();
         own.valid_at(now.seconds()).map_err(|e| {
             Stopped::refuse(
