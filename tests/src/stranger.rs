@@ -122,6 +122,19 @@ pub async fn connect(
     group: &'static dyn SupportedKxGroup,
     key: Option<Arc<TlsIdentity>>,
 ) -> Result<Connection, ConnectionError> {
+    let key = key.map(|identity| {
+        let spki = identity.spki().to_vec();
+        (identity, spki)
+    });
+    connect_as(node, group, key).await
+}
+
+/// The same, the public key encoded as is said.
+pub async fn connect_as(
+    node: &TestNode,
+    group: &'static dyn SupportedKxGroup,
+    key: Option<(Arc<TlsIdentity>, Vec<u8>)>,
+) -> Result<Connection, ConnectionError> {
     let provider = Arc::new(CryptoProvider {
         kx_groups: vec![group],
         ..aws_lc_rs::default_provider()
@@ -133,8 +146,8 @@ pub async fn connect(
         .with_custom_certificate_verifier(Arc::new(Credulous));
     let mut tls = match key {
         None => builder.with_client_cert_resolver(Arc::new(Keyless)),
-        Some(identity) => {
-            let spki = CertificateDer::from(identity.spki());
+        Some((identity, spki)) => {
+            let spki = CertificateDer::from(spki);
             let key = Arc::new(Composite(identity));
             let certified = Arc::new(CertifiedKey::new(vec![spki], key));
             builder.with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
