@@ -8,9 +8,11 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use cedar_policy::{Authorizer, Entities, PolicyId, PolicySet, Response};
 
 use super::case::Case;
-use super::compile::{CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement, Source};
+use super::compile::{
+    CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement, Source, argument_token,
+};
 use super::context::{Names, Needs};
-use super::document::Mode;
+use super::document::{Check, Document, Found, Json, Mode};
 use super::error::shown;
 use super::facts::{CallKind, Facts};
 use super::verdict::{
@@ -22,6 +24,9 @@ use crate::envelope::hop::Scope;
 
 /// The reason for what no document permits.
 pub const NOT_PERMITTED: &str = "not_permitted";
+
+/// The reason for a result that holds what a document denies.
+pub const RESULT_DENIED: &str = "result_denied";
 
 /// The reason for what Cedar could not evaluate.
 pub const POLICY_ERROR: &str = "policy_error";
@@ -42,6 +47,8 @@ pub(super) struct Sets {
     needs: Needs,
     /// Globs of groups that rules ask for.
     group_globs: Vec<String>,
+    /// Checks of arguments that rules ask for, with the names of their failures.
+    checks: Vec<(String, Check)>,
     /// Rules that Cedar would not put into a set; there are none.
     broken: bool,
 }
@@ -57,6 +64,9 @@ impl Sets {
                 sets.add(*number, place, rule, policy);
             }
             if let Some(document) = policy.document() {
+                let checks = document.requirements.arguments.iter();
+                let named = |c: &Check| (argument_token(document, &c.place), c.clone());
+                sets.checks.extend(checks.map(named));
                 let groups = document.scope.subjects.iter().flat_map(|s| &s.groups);
                 let globs = groups.filter(|g| !g.is_literal());
                 sets.group_globs
@@ -104,13 +114,7 @@ impl Policy for CompiledBundle {
     }
 
     fn evaluate(&self, facts: &Facts<'_>) -> Decision {
-        let pinned = facts.tool_digest.is_some_and(|definition| {
-            let tool = facts.target.unwrap_or_default();
-            self.is_pinned(facts.server.as_str(), tool, &definition)
-        });
-        self.evaluate_as(facts, pinned, &|case| {
-            self.index.slice(case, self.policies())
-        })
+        self.evaluate_pinned(facts, self.presents_pin(facts))
     }
 }
 
@@ -119,12 +123,23 @@ impl CompiledBundle {
     /// must say too.
     #[must_use]
     pub fn evaluate_unsliced(&self, facts: &Facts<'_>) -> Decision {
-        let pinned = facts.tool_digest.is_some_and(|definition| {
-            let tool = facts.target.unwrap_or_default();
-            self.is_pinned(facts.server.as_str(), tool, &definition)
-        });
+        let pinned = self.presents_pin(facts);
         let count = u32::try_from(self.policies().len()).unwrap_or(u32::MAX);
         self.evaluate_as(facts, pinned, &|_| (0..count).collect())
+    }
+
+    /// Decides, taking it as given whether the tool is an approved one.
+    pub(super) fn evaluate_pinned(&self, facts: &Facts<'_>, pinned: bool) -> Decision {
+        self.evaluate_as(facts, pinned, &|case| {
+            self.index.slice(case, self.policies())
+        })
+    }
+
+    fn presents_pin(&self, facts: &Facts<'_>) -> bool {
+        facts.tool_digest.is_some_and(|definition| {
+            let tool = facts.target.unwrap_or_default();
+            self.is_pinned(facts.server.as_str(), tool, &definition)
+        })
     }
 
     fn evaluate_as(
@@ -153,6 +168,7 @@ impl CompiledBundle {
         let sets = self.sets_for(&slice);
         let globs = sets.group_globs.iter().map(String::as_str);
         case.group_globs = globs.filter(|g| in_group(g, &case)).collect();
+        case.unmet = unmet(&case, &sets);
         self.decide(&case, &sets, &mut decision);
         decision
     }
@@ -278,6 +294,52 @@ impl CompiledBundle {
     }
 }
 
+/// The checks that the arguments of a call fail; none where its body may not be seen.
+fn unmet<'s>(case: &Case<'_>, sets: &'s Sets) -> Vec<&'s str> {
+    let takes_arguments = matches!(case.kind, CallKind::Tool | CallKind::Prompt);
+    let asked = !sets.checks.is_empty() && case.facts.kind == Kind::Request && takes_arguments;
+    let Some(body) = case.facts.body.filter(|_| asked) else {
+        return Vec::new();
+    };
+    let message = serde_json::from_slice::<Json>(body).ok();
+    let params = match message.as_ref().map(|m| m.member("params")) {
+        Some(Found::One(params)) => Some(params.member("arguments")),
+        _ => None,
+    };
+    let fails = |check: &Check| match params {
+        Some(Found::One(arguments)) => !check.holds(Some(arguments)),
+        Some(Found::None) => !check.holds(None),
+        // What cannot be read meets nothing.
+        Some(Found::Ambiguous) | None => true,
+    };
+    let failed = sets.checks.iter().filter(|(_, check)| fails(check));
+    failed.map(|(token, _)| token.as_str()).collect()
+}
+
+/// Whether a text of a result is one that a document denies. A result that cannot be read is.
+fn denies(document: &Document, result: Option<&Json>) -> bool {
+    let patterns = document.on_result.iter().flat_map(|r| &r.deny);
+    let mut patterns = patterns.peekable();
+    if patterns.peek().is_none() {
+        return false;
+    }
+    result.is_none_or(|result| patterns.any(|p| result.any_text(&|text| p.matches(text))))
+}
+
+/// What a denied pattern leads to; a result cannot be held.
+fn denied_result(document: &Document) -> Violation {
+    Violation {
+        policy: document.name.to_string(),
+        rule: "/on_result/deny".to_owned(),
+        action: match document.action {
+            Action::RequireApproval => Action::Block,
+            action => action,
+        },
+        reason: RESULT_DENIED,
+        message: format!("policy `{}` does not allow this result", document.name),
+    }
+}
+
 fn in_group(glob: &str, case: &Case<'_>) -> bool {
     let glob = super::glob::Glob::new(glob);
     glob.is_ok_and(|glob| {
@@ -344,6 +406,9 @@ fn violation(case: &Case<'_>, policy: &CompiledPolicy, rule: &CompiledRule) -> V
         Requirement::Sites => format!("policy `{name}` does not allow calls from this site"),
         Requirement::Networks => format!("policy `{name}` does not allow calls from this network"),
         Requirement::Hours => format!("policy `{name}` does not allow {what} at this time"),
+        Requirement::Arguments => {
+            format!("policy `{name}` does not allow these arguments of {what}")
+        }
         Requirement::Labels => {
             let labels = listed(case.labels.iter().copied());
             format!("policy `{name}` does not allow data labelled {labels}")
@@ -432,5 +497,28 @@ fn apply_terms(case: &Case<'_>, said: &Said<'_>, decision: &mut Decision) {
         obligations.extend(result.tag.iter().cloned().map(Obligation::Tag));
     }
     obligations.dedup();
-    decision.verdict = Verdict::Allow(obligations);
+    let Some(body) = case.facts.body else {
+        decision.verdict = Verdict::Allow(obligations);
+        return;
+    };
+    let asked = documents
+        .iter()
+        .any(|d| d.on_result.as_ref().is_some_and(|r| !r.deny.is_empty()));
+    let result = asked
+        .then(|| serde_json::from_slice::<Json>(body).ok())
+        .flatten();
+    let denying = documents.iter().filter(|d| denies(d, result.as_ref()));
+    decision.violations = denying.map(|d| denied_result(d)).collect();
+    decision.violations.sort_by(|a, b| {
+        b.action
+            .cmp(&a.action)
+            .then_with(|| a.policy.cmp(&b.policy))
+    });
+    let alerts = decision.alerts().map(|v| v.message.clone());
+    obligations.extend(alerts.map(Obligation::Alert));
+    decision.verdict = match decision.violations.first() {
+        Some(violation) if violation.action == Action::Sever => Verdict::Sever(denied(violation)),
+        Some(violation) if violation.action >= Action::Block => Verdict::Deny(denied(violation)),
+        _ => Verdict::Allow(obligations),
+    };
 }

@@ -22,13 +22,15 @@ mod error;
 mod evaluate;
 mod facts;
 pub mod glob;
+pub mod pattern;
 pub mod schema;
 mod slice;
+pub mod testing;
 mod verdict;
 
 pub use compile::CompiledBundle;
 pub use error::{Checked, MAX_POLICY_ERRORS, PolicyError, Problem, shown};
-pub use evaluate::{NOT_PERMITTED, POLICY_ERROR};
+pub use evaluate::{NOT_PERMITTED, POLICY_ERROR, RESULT_DENIED};
 pub use facts::{CallKind, Facts, Party, Posture};
 pub use verdict::{
     Action, AllowMembers, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Per,

@@ -7,6 +7,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod hostile;
 mod keys;
+mod property;
 mod seed;
 mod world;

@@ -13,6 +13,7 @@ use std::sync::{Arc, RwLock};
 pub use rules::{Decidable, Effect, Requirement, Rule};
 
 pub(super) use cedar::kernel_number;
+pub(super) use rules::argument_token;
 
 use super::document::{Document, Mode};
 use super::error::{MAX_POLICY_ERRORS, PolicyError, Problem, shown};

@@ -15,6 +15,12 @@ use crate::policy::verdict::Action;
 /// Most Cedar policies in one document.
 pub(super) const MAX_CEDAR_POLICIES: usize = 256;
 
+/// Deepest brackets of one Cedar policy. Cedar reads them by recursion.
+pub(super) const MAX_CEDAR_DEPTH: usize = 16;
+
+/// Most operators of one Cedar policy, which nest as deep in what Cedar makes of them.
+pub(super) const MAX_CEDAR_OPERATORS: usize = 128;
+
 /// The annotations that are read.
 const ANNOTATIONS: &[&str] = &["policy_name", "action", "mode", "id", "description"];
 
@@ -55,6 +61,7 @@ fn parse(bytes: &[u8]) -> Result<PolicySet, Problem> {
         let code = format!("U+{:04X}", u32::from(c));
         return Err(Problem::Characters(code));
     }
+    shallow(text)?;
     let set = PolicySet::from_str(text).map_err(|e| Problem::Cedar(shown(&e.to_string())))?;
     if set.templates().next().is_some() {
         return Err(Problem::CedarTemplate);
@@ -67,6 +74,55 @@ fn parse(bytes: &[u8]) -> Result<PolicySet, Problem> {
         }
         _ => Ok(set),
     }
+}
+
+/// Refuses text that Cedar, which recurses, could run out of stack on.
+fn shallow(text: &str) -> Result<(), Problem> {
+    let (mut depth, mut operators) = (0_usize, 0_usize);
+    let mut rest = text.chars().peekable();
+    let mut word = String::new();
+    while let Some(c) = rest.next() {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            word.push(c);
+            continue;
+        }
+        if ["if", "has", "like", "in", "is"].contains(&word.as_str()) {
+            operators += 1;
+        }
+        word.clear();
+        match c {
+            '"' => {
+                while let Some(c) = rest.next() {
+                    match c {
+                        '\\' => drop(rest.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            '/' if rest.peek() == Some(&'/') => {
+                while rest.next().is_some_and(|c| c != '\n' && c != '\r') {}
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ';' => operators = 0,
+            '|' | '&' | '=' | '<' | '>' => {
+                // `||`, `&&`, `==` and `<=` are one each.
+                rest.next_if(|next| "|&=".contains(*next));
+                operators += 1;
+            }
+            '!' | '-' | '+' | '*' | '.' => operators += 1,
+            _ => {}
+        }
+        if depth > MAX_CEDAR_DEPTH {
+            return Err(Problem::TooDeep(MAX_CEDAR_DEPTH));
+        }
+        if operators > MAX_CEDAR_OPERATORS {
+            let (count, max) = (operators, MAX_CEDAR_OPERATORS);
+            return Err(Problem::TooMany { count, max });
+        }
+    }
+    Ok(())
 }
 
 fn validate(sink: &mut Sink, set: &PolicySet) {

@@ -49,6 +49,8 @@ pub enum Requirement {
     Networks,
     /// `time`.
     Hours,
+    /// A member of `arguments`.
+    Arguments,
     /// `labels`.
     Labels,
     /// `via`.
@@ -74,6 +76,7 @@ impl Requirement {
             Self::Sites => "site_not_allowed",
             Self::Networks => "network_not_allowed",
             Self::Hours => "time_not_allowed",
+            Self::Arguments => "argument_not_allowed",
             Self::Labels => "label_not_allowed",
             Self::Via => "waypoint_missing",
             Self::Approval => "approval_required",
@@ -171,6 +174,15 @@ fn requirements(document: &Document) -> Vec<Needed> {
     if let Some(hours) = &r.time {
         out.push(header("/time", R::Hours, cedar::hours(hours)));
     }
+    for check in &r.arguments {
+        let token = argument_token(document, &check.place);
+        out.push(Needed {
+            place: check.place.clone(),
+            requirement: R::Arguments,
+            decidable: Decidable::Edge,
+            meets: format!("!context.unmet.contains({})", cedar::quoted(&token)),
+        });
+    }
     if let Some(labels) = &r.labels {
         out.push(header("/labels", R::Labels, cedar::labels(labels)));
     }
@@ -178,6 +190,11 @@ fn requirements(document: &Document) -> Vec<Needed> {
         out.push(header("/via", R::Via, cedar::via(via)));
     }
     out
+}
+
+/// How the context names a check of arguments that failed.
+pub(in crate::policy) fn argument_token(document: &Document, place: &str) -> String {
+    format!("{}{place}", document.name)
 }
 
 /// The rules of a document.

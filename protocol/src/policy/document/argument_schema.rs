@@ -77,7 +77,7 @@ impl Schema {
     }
 
     fn keyword(&mut self, sink: &mut Sink, key: &str, at: &At<'_>) {
-        let mut count = |sink: &mut Sink| at.number(sink, 0, u64::from(u32::MAX));
+        let count = |sink: &mut Sink| at.number(sink, 0, u64::from(u32::MAX));
         match key {
             "$schema" | "$comment" | "title" | "description" => drop(at.text(sink)),
             "type" => self.types = types(sink, at),

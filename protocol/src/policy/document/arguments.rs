@@ -123,7 +123,10 @@ impl Predicate {
             sink.note(&at.path, Pattern::whole(text))
         });
         let optional = fields.at("optional").and_then(|at| at.flag(sink));
-        let says = PREDICATE.keys.iter().any(|k| *k != "optional" && fields.at(k).is_some());
+        let says = PREDICATE
+            .keys
+            .iter()
+            .any(|k| *k != "optional" && fields.at(k).is_some());
         if !says {
             sink.refuse(&at.path, Problem::Empty);
         }
@@ -238,6 +241,20 @@ impl Json {
             }
         }
         Found::One(value)
+    }
+
+    /// Whether `test` holds for any text in it, keys included.
+    pub(crate) fn any_text(&self, test: &dyn Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Null | Self::Bool(_) => false,
+            Self::Number(number) => test(&number.to_string()),
+            Self::Text(text) => test(text),
+            Self::List(items) => items.iter().any(|item| item.any_text(test)),
+            Self::Object(members) => {
+                let mut members = members.iter();
+                members.any(|(key, value)| test(key) || value.any_text(test))
+            }
+        }
     }
 
     /// Whether it is the same value: numbers by value, objects in any order. An object that names a

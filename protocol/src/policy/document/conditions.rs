@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 
+use super::arguments::{self, Check};
 use super::scope::word;
 use super::{At, Fields, Shape, Sink};
 use crate::id::Digest;
@@ -66,6 +67,8 @@ pub struct Requirements {
     pub location: Option<Location>,
     /// When.
     pub time: Option<Hours>,
+    /// What arguments must be.
+    pub arguments: Vec<Check>,
     /// What data may be touched.
     pub labels: Option<Labels>,
     /// Through which waypoint the call must go.
@@ -97,6 +100,10 @@ impl Requirements {
                 .at("location")
                 .and_then(|at| Location::read(sink, at)),
             time: fields.at("time").and_then(|at| Hours::read(sink, at)),
+            arguments: fields
+                .at("arguments")
+                .and_then(|at| arguments::read(sink, at))
+                .unwrap_or_default(),
             labels: fields.at("labels").and_then(|at| Labels::read(sink, at)),
             via: fields.at("via").and_then(|at| Via::read(sink, at)),
         }
@@ -212,7 +219,7 @@ fn must(sink: &mut Sink, at: &At<'_>) -> Option<()> {
     None
 }
 
-fn kernel(text: &str) -> Checked<Kernel> {
+pub(super) fn kernel(text: &str) -> Checked<Kernel> {
     let mut numbers = text.split('.').map(str::parse::<u16>);
     let read = (
         numbers.next(),
@@ -230,7 +237,7 @@ fn kernel(text: &str) -> Checked<Kernel> {
     }
 }
 
-fn digest(text: &str) -> Checked<Digest> {
+pub(super) fn digest(text: &str) -> Checked<Digest> {
     let mut bytes = [0; 32];
     match hex::decode_to_slice(text, &mut bytes) {
         Ok(()) => Ok(Digest::from_bytes(bytes)),
@@ -474,7 +481,7 @@ pub enum Via {
 }
 
 impl Via {
-    fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {
+    pub(super) fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {
         let text = at.text(sink)?;
         let wrong = || Problem::Form {
             given: shown(text),

@@ -4,12 +4,16 @@
 //! violates the document, and the document's action says what happens then. A document with an
 //! `allowed_*` key also permits the calls in scope that meet everything.
 
+mod argument_schema;
+mod arguments;
 mod conditions;
 mod json;
 mod read;
 mod scope;
 mod terms;
+mod trials;
 
+pub use arguments::{Check, MAX_CHECKS};
 pub use conditions::{
     Device, Hours, Intents, Kernel, Labels, Location, Network, Requirements, Via,
 };
@@ -17,6 +21,9 @@ pub use read::Shape;
 pub use scope::{Scope, Subjects};
 pub use terms::{APPROVAL_S, Approval, Limits, MAX_APPROVAL_S, MAX_WINDOW_S, OnResult};
 
+pub use trials::{MAX_TRIALS, TRIAL_TIME, Trial, TrialCall};
+
+pub(crate) use arguments::Found;
 pub(crate) use conditions::WEEK;
 pub(crate) use json::Json;
 pub(crate) use read::{At, Fields, Sink};
@@ -57,6 +64,7 @@ pub const DOCUMENT: Shape = Shape {
         "device",
         "location",
         "time",
+        "arguments",
         "labels",
         "limits",
         "approval",
@@ -64,6 +72,7 @@ pub const DOCUMENT: Shape = Shape {
         "on_result",
         "action_on_violation",
         "mode",
+        "tests",
     ],
 };
 
@@ -80,6 +89,11 @@ pub const SHAPES: &[&Shape] = &[
     &terms::APPROVAL,
     &terms::APPROVAL_BY,
     &terms::ON_RESULT,
+    &arguments::PREDICATE,
+    &argument_schema::KEYWORDS,
+    &trials::TRIAL,
+    &trials::CALL,
+    &trials::POSTURE,
 ];
 
 /// Whether a document's word counts.
@@ -138,6 +152,8 @@ pub struct Document {
     pub approval: Option<Approval>,
     /// What happens to results.
     pub on_result: Option<OnResult>,
+    /// What its author expects of it.
+    pub tests: Vec<Trial>,
 }
 
 impl Document {
@@ -183,6 +199,7 @@ impl Document {
         let limits = fields.at("limits").and_then(|at| Limits::read(sink, at));
         let on_result = fields.at("on_result");
         let on_result = on_result.and_then(|at| OnResult::read(sink, at));
+        let tests = fields.at("tests").and_then(|at| trials::read(sink, at));
         Some(Self {
             name: name?,
             description: description.map(str::to_owned),
@@ -193,6 +210,7 @@ impl Document {
             limits,
             approval,
             on_result,
+            tests: tests.unwrap_or_default(),
         })
     }
 

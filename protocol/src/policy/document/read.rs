@@ -118,6 +118,15 @@ impl<'a> At<'a> {
         found
     }
 
+    /// Any number.
+    pub(crate) fn any_number(&self, sink: &mut Sink) -> Option<serde_json::Number> {
+        let Json::Number(number) = self.json else {
+            self.wrong(sink, "a number");
+            return None;
+        };
+        Some(number.clone())
+    }
+
     /// One of a few words.
     pub(crate) fn one_of<T: Copy>(
         &self,

@@ -3,6 +3,7 @@
 use super::scope::{Subjects, word};
 use super::{At, Shape, Sink};
 use crate::policy::error::{Checked, Problem, shown};
+use crate::policy::pattern::Pattern;
 use crate::policy::verdict::Per;
 
 /// The keys of limits.
@@ -116,10 +117,12 @@ impl Approval {
 }
 
 /// What happens to results.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct OnResult {
     /// JSON pointers into the result whose values are replaced.
     pub redact: Vec<String>,
+    /// Patterns that must be found in no text of the result.
+    pub deny: Vec<Pattern>,
     /// Labels added to what is returned.
     pub tag: Vec<String>,
 }
@@ -130,9 +133,12 @@ impl OnResult {
         fields.some(sink);
         let redact = fields.at("redact");
         let redact = redact.and_then(|at| at.some_texts(sink, pointer));
+        let deny = fields.at("deny");
+        let deny = deny.and_then(|at| at.some_texts(sink, Pattern::new));
         let tag = fields.at("tag").and_then(|at| at.some_texts(sink, word));
         Some(Self {
             redact: redact.unwrap_or_default(),
+            deny: deny.unwrap_or_default(),
             tag: tag.unwrap_or_default(),
         })
     }
