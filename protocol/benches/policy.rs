@@ -7,7 +7,9 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
+    clippy::disallowed_types,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "a benchmark that prints what it measured"
 )]
 

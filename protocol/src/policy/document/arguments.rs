@@ -42,7 +42,7 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq)]
 enum What {
     Value(String, Box<Predicate>),
-    Whole(Schema),
+    Whole(Box<Schema>),
 }
 
 /// What one value must be: all that is there.
@@ -72,7 +72,7 @@ pub(super) fn read(sink: &mut Sink, at: &At<'_>) -> Option<Vec<Check>> {
     let mut checks = Vec::with_capacity(members.len());
     for (key, value) in members {
         let what = if key == SCHEMA {
-            Schema::read(sink, &value).map(What::Whole)
+            Schema::read(sink, &value).map(|s| What::Whole(Box::new(s)))
         } else {
             let place = sink.note(&value.path, pointer(key));
             let predicate = Predicate::read(sink, &value);
