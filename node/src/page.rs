@@ -43,7 +43,7 @@ mod view;
 pub use access::{Access, AccessError, CODE_LIFE, SESSION_LIFE};
 pub use serve::serve;
 pub use tail::{Alert, Severity, Tail};
-pub use view::{BundleView, PolicyView, ToolServer};
+pub use view::{BundleView, PolicyText, PolicyView, ToolServer};
 
 use crate::control::{Caller, PageOperations};
 
@@ -74,6 +74,9 @@ pub trait Source: Send + Sync {
 
     /// The bundle in force, where there is one.
     fn bundle(&self) -> Option<BundleView>;
+
+    /// A policy document of that bundle.
+    fn policy_text(&self, name: &str) -> Option<PolicyText>;
 
     /// A record just written, as it is listed.
     fn listed(&self, record: &DecisionRecord) -> Decision;

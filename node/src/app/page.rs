@@ -12,10 +12,9 @@ use super::Options;
 use super::node::Node;
 use crate::config::Config;
 use crate::control::Operations;
-use crate::members::Resolved;
-use crate::page::limits::{ALERT_HISTORY, MAX_POLICY_SHOWN, MAX_TOOLS_LISTED};
-use crate::page::{BundleView, PolicyView, Source, Tail, ToolServer};
-use crate::session::Fabric as _;
+use crate::page::limits::{ALERT_HISTORY, MAX_LISTED, MAX_POLICY_SHOWN, MAX_TOOLS_LISTED};
+use crate::page::{BundleView, PolicyText, PolicyView, Source, Tail, ToolServer};
+use crate::session::{Fabric as _, KnownServer};
 use crate::store::{Store, StoreError};
 
 /// The listener of the page, unless there is to be none. One whose port is taken is missed, and
@@ -70,15 +69,14 @@ impl Source for Node {
     }
 
     fn servers(&self) -> Vec<ToolServer> {
-        let (own, now) = (self.identity.node(), self.clock.now().seconds());
-        let known = self.fabric.servers().into_iter();
-        let view = |known: crate::session::KnownServer| {
+        let own = self.identity.node();
+        let known = self.fabric.servers().into_iter().enumerate();
+        let view = |(place, known): (usize, KnownServer)| {
             let at = known.server;
-            let announced = match self.members.resolve(&at.node, now) {
-                Resolved::One(member) => member.record.clone(),
-                Resolved::Nobody | Resolved::Several(_) => None,
-            };
-            let servers = announced.iter().flat_map(|record| &record.servers);
+            // Beyond what the page lists, servers are only counted.
+            let member = (place < MAX_LISTED).then(|| self.members.member(&at.node_id));
+            let record = member.flatten().and_then(|m| m.record.clone());
+            let servers = record.iter().flat_map(|record| &record.servers);
             let tools = servers
                 .filter(|server| server.name == at.server)
                 .flat_map(|server| server.tools.iter())
@@ -103,18 +101,26 @@ impl Source for Node {
             version: bundle.version(),
             hash: bundle.hash(),
             policies: policies
-                .map(|policy| {
-                    let shown = policy.bytes.iter().copied().take(MAX_POLICY_SHOWN);
-                    let shown: Vec<u8> = shown.collect();
-                    PolicyView {
-                        name: policy.name.to_string(),
-                        media_type: policy.media_type.clone(),
-                        length: policy.bytes.len(),
-                        text: String::from_utf8_lossy(&shown).into_owned(),
-                    }
+                .map(|policy| PolicyView {
+                    name: policy.name.to_string(),
+                    length: policy.bytes.len(),
                 })
                 .collect(),
             pins: bundle.body().pins.len(),
+        })
+    }
+
+    fn policy_text(&self, name: &str) -> Option<PolicyText> {
+        let state = self.standing.now();
+        let mut policies = state.bundle()?.body().policies.iter();
+        let policy = policies.find(|policy| policy.name.to_string() == name)?;
+        let shown = policy.bytes.len().min(MAX_POLICY_SHOWN);
+        let shown = policy.bytes.get(..shown).unwrap_or_default();
+        Some(PolicyText {
+            name: policy.name.to_string(),
+            media_type: policy.media_type.clone(),
+            length: policy.bytes.len(),
+            text: String::from_utf8_lossy(shown).into_owned(),
         })
     }
 

@@ -189,11 +189,9 @@ impl Edge {
             ["events"] => self.events(visit, request),
             ["decisions", sequence] => self.decision(sequence).await,
             ["policies", name] => {
-                let bundle = self.source.bundle().ok_or(Refusal::Path)?;
-                let mut policies = bundle.policies.iter();
-                let policy = policies.find(|policy| render::escaped(&policy.name) == *name);
-                let policy = policy.ok_or(Refusal::Path)?;
-                Ok(html(StatusCode::OK, render::policy_document(policy)))
+                let name = render::unescaped(name).ok_or(Refusal::Path)?;
+                let policy = self.source.policy_text(&name).ok_or(Refusal::Path)?;
+                Ok(html(StatusCode::OK, render::policy_document(&policy)))
             }
             _ => Err(Refusal::Path),
         }

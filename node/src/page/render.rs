@@ -223,9 +223,41 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
+/// The text that [`escaped`] made of it.
+pub(super) fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            let mut decoded = [0];
+            hex::decode_to_slice(digits, &mut decoded).ok()?;
+            bytes.extend(decoded);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// How a list that was cut ends.
 fn more(listed: usize, total: usize, what: &str) -> Markup {
     html! {
         @if total > listed { p.more { "… and " (total - listed) " more " (what) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_a_path() {
+        for name in ["read_only", "a/b%c?d#e", "Größe \u{202e}", ""] {
+            assert_eq!(unescaped(&escaped(name)).as_deref(), Some(name));
+        }
+        for broken in ["%", "%2", "%zz", "%ff"] {
+            assert_eq!(unescaped(broken), None, "{broken}");
+        }
     }
 }

@@ -74,10 +74,10 @@ impl Alert {
 
     /// Whether both tell of the same, another time.
     fn is_again(&self, other: &Self) -> bool {
-        let about = |a: &Self| {
-            let who = (a.node, a.agent.clone(), a.server.clone(), a.target.clone());
-            (a.severity, a.reason.clone(), a.policy.clone(), who)
-        };
+        fn about(a: &Alert) -> impl PartialEq {
+            let who = (a.node, &a.agent, &a.server, &a.target);
+            (a.severity, &a.reason, &a.policy, who)
+        }
         about(self) == about(other)
     }
 }

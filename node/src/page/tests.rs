@@ -140,11 +140,18 @@ impl Source for Fake {
             hash: Digest::from_bytes([9; 32]),
             policies: vec![PolicyView {
                 name: "read_only".to_owned(),
-                media_type: self.text.clone(),
                 length: 2,
-                text: self.text.clone(),
             }],
             pins: 0,
+        })
+    }
+
+    fn policy_text(&self, name: &str) -> Option<PolicyText> {
+        (name == "read_only").then(|| PolicyText {
+            name: name.to_owned(),
+            media_type: self.text.clone(),
+            length: 2,
+            text: self.text.clone(),
         })
     }
 

@@ -33,9 +33,18 @@ pub struct BundleView {
     pub pins: usize,
 }
 
-/// A policy document, not looked into.
+/// A policy as the bundle lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyView {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub length: usize,
+}
+
+/// A policy document, not looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyText {
     /// Its name.
     pub name: String,
     /// What its bytes are.

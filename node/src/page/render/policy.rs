@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{aside, counted, escaped, more};
 use crate::page::limits::MAX_LISTED;
-use crate::page::{BundleView, PolicyView};
+use crate::page::{BundleView, PolicyText};
 
 /// The bundle in force.
 pub(in crate::page) fn policy(bundle: Option<&BundleView>) -> Markup {
@@ -38,7 +38,7 @@ pub(in crate::page) fn policy(bundle: Option<&BundleView>) -> Markup {
 }
 
 /// One policy document, not looked into: its lines as they are.
-pub(in crate::page) fn policy_document(policy: &PolicyView) -> Markup {
+pub(in crate::page) fn policy_document(policy: &PolicyText) -> Markup {
     let inside = html! {
         p { (policy.media_type) ", " (policy.length) " bytes" }
         div.scroll tabindex="0" role="region" aria-label="Policy document" {
