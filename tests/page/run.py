@@ -9,6 +9,7 @@ import argparse
 import base64
 import json
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -83,6 +84,20 @@ def set_up(binary, directory):
     announced = lambda: len(first.cli("tools")) > 3  # noqa: E731
     first.wait("tools of the other node", announced)
     return first, second
+
+
+def without(binary, directory):
+    """A node whose page cannot listen runs all the same, and says so when asked for the page."""
+    lone = Node(binary, directory, "lone")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        os.environ["HEDGEROW_PAGE_LISTEN"] = f"127.0.0.1:{taken.getsockname()[1]}"
+        try:
+            lone.start("up", "--name", lone.name)
+        finally:
+            del os.environ["HEDGEROW_PAGE_LISTEN"]
+        code, said = lone.cli("dashboard", fails=True)
+        check("a taken port leaves the node without a page", lone.stop() == 0 and code == 1, said)
+        check("and the command says so", "no_status_page" in said and "page.listen" in said, said)
 
 
 def call(node, agent, sku="HR-1001", fails=False):
@@ -259,6 +274,7 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         directory = Path(home)
         try:
+            without(binary, directory)
             first, second = set_up(binary, directory)
             nodes = [second, first]
             for _ in range(3):
