@@ -261,6 +261,18 @@ def locked(browser, tab, node, url, door):
     check("and the page is gone", "page_no_session" in tab.text(), tab.text())
 
 
+def remembered(tab, node):
+    """A node that starts again ends its sessions, and still knows what to look at."""
+    sign_in(tab, node)
+    door = tab.evaluate("location.href")
+    check("the node stops while a page is open", node.stop() == 0)
+    node.start("run")
+    sign_in(tab, node)
+    check("a session is of one run", tab.evaluate("location.href") != door)
+    alerts = tab.evaluate("document.querySelector('#alerts').innerText")
+    check("alerts outlive a restart", "agent_revoked" in alerts, alerts)
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--hedgerow", type=Path, required=True)
@@ -307,6 +319,7 @@ def main():
                 check("the browser has nothing to complain about", not complaints,
                       json.dumps(complaints, indent=1))
                 locked(browser, tab, first, url, door)
+                remembered(tab, first)
         except Failed as failure:
             print(f"FAILED: {failure}", file=sys.stderr)
             return 1
