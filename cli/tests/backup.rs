@@ -118,6 +118,30 @@ fn a_running_node_is_backed_up_and_comes_back_elsewhere() {
     assert!(Path::new(previous).join("keys/tls.key").exists());
 }
 
+/// What a restore killed after it moved away what was there leaves (each step is killed where the
+/// restore is).
+#[test]
+fn nothing_is_founded_where_a_restore_was_interrupted() {
+    let host = Host {
+        tmp: tempfile::tempdir().unwrap(),
+    };
+    let state = host.state("s");
+    Running::start(&host, "s").stop();
+    let aside = state.join("before-restore-1");
+    std::fs::create_dir(&aside).unwrap();
+    std::fs::rename(state.join("membership.cose"), aside.join("membership.cose")).unwrap();
+    let ran = host.run("s", &["up", "--name", "a"]);
+    assert_eq!(ran.status.code(), Some(1), "{}", err(&ran));
+    let expected = format!(
+        "error: a restore into `{}` was interrupted [restore_unfinished]\n\
+         hint: run `hedgerow restore` again with the same backup: it finishes what was begun; \
+         what was there before is in `before-restore-…`\n",
+        state.display()
+    );
+    assert!(err(&ran).ends_with(&expected), "{}", err(&ran));
+    assert!(!state.join("membership.cose").exists());
+}
+
 fn left_behind(state: &Path) -> Vec<String> {
     let names = std::fs::read_dir(state).unwrap();
     let names = names.map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
