@@ -11,9 +11,10 @@ use protocol::control::{
 };
 use protocol::control::{Counters, MeshInfo, NodeInfo, StoreInfo};
 use protocol::control::{
-    DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, TicketChoice, TicketInfo,
+    DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, Secret, TicketChoice, TicketInfo,
+    TicketState,
 };
-use protocol::id::{MeshId, NodeId};
+use protocol::id::{MeshId, NodeId, TicketId};
 use protocol::time::UnixSeconds;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -55,30 +56,82 @@ fn unsupported<T>() -> Result<T, Failure> {
     ))
 }
 
+const TICKET: TicketId = TicketId::from_bytes([3; 32]);
+
+fn ticket(state: TicketState) -> TicketInfo {
+    TicketInfo {
+        id: TICKET,
+        state,
+        groups: vec![name("tools")],
+        site: None,
+        name: None,
+        pending: false,
+        created: UnixSeconds(1),
+        expires: UnixSeconds(2),
+        uses: 3,
+        used: 0,
+        redeemed: vec![],
+    }
+}
+
+impl Fake {
+    /// Decides on the one newcomer there is, whose name is `b`.
+    fn decided(&self, caller: Caller, choice: &PeerChoice) -> Result<DecidedPeer, Failure> {
+        self.callers.lock().unwrap().push(caller);
+        if choice.peer != "b" {
+            let message = "nobody of that id waits";
+            return Err(Failure::new(FailureKind::NotFound, "unknown_id", message));
+        }
+        Ok(DecidedPeer {
+            id: NodeId::from_bytes([2; 32]),
+            name: name("b"),
+        })
+    }
+}
+
 #[async_trait]
 impl Enrolling for Fake {
-    async fn invite(&self, _: Caller, _: Invite) -> Result<NewTicket, Failure> {
-        unsupported()
+    async fn invite(&self, caller: Caller, invite: Invite) -> Result<NewTicket, Failure> {
+        self.callers.lock().unwrap().push(caller);
+        if invite.uses == 0 {
+            return unsupported();
+        }
+        Ok(NewTicket {
+            id: TICKET,
+            ticket: Secret::new("hedgerow1x".to_owned()),
+            expires: UnixSeconds(invite.ttl_s),
+            uses: invite.uses,
+            pending: invite.pending,
+            bootstraps: vec![],
+        })
     }
 
     async fn tickets(&self) -> Result<Vec<TicketInfo>, Failure> {
-        unsupported()
+        Ok(vec![ticket(TicketState::Open)])
     }
 
-    async fn revoke_ticket(&self, _: Caller, _: TicketChoice) -> Result<TicketInfo, Failure> {
-        unsupported()
+    async fn revoke_ticket(
+        &self,
+        caller: Caller,
+        choice: TicketChoice,
+    ) -> Result<TicketInfo, Failure> {
+        self.callers.lock().unwrap().push(caller);
+        if choice.ticket != TICKET.short() {
+            return unsupported();
+        }
+        Ok(ticket(TicketState::Revoked))
     }
 
     async fn pending(&self) -> Result<Vec<PendingPeer>, Failure> {
-        unsupported()
+        Ok(vec![])
     }
 
-    async fn approve(&self, _: Caller, _: PeerChoice) -> Result<DecidedPeer, Failure> {
-        unsupported()
+    async fn approve(&self, caller: Caller, choice: PeerChoice) -> Result<DecidedPeer, Failure> {
+        self.decided(caller, &choice)
     }
 
-    async fn deny(&self, _: Caller, _: PeerChoice) -> Result<DecidedPeer, Failure> {
-        unsupported()
+    async fn deny(&self, caller: Caller, choice: PeerChoice) -> Result<DecidedPeer, Failure> {
+        self.decided(caller, &choice)
     }
 }
 
@@ -345,6 +398,72 @@ async fn servers_come_and_go() {
     let caller = node.fake.callers.lock().unwrap()[0];
     assert_eq!(caller.uid, rustix::process::geteuid().as_raw());
     assert_eq!(caller.pid, i32::try_from(std::process::id()).ok());
+}
+
+#[tokio::test]
+async fn tickets_are_made_listed_and_revoked() {
+    let node = served(Admit::own_user_and_root()).await;
+    let invite = |uses: u64| {
+        format!(
+            r#"{{"groups":["tools"],"site":null,"name":null,"ttl_s":60,"uses":{uses},"pending":true,"life_s":null}}"#
+        )
+    };
+    let (status, body) = node.ask("POST", route::TICKETS, &invite(3)).await;
+    assert_eq!(status, 200, "{body}");
+    let made: NewTicket = serde_json::from_str(&body).unwrap();
+    assert_eq!((made.id, made.uses, made.pending), (TICKET, 3, true));
+    assert_eq!(made.ticket.expose(), "hedgerow1x");
+    let (status, body) = node.ask("GET", route::TICKETS, "").await;
+    assert_eq!(status, 200, "{body}");
+    assert!(!body.contains("hedgerow1x"), "{body}");
+    let listed: Vec<TicketInfo> = serde_json::from_str(&body).unwrap();
+    assert_eq!(listed, [ticket(TicketState::Open)]);
+    let choice = format!(r#"{{"ticket":"{}"}}"#, TICKET.short());
+    let (status, body) = node.ask("POST", route::REVOKE_TICKET, &choice).await;
+    assert_eq!(status, 200, "{body}");
+    let revoked: TicketInfo = serde_json::from_str(&body).unwrap();
+    assert_eq!(revoked, ticket(TicketState::Revoked));
+
+    // What the issuer refuses, and what it never hears of.
+    let refused = node.reason("POST", route::TICKETS, &invite(0)).await;
+    assert_eq!(refused, (503, "fake".into()));
+    for body in [
+        "",
+        "{}",
+        r#"{"groups":["A b"]}"#,
+        &invite(3).replace("\"pending\"", "\"more\":1,\"pending\""),
+        &invite(3).replace("3,", "-3,"),
+    ] {
+        let refused = node.reason("POST", route::TICKETS, body).await;
+        assert_eq!(refused, (400, "malformed_request".into()), "{body}");
+    }
+    let refused = node
+        .reason("POST", route::REVOKE_TICKET, r#"{"id":"x"}"#)
+        .await;
+    assert_eq!(refused, (400, "malformed_request".into()));
+    assert_eq!(node.ask("GET", route::REVOKE_TICKET, "").await.0, 404);
+    let callers = node.fake.callers.lock().unwrap();
+    assert_eq!(callers.len(), 3);
+    let own = rustix::process::geteuid().as_raw();
+    assert!(callers.iter().all(|caller| caller.uid == own));
+}
+
+#[tokio::test]
+async fn newcomers_are_let_in_or_refused() {
+    let node = served(Admit::own_user_and_root()).await;
+    let (status, body) = node.ask("GET", route::PENDING, "").await;
+    assert_eq!((status, body.as_str()), (200, "[]"));
+    for path in [route::APPROVE, route::DENY] {
+        let (status, body) = node.ask("POST", path, r#"{"peer":"b"}"#).await;
+        assert_eq!(status, 200, "{body}");
+        let decided: DecidedPeer = serde_json::from_str(&body).unwrap();
+        assert_eq!(decided.name, name("b"));
+        let unknown = node.reason("POST", path, r#"{"peer":"c"}"#).await;
+        assert_eq!(unknown, (404, "unknown_id".into()));
+        let malformed = node.reason("POST", path, r#"{"peer":"b","more":1}"#).await;
+        assert_eq!(malformed, (400, "malformed_request".into()));
+        assert_eq!(node.ask("GET", path, "").await.0, 404);
+    }
 }
 
 #[tokio::test]
