@@ -439,6 +439,8 @@ async fn a_host_that_slept_past_its_end_renews_and_comes_back() {
     let mut content = setup::load(&dir).unwrap().membership().content().clone();
     content.not_before = now().minus(9 * 24 * 3600);
     content.not_after = now().minus(2 * 24 * 3600);
+    // An issuer never signs one sequence twice.
+    content.issuer_sequence += 1000;
     let ended = content.sign(&Primitives, &issuer).unwrap();
     std::fs::write(dir.membership(), ended).unwrap();
     let b = TestNode::start(&state).await;
