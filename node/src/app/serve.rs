@@ -542,11 +542,8 @@ async fn serve_line_client(node: &Node, stream: UnixStream) -> Result<(), String
     let target = match preamble.server.as_deref() {
         None => None,
         Some(text) => {
-            let (node_name, server) = text.split_once('/').ok_or("not NODE/SERVER")?;
-            let fabric: &dyn crate::session::Fabric = &*node.fabric;
-            let known = fabric.servers();
-            let found = crate::gateway::names::resolve(&known, node_name, server);
-            Some(found.map_err(|e| e.to_string())?)
+            let (of, server) = text.split_once('/').ok_or("not NODE/SERVER")?;
+            Some((of.to_owned(), server.to_owned()))
         }
     };
     let principal = Principal {

@@ -16,7 +16,7 @@ use crate::gateway::client::{ClientSession, Delivery, Sink};
 use crate::gateway::message::{self, Head, Kind};
 use crate::gateway::refusal::{self, Refusal};
 use crate::gateway::{Gateway, Scope, version};
-use crate::session::{MESSAGE_QUEUE, Principal, ServerRef};
+use crate::session::{MESSAGE_QUEUE, Principal};
 
 /// Why a line session ended before its client was done.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,8 @@ pub enum LineError {
 impl Gateway {
     /// Serves one client over lines until it closes its side; calls still in flight then have
     /// [`crate::gateway::Limits::drain`] to end, so that a script may write and close. `target`
-    /// is one server, transparently, or all of them.
+    /// is one server by its node's name and its own, transparently, or all of them; one that is
+    /// not known is refused like one of HTTP, when the client initializes.
     ///
     /// # Errors
     /// See [`LineError`]; the session has ended in every case.
@@ -45,11 +46,11 @@ impl Gateway {
         reader: impl AsyncRead + Send + Unpin,
         writer: impl AsyncWrite + Send + Unpin + 'static,
         principal: Principal,
-        target: Option<ServerRef>,
+        target: Option<(String, String)>,
     ) -> Result<(), LineError> {
-        let scope = target.map_or(Scope::Every, |server| Scope::Server {
-            node: server.node.as_str().to_owned(),
-            server: server.server.as_str().to_owned(),
+        let scope = target.map_or(Scope::Every, |(node, server)| Scope::Server {
+            node,
+            server,
         });
         let (lines, queue) = mpsc::channel(MESSAGE_QUEUE);
         let writing = self.tasks.spawn(write(writer, queue));

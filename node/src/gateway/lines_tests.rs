@@ -17,13 +17,21 @@ struct Line {
 
 impl Line {
     fn to(bench: &Bench, target: bool) -> Self {
+        let known = || bench.gateway.fabric.servers()[0].server.clone();
+        let target = target.then(known);
+        Self::at(
+            bench,
+            target.map(|s| (s.node.to_string(), s.server.to_string())),
+        )
+    }
+
+    fn at(bench: &Bench, target: Option<(String, String)>) -> Self {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (reader, writer) = tokio::io::split(theirs);
         let gateway = Arc::clone(&bench.gateway);
         let principal = Principal {
             agent: "one".parse().unwrap(),
         };
-        let target = target.then(|| gateway.fabric.servers()[0].server.clone());
         let served = tokio::spawn(gateway.serve_lines(reader, writer, principal, target));
         Self {
             stream: BufReader::new(ours),
@@ -112,13 +120,22 @@ async fn the_end_of_input_ends_the_session_after_its_calls() {
     line.stream.shutdown().await.unwrap();
     let mut all = String::new();
     line.stream.read_to_string(&mut all).await.unwrap();
-    assert!(
-        all.ends_with("\"result\":{\"last\":true,\"name\":\"t\"}}\n"),
-        "{all}"
-    );
+    assert!(all.ends_with('\n'), "{all}");
+    // The order of an object's keys is the fixture's own affair.
+    let last: Value = serde_json::from_str(all.lines().last().unwrap()).unwrap();
+    let said = serde_json::json!({"last": true, "name": "t"});
+    assert_eq!(last["result"], said, "{all}");
     line.served.await.unwrap().unwrap();
     assert_eq!(bench.gateway.counts().sessions, 0);
     assert!(server.closed.load(std::sync::atomic::Ordering::SeqCst) > 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_known_is_refused_when_the_client_initializes() {
+    let bench = Bench::with(&[("tools", "echo", echo())], Limits::default()).await;
+    let mut line = Line::at(&bench, Some(("tools".to_owned(), "other".to_owned())));
+    line.say(INITIALIZE).await;
+    assert_eq!(line.reason().await, "unknown_server");
 }
 
 #[tokio::test]
