@@ -131,7 +131,7 @@ impl AppError {
                     "another process has it; stop that one or set another address for {what}"
                 ))
             }
-            Self::Bind(_) => Some(
+            Self::Bind(crate::transport::BindError::InUse { .. }) => Some(
                 "another process may have the port; stop that one or choose another with --listen"
                     .to_owned(),
             ),

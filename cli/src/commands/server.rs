@@ -77,10 +77,7 @@ impl ServerCommand {
                 let server: Server = client.submit(route::SERVERS, &request).await?;
                 context.output.data(&server, |text| {
                     text.line(format!("attached `{}`", server.name));
-                    text.line(format!(
-                        "see its tools: hedgerow tools NODE/{}",
-                        server.name
-                    ));
+                    text.line("see its tools: hedgerow tools");
                 })
             }
             Action::List => {

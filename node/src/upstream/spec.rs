@@ -171,7 +171,7 @@ pub enum SpecError {
     CredentialsInUrl,
     /// Plain http to another host.
     #[error(
-        "`{url}` would send everything in the clear over the network\nhint: use https, or set `allow_plaintext` if the network itself is protected"
+        "`{url}` would send everything in the clear over the network\nhint: use https; plain http goes no further than this host"
     )]
     Plaintext {
         /// As given.
