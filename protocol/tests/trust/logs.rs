@@ -237,13 +237,32 @@ fn two_histories_freeze_a_log_with_both_in_force() {
             let entries = own.state.entries(&row, 0, 10).unwrap();
             assert_eq!(entries.len() as u64, row.length);
         }
-        // Frozen.
+        // A third history counts for nothing, and is found out once.
+        let mut third = common.clone();
+        for number in 8..12 {
+            third.revoke(number);
+        }
+        let wanted = own.log_head(&third.head()).unwrap();
+        assert!(matches!(
+            wanted,
+            Offer::Wanted(Missing::Entries { from: 0, .. })
+        ));
+        assert_eq!(own.entries(&third.log, 0), Ok(fork));
+        assert_eq!(own.log_head(&third.head()), Ok(fork));
+        assert!(own.state.revoked().node(&node(8)).is_none());
+        assert!(own.state.missing().is_empty());
+        // Either branch goes on as far as somebody shows that it was signed.
         let mut longer = first.clone();
         longer.revoke(7);
-        assert_eq!(own.log_head(&longer.head()), Ok(fork));
-        assert!(own.state.revoked().node(&node(7)).is_none());
+        let wanted = own.log_head(&longer.head()).unwrap();
+        assert!(matches!(wanted, Offer::Wanted(_)), "{wanted:?}");
+        let taken = own.entries(&longer.log, first.log.length()).unwrap();
+        assert!(matches!(taken, Offer::New(_)), "{taken:?}");
+        assert!(own.state.revoked().node(&node(7)).is_some());
         assert!(own.state.missing().is_empty());
-        assert_eq!(own.log_head(&first.head()), Ok(Offer::Known));
+        assert_eq!(own.state.heads().logs.len(), 2);
+        assert_eq!(own.log_head(&longer.head()), Ok(Offer::Known));
+        assert_eq!(own.log_head(&first.head()), Ok(Offer::Stale));
         assert_eq!(own.log_head(&second.head()), Ok(Offer::Known));
     }
 }

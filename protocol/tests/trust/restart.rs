@@ -122,8 +122,19 @@ fn a_forked_log_stays_forked_and_held_entries_held() {
         assert!(back.state.revoked().node(&node(number)).is_some());
     }
     left.revoke(103);
+    // A branch goes on, and a third history does not count.
+    let wanted = back.log_head(&left.head()).unwrap();
+    assert!(matches!(wanted, Offer::Wanted(_)), "{wanted:?}");
+    let taken = back.entries(&left.log, 1).unwrap();
+    assert!(matches!(taken, Offer::New(_)), "{taken:?}");
+    let mut third = world.log(1);
+    third.revoke(104);
+    back.log_head(&third.head()).unwrap();
     let fork = Offer::Fork(ForkOf::Log(id(&world.admins[1])));
-    assert_eq!(back.log_head(&left.head()), Ok(fork));
+    assert_eq!(back.entries(&third.log, 0), Ok(fork));
+    let back = restarted(&back);
+    assert!(back.state.revoked().node(&node(103)).is_some());
+    assert!(back.state.revoked().node(&node(104)).is_none());
 }
 
 #[test]
