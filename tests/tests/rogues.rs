@@ -14,9 +14,14 @@ use node::control::{Enrolling as _, Operations as _};
 use node::enrol;
 use node::setup;
 use node::state_dir::StateDir;
-use protocol::control::{Invite, Publish, PublishedDocument, RevocationQuery, RevocationState};
+use node::transport::StreamKind;
+use protocol::control::{
+    Invite, Level, Publish, PublishedDocument, RevocationQuery, RevocationState,
+};
 use protocol::crypto::Signer as _;
-use protocol::id::NodeId;
+use protocol::distribution::message::Heads;
+use protocol::distribution::{HeadSet, Message, VersionRow};
+use protocol::id::{Digest, NodeId};
 use protocol::trust::revocation::Act;
 use protocol::trust::{PeerAddress, Ticket};
 use tests::admin::{Admin, hand, holds, in_force};
@@ -266,4 +271,50 @@ async fn a_fork_seen_as_a_second_head_alone_is_known_after_a_restart() {
         thief.dial(&hub).await.unwrap_err();
         assert!(hub.node.links().get(thief.id()).is_none());
     }
+}
+
+#[tokio::test]
+async fn a_node_whose_only_peer_claims_more_than_it_sends_says_so() {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    let c = mesh.join(&hub, "c").await;
+    let state = mesh.admit(&hub, "b").await;
+    assert_eq!(waiting(&c).await, None, "it has synced with the hub");
+    drop(hub.stop().await);
+    let liar = Hostile::enter(&state);
+    liar.link(&c).await;
+    let own = c.node.enforcer().standing().now().heads();
+    let bundle = Some(VersionRow {
+        version: 41,
+        hash: Digest::from_bytes(random()),
+    });
+    let mut wire = liar.stream(c.id(), StreamKind::Trust).await;
+    let claim = HeadSet {
+        bundle,
+        ..own.clone()
+    };
+    wire.raw(&framed(claim)).await;
+    let says = || async {
+        let why = waiting(&c).await;
+        why.is_some_and(|why| why.contains("none of the 1 linked peers"))
+    };
+    until("it says that it has synced with nobody", says).await;
+    let checks = c.node.doctor().await.unwrap();
+    let ready = checks.iter().find(|check| check.name == "ready").unwrap();
+    assert_eq!(ready.level, Level::Warn, "{ready:?}");
+    // It claims no more than it sends: then all it holds is here.
+    wire.raw(&framed(own)).await;
+    let synced = || async { waiting(&c).await.is_none() };
+    until("it has synced", synced).await;
+}
+
+async fn waiting(node: &TestNode) -> Option<String> {
+    node.status().await.trust.unwrap().waiting
+}
+
+/// Heads as they stand on a trust stream.
+fn framed(heads: HeadSet) -> Vec<u8> {
+    let answer = false;
+    let message = Message::Heads(Heads { heads, answer }).encode();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&length, message.as_slice()].concat()
 }
