@@ -37,6 +37,9 @@ pub(crate) struct Run {
     /// Virtual seconds, in place of the scenario's
     #[arg(long)]
     pub(crate) seconds: Option<u64>,
+    /// So many nodes at most, and whoever leaves or misbehaves in proportion; of a mesh only
+    #[arg(long)]
+    pub(crate) nodes: Option<usize>,
     /// For people, or one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

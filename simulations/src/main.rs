@@ -17,6 +17,7 @@ mod fake;
 mod queue;
 mod replay;
 mod rng;
+mod scenario;
 mod violations;
 
 use std::io::Write;
@@ -25,34 +26,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use serde::Deserialize;
 
 use arguments::{Arguments, Command, Format, Run};
+use scenario::{Preamble, Simulation};
 
 /// Exit code of a run in which something did not hold.
 const FAILED: u8 = 1;
 
 /// Exit code of input that is no scenario.
 const INVALID: u8 = 3;
-
-/// Which simulation a scenario file is for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Simulation {
-    /// Calls to one receiver.
-    #[default]
-    Replay,
-    /// Trust documents through a mesh.
-    Distribution,
-}
-
-/// What every scenario file says, whichever simulation it is for.
-#[derive(Debug, Deserialize)]
-struct Preamble {
-    #[serde(default)]
-    simulation: Simulation,
-    about: String,
-}
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
@@ -88,8 +70,11 @@ fn run_one(run: &Run, seed: u64) -> anyhow::Result<bool> {
     let name = run.file.file_stem().unwrap_or_default().to_string_lossy();
     let (ok, human, json) = match preamble.simulation {
         Simulation::Replay => {
-            let parsed = replay::scenario::Scenario::parse(&text);
+            let parsed = scenario::parse::<replay::scenario::Scenario>(&text);
             let mut scenario = parsed.with_context(|| format!("`{shown}`"))?;
+            if run.nodes.is_some() {
+                bail!("`--nodes` makes a mesh smaller, and `{shown}` has none");
+            }
             scenario.seconds = run.seconds.unwrap_or(scenario.seconds);
             if run.svg.is_some() {
                 bail!("`--svg` draws the spread of documents, and `{shown}` has none");
@@ -98,8 +83,11 @@ fn run_one(run: &Run, seed: u64) -> anyhow::Result<bool> {
             (report.ok, report.human(), serde_json::to_string(&report)?)
         }
         Simulation::Distribution => {
-            let parsed = distribution::scenario::Scenario::parse(&text);
+            let parsed = scenario::parse::<distribution::scenario::Scenario>(&text);
             let mut scenario = parsed.with_context(|| format!("`{shown}`"))?;
+            if let Some(nodes) = run.nodes {
+                scenario.shrink(nodes)?;
+            }
             scenario.seconds = run.seconds.unwrap_or(scenario.seconds);
             let report = distribution::world::run(&name, &scenario, seed)?;
             if let Some(file) = &run.svg {
@@ -121,7 +109,7 @@ fn run_one(run: &Run, seed: u64) -> anyhow::Result<bool> {
 fn read(file: &Path) -> anyhow::Result<(Preamble, String)> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{shown}`"))?;
-    let preamble = toml::from_str(&text).with_context(|| format!("`{shown}`: not a scenario"))?;
+    let preamble = scenario::preamble(&text).with_context(|| format!("`{shown}`"))?;
     Ok((preamble, text))
 }
 

@@ -9,9 +9,12 @@ use protocol::limits::MAX_POLICIES;
 use protocol::time::UnixSeconds;
 use protocol::trust::bundle::Policy;
 use protocol::trust::revocation::Log;
+use protocol::trust::revocation::entry_id;
+use protocol::trust::root::Retired;
 use protocol::trust::{Act, BundleBody, BundleHead, Bytes, Entry, Issuer, Offer, Root, TrustState};
 
 use super::crypto::{KeySet, SeededCrypto};
+use super::grounds::Cut;
 use super::host::EPOCH_MS;
 use super::scenario::Mesh;
 use crate::rng::Rng;
@@ -22,14 +25,35 @@ const MEMBERSHIP_LIFE_S: u64 = 30 * 86_400;
 /// How long before the run the mesh was founded.
 const FOUNDED_BEFORE_S: u64 = 3_600;
 
+/// When the memberships of the run's nodes began, before the run.
+const ISSUED_BEFORE_S: u64 = 1_800;
+
+/// A time by which nothing was issued: issuers are revoked by sequence here.
+const NEVER_ISSUED: UnixSeconds = UnixSeconds(u64::MAX >> 16);
+
+/// From which the second issuer's keys come; no run's seed has a say in them.
+const SECOND_ISSUER: u64 = 2;
+
+/// What an entry does to the nodes of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// Revokes the node of this number.
+    Node(usize),
+    /// Voids what the issuer of this number has issued from a sequence on.
+    Issuer { issuer: usize, sequence: u64 },
+    /// Lifts an entry.
+    Lift { admin: usize, index: u64 },
+    /// Nothing.
+    Other,
+}
+
 /// An entry of a revocation log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Revocation {
     /// Which admin's log it stands in, and after how many others.
     pub(crate) admin: usize,
     pub(crate) index: u64,
-    /// The node it revokes, if it revokes a node.
-    pub(crate) target: Option<usize>,
+    pub(crate) deed: Deed,
     /// When it was published.
     pub(crate) at: u64,
     /// Whether its admin signed another in its place: who has an entry there may have that one.
@@ -41,8 +65,11 @@ pub(crate) struct Revocation {
 pub(crate) struct Authority {
     admins: Vec<KeySet>,
     timestampers: Vec<KeySet>,
-    threshold: usize,
+    pub(crate) threshold: usize,
     pub(crate) admin_ids: Vec<SignerId>,
+    pub(crate) issuer_ids: Vec<SignerId>,
+    /// Of admins that are none any more.
+    pub(crate) cuts: Vec<Cut>,
     logs: Vec<Log>,
     /// Everything published, in force.
     state: TrustState,
@@ -57,7 +84,8 @@ impl Authority {
     pub(crate) fn found(crypto: &SeededCrypto, rng: &mut Rng, mesh: &Mesh) -> anyhow::Result<Self> {
         let mut keys = |count| (0..count).map(|_| KeySet::new(rng)).collect::<Vec<_>>();
         let (admins, timestampers) = (keys(mesh.admins), keys(mesh.timestampers));
-        let issuers = keys(1);
+        let mut issuers = keys(1);
+        issuers.push(KeySet::new(&mut Rng::new(SECOND_ISSUER)));
         let root = Root {
             version: 1,
             epoch: 1,
@@ -82,6 +110,8 @@ impl Authority {
         let mut authority = Self {
             logs: admin_ids.iter().map(log).collect(),
             by_log: vec![Vec::new(); mesh.admins],
+            issuer_ids: issuers.iter().map(|k| k.public().id(crypto)).collect(),
+            cuts: Vec::new(),
             threshold: mesh.threshold,
             revocations: Vec::new(),
             admins,
@@ -121,7 +151,7 @@ impl Authority {
         admin: usize,
         targets: &[(usize, NodeId)],
     ) -> anyhow::Result<Vec<Document>> {
-        let act = |(node, id): &(usize, NodeId)| (Some(*node), Act::Node(*id));
+        let act = |(node, id): &(usize, NodeId)| (Deed::Node(*node), Act::Node(*id));
         self.revoke(crypto, at, now, admin, targets.iter().map(act).collect())
     }
 
@@ -138,12 +168,36 @@ impl Authority {
         let mut acts = Vec::new();
         for number in first..first + count {
             let name = format!("agent-{number}").parse()?;
-            acts.push((None, Act::Agent { node: None, name }));
+            acts.push((Deed::Other, Act::Agent { node: None, name }));
         }
         self.revoke(crypto, at, now, admin, acts)
     }
 
-    /// Revokes what other admins have revoked of nodes.
+    /// Voids what the second issuer has issued from this sequence on.
+    pub(crate) fn revoke_issuer(
+        &mut self,
+        crypto: &SeededCrypto,
+        at: u64,
+        now: UnixSeconds,
+        admin: usize,
+        sequence: u64,
+    ) -> anyhow::Result<Vec<Document>> {
+        let act = self.against_issuer(sequence)?;
+        self.revoke(crypto, at, now, admin, vec![act])
+    }
+
+    fn against_issuer(&self, sequence: u64) -> anyhow::Result<(Deed, Act)> {
+        let issuer = 1;
+        let id = self.issuer_ids.get(issuer).context("no such issuer")?;
+        let act = Act::Issuer {
+            issuer: *id,
+            since: NEVER_ISSUED,
+            since_sequence: Some(sequence),
+        };
+        Ok((Deed::Issuer { issuer, sequence }, act))
+    }
+
+    /// Revokes what other admins have revoked of nodes and issuers.
     pub(crate) fn confirm(
         &mut self,
         crypto: &SeededCrypto,
@@ -152,11 +206,62 @@ impl Authority {
         admin: usize,
         ids: &[NodeId],
     ) -> anyhow::Result<Vec<Document>> {
-        let others = self.revocations.iter().filter(|r| r.admin != admin);
-        let targets = others.filter_map(|r| r.target);
-        let targets: Vec<(usize, NodeId)> =
-            targets.filter_map(|t| Some((t, *ids.get(t)?))).collect();
-        self.revoke_nodes(crypto, at, now, admin, &targets)
+        let mut acts = Vec::new();
+        for entry in self.revocations.iter().filter(|r| r.admin != admin) {
+            match entry.deed {
+                Deed::Node(node) => {
+                    let id = ids.get(node).context("no such node")?;
+                    acts.push((entry.deed, Act::Node(*id)));
+                }
+                Deed::Issuer { sequence, .. } => acts.push(self.against_issuer(sequence)?),
+                Deed::Lift { .. } | Deed::Other => {}
+            }
+        }
+        self.revoke(crypto, at, now, admin, acts)
+    }
+
+    /// Lifts what other admins have revoked of nodes.
+    pub(crate) fn lift(
+        &mut self,
+        crypto: &SeededCrypto,
+        at: u64,
+        now: UnixSeconds,
+        admin: usize,
+    ) -> anyhow::Result<Vec<Document>> {
+        let mesh = self.state.mesh();
+        let mut acts = Vec::new();
+        for entry in self.deeds().filter(|entry| entry.admin != admin) {
+            let log = self.logs.get(entry.admin).context("no such admin")?;
+            let bytes = log.encoded(entry.index, 1).pop();
+            if let (Deed::Node(_), Some(bytes)) = (entry.deed, bytes) {
+                let lift = Deed::Lift {
+                    admin: entry.admin,
+                    index: entry.index,
+                };
+                let id = entry_id(crypto, &mesh, &log.admin(), &bytes);
+                acts.push((lift, Act::Lift(id)));
+            }
+        }
+        self.revoke(crypto, at, now, admin, acts)
+    }
+
+    /// What an admin signs whom nobody believes any more; kept by nobody here.
+    pub(crate) fn rogue(
+        &self,
+        crypto: &SeededCrypto,
+        now: UnixSeconds,
+        admin: usize,
+        target: NodeId,
+    ) -> anyhow::Result<Vec<Document>> {
+        let mut log = self.logs.get(admin).context("no such admin")?.clone();
+        let keys = self.admins.get(admin).context("no such admin")?;
+        extend(crypto, keys, &mut log, now, vec![Act::Node(target)])
+    }
+
+    /// The entries that do something to a node of the run, or lift one that does.
+    pub(crate) fn deeds(&self) -> impl Iterator<Item = &Revocation> {
+        let entries = self.revocations.iter();
+        entries.filter(|entry| entry.deed != Deed::Other)
     }
 
     /// Signs two histories of an admin's log, each of which revokes one of two nodes.
@@ -194,18 +299,18 @@ impl Authority {
         at: u64,
         now: UnixSeconds,
         admin: usize,
-        acts: Vec<(Option<usize>, Act)>,
+        acts: Vec<(Deed, Act)>,
     ) -> anyhow::Result<Vec<Document>> {
         let log = self.logs.get_mut(admin).context("no such admin")?;
         let keys = self.admins.get(admin).context("no such admin")?;
-        for (index, (target, _)) in (log.length()..).zip(&acts) {
+        for (index, (deed, _)) in (log.length()..).zip(&acts) {
             if let Some(by_log) = self.by_log.get_mut(admin) {
                 by_log.push(self.revocations.len());
             }
             self.revocations.push(Revocation {
                 admin,
                 index,
-                target: *target,
+                deed: *deed,
                 at,
                 contested: false,
             });
@@ -233,7 +338,7 @@ impl Authority {
         }
         let body: Bytes = body.encode().into();
         let head = BundleHead::over(crypto, self.state.root(), version, now, &body);
-        let signers: Vec<&dyn Signer> = dyns(&self.admins).take(self.threshold).collect();
+        let signers = self.signers();
         let head = head.sign(crypto, &signers)?;
         let documents = vec![
             Document::BundleHead(head.into()),
@@ -248,15 +353,64 @@ impl Authority {
         crypto: &SeededCrypto,
         now: UnixSeconds,
     ) -> anyhow::Result<Vec<Document>> {
+        self.succeed(crypto, now, |_| {})
+    }
+
+    /// The next root, of a new epoch.
+    pub(crate) fn epoch(
+        &mut self,
+        crypto: &SeededCrypto,
+        now: UnixSeconds,
+    ) -> anyhow::Result<Vec<Document>> {
+        self.succeed(crypto, now, |root| root.epoch += 1)
+    }
+
+    /// The next root, in which this admin is none any more; of its log all but the last `void`
+    /// entries count.
+    pub(crate) fn retire(
+        &mut self,
+        crypto: &SeededCrypto,
+        now: UnixSeconds,
+        admin: usize,
+        void: u64,
+    ) -> anyhow::Result<Vec<Document>> {
+        let log = self.logs.get(admin).context("no such admin")?;
+        let length = log.length().saturating_sub(void);
+        let keys = self.admins.get(admin).context("no such admin")?;
+        let public = keys.public().clone();
+        let retired = Retired {
+            admin: public.clone(),
+            length,
+            link: log.link_at(length).context("no such place in the log")?,
+        };
+        self.cuts.push(Cut {
+            admin,
+            id: log.admin(),
+            root: self.state.root().root().version + 1,
+            length,
+        });
+        self.succeed(crypto, now, |root| {
+            root.admins.retain(|known| *known != public);
+            root.retired.get_or_insert_default().push(retired);
+        })
+    }
+
+    fn succeed(
+        &mut self,
+        crypto: &SeededCrypto,
+        now: UnixSeconds,
+        change: impl FnOnce(&mut Root),
+    ) -> anyhow::Result<Vec<Document>> {
         let before = self.state.root();
-        let root = Root {
+        let mut root = Root {
             version: before.root().version + 1,
             mesh: Some(before.mesh()),
             created: now,
             previous: Some(before.hash()),
             ..before.root().clone()
         };
-        let signers: Vec<&dyn Signer> = dyns(&self.admins).take(self.threshold).collect();
+        change(&mut root);
+        let signers = self.signers();
         let bytes = root.sign(crypto, &signers)?;
         self.take(crypto, now, vec![Document::Root(bytes.into())])
     }
@@ -303,12 +457,26 @@ fn issuer(keys: &KeySet) -> Issuer {
     }
 }
 
+/// When the memberships of the run's nodes began.
+pub(crate) const fn issued() -> UnixSeconds {
+    start().minus(ISSUED_BEFORE_S)
+}
+
 /// True time at the beginning of a run.
 pub(crate) const fn start() -> UnixSeconds {
     UnixSeconds(EPOCH_MS / 1000)
 }
 
 impl Authority {
+    /// The first admins that are still ones, as many as must sign.
+    fn signers(&self) -> Vec<&dyn Signer> {
+        let numbered = self.admins.iter().enumerate();
+        let gone = |admin: usize| self.cuts.iter().any(|cut| cut.admin == admin);
+        let admins = numbered.filter(|(number, _)| !gone(*number));
+        let signers = admins.map(|(_, keys)| keys as &dyn Signer);
+        signers.take(self.threshold).collect()
+    }
+
     /// Takes documents into force here.
     fn take(
         &mut self,

@@ -84,6 +84,11 @@ impl World<'_> {
         }
         if self.refuses(a, b) || self.refuses(b, a) {
             self.report.refused_connections += 1;
+            // Who is let in again tries until everybody knows.
+            let lasting = |node: usize| self.hosts.get(node).is_none_or(|h| !h.is_honest());
+            if !lasting(a) && !lasting(b) {
+                return self.fail(number);
+            }
             if let Some(link) = self.links.link_mut(number) {
                 link.dialling = false;
                 link.given_up = true;
@@ -113,7 +118,8 @@ impl World<'_> {
             return false;
         }
         let refused = self.knows_as_revoked(node, peer);
-        if refused && self.hosts.get(peer).is_some_and(|h| !h.revoked) {
+        let heads = self.hosts.get(node).map(|h| h.known.clone());
+        if refused && heads.is_some_and(|heads| !self.grounds(node, peer, &heads).may) {
             let at = self.at_ms();
             self.invariants.refused(at, node, peer);
         }
@@ -272,16 +278,7 @@ impl World<'_> {
         let Some(host) = self.hosts.get(node).filter(|h| h.is_honest()) else {
             return false;
         };
-        if !self.hosts.get(peer).is_some_and(|h| h.revoked) {
-            return false;
-        }
-        let authority = &self.authority;
-        let counts = self.scenario.mesh.threshold == 1 || self.knows_as_revoked(node, peer);
-        counts
-            && authority.revocations.iter().any(|entry| {
-                let admin = authority.admin_ids.get(entry.admin);
-                let held = admin.map_or(0, |id| host.known.log_length(id));
-                entry.target == Some(peer) && !entry.contested && held > entry.index
-            })
+        let grounds = self.grounds(node, peer, &host.known);
+        grounds.must || (grounds.may && self.knows_as_revoked(node, peer))
     }
 }

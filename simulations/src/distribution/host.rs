@@ -1,5 +1,7 @@
 //! One node of the mesh: the production machine, its disk, its processor and its clock.
 
+use std::collections::BTreeSet;
+
 use protocol::crypto::SigningSet;
 use protocol::distribution::{Document, HeadSet, Machine};
 use protocol::id::NodeId;
@@ -39,7 +41,9 @@ pub(crate) struct Host {
     pub(crate) process: u32,
     /// Whether it is gone for good.
     pub(crate) dead: bool,
-    /// Whether an entry that revokes it was published.
+    /// Whether an entry that revokes it was signed beside another in its place.
+    pub(crate) disputed: bool,
+    /// Whether an entry that revokes it was published, and is not void.
     pub(crate) revoked: bool,
     /// What was last seen in force.
     pub(crate) known: HeadSet,
@@ -59,6 +63,12 @@ pub(crate) struct Host {
     pub(crate) reachable_since: u64,
     /// By how many milliseconds its clock is off.
     clock_off: i64,
+    /// Which issuer's membership it has, and with which sequence.
+    pub(crate) membership: (usize, u64),
+    /// Whether its disk takes nothing now.
+    pub(crate) disk_full: bool,
+    /// Whom it took for revoked when it was last looked at, in this process.
+    pub(crate) refusing: BTreeSet<usize>,
 }
 
 impl Host {
@@ -73,6 +83,7 @@ impl Host {
             up: true,
             process: 0,
             dead: false,
+            disputed: false,
             revoked: false,
             known: heads.clone(),
             durable: heads.clone(),
@@ -85,6 +96,9 @@ impl Host {
             tick_at: None,
             reachable_since: 0,
             clock_off: off(rng.between(0, 2 * clock_off_ms)) - off(clock_off_ms),
+            membership: (0, 0),
+            disk_full: false,
+            refusing: BTreeSet::new(),
         }
     }
 
@@ -107,6 +121,12 @@ impl Host {
     pub(crate) fn when(&self, time: UnixMillis) -> u64 {
         let shown = time.0.saturating_add_signed(-self.clock_off);
         shown.saturating_sub(EPOCH_MS).saturating_mul(MS)
+    }
+
+    /// Its clock is set by so much.
+    pub(crate) const fn set_clock(&mut self, by_ms: i64) {
+        self.clock_off += by_ms;
+        self.tick_at = None;
     }
 
     /// Computes for `cost_us` as soon as it can from `now` on; when it is done.
@@ -160,6 +180,7 @@ impl Host {
         self.process += 1;
         self.machine = None;
         self.writes.clear();
+        self.refusing.clear();
         self.tick_at = None;
     }
 

@@ -7,13 +7,17 @@ use std::collections::HashSet;
 use protocol::distribution::{HeadSet, Item};
 use protocol::id::Digest;
 
+use super::grounds::Cut;
 use crate::violations::Violations;
 
 /// The observer.
 #[derive(Debug, Default)]
 pub(crate) struct Invariants {
-    /// Everything that was published: kind, version (of a log: its length), and content.
-    published: HashSet<(Item, u64, Option<Digest>)>,
+    /// Everything that was published: the epoch of what begins anew with each, kind, version (of a
+    /// log: its length), and content.
+    published: HashSet<Published>,
+    /// Which logs end where, under which root.
+    pub(crate) cuts: Vec<Cut>,
     pub(crate) violations: Violations,
 }
 
@@ -25,21 +29,32 @@ impl Invariants {
 
     /// What is in force in `node` changed from `old` to `new` within one process.
     pub(crate) fn changed(&mut self, at_ms: u64, node: usize, old: &HeadSet, new: &HeadSet) {
-        if let Some(what) = behind(new, old) {
+        if let Some(what) = behind(new, &self.cut(old, new)) {
             let what = format!("node {node} went back: {what}");
             self.violations.add(at_ms, "never_back", what);
         }
-        for (item, version, content) in versions(new) {
-            if !self.published.contains(&(item, version, content)) {
+        for published in versions(new) {
+            let (_, item, version, _) = published;
+            if !self.published.contains(&published) {
                 let what = format!("node {node} has {item:?} version {version} that nobody made");
                 self.violations.add(at_ms, "nothing_forged", what);
             }
         }
     }
 
+    /// `heads` without the entries that the root in `by` has cut off.
+    fn cut(&self, heads: &HeadSet, by: &HeadSet) -> HeadSet {
+        let mut heads = heads.clone();
+        for cut in self.cuts.iter().filter(|c| by.root.version >= c.root) {
+            let rows = heads.logs.iter_mut().filter(|row| row.admin == cut.id);
+            rows.for_each(|row| row.length = row.length.min(cut.length));
+        }
+        heads
+    }
+
     /// `node` started anew with `new` in force, and had persisted `durable`.
     pub(crate) fn restarted(&mut self, at_ms: u64, node: usize, durable: &HeadSet, new: &HeadSet) {
-        if let Some(what) = behind(new, durable) {
+        if let Some(what) = behind(new, &self.cut(durable, new)) {
             let what = format!("node {node} lost what it had persisted: {what}");
             self.violations.add(at_ms, "persisted_kept", what);
         }
@@ -48,7 +63,7 @@ impl Invariants {
     /// Calls between `node`, which has `own`, and a peer that had `promised` when they connected,
     /// flow from now on.
     pub(crate) fn synced(&mut self, at_ms: u64, node: usize, own: &HeadSet, promised: &HeadSet) {
-        if let Some(what) = behind(own, promised) {
+        if let Some(what) = behind(own, &self.cut(promised, own)) {
             let what = format!("calls flow to node {node} before it has what its peer has: {what}");
             self.violations.add(at_ms, "synced_first", what);
         }
@@ -76,6 +91,18 @@ impl Invariants {
     pub(crate) fn ignored(&mut self, at_ms: u64, node: usize, target: usize) {
         let what = format!("node {node} has the entry and does not know node {target} as revoked");
         self.violations.add(at_ms, "revocation_effective", what);
+    }
+
+    /// `node` took `target` for revoked and does not any more, though what says so is in force.
+    pub(crate) fn taken_back(&mut self, at_ms: u64, node: usize, target: usize) {
+        let what = format!("node {node} lets node {target} in again, and too few say so");
+        self.violations.add(at_ms, "taken_back", what);
+    }
+
+    /// `node` says that it is fresh with a clock that is behind a timestamp it has verified.
+    pub(crate) fn clock_behind(&mut self, at_ms: u64, node: usize, by_s: u64) {
+        let what = format!("node {node} is fresh with a clock {by_s} s behind verified time");
+        self.violations.add(at_ms, "clock_closed", what);
     }
 
     /// `node` refuses `peer`, whom nobody revoked.
@@ -124,17 +151,21 @@ impl Invariants {
     }
 }
 
+/// One state of a document: the epoch of what begins anew with each, and 0 of all else.
+type Published = (u64, Item, u64, Option<Digest>);
+
 /// Every kind of document in `heads` with its version and content. Timestamps are compared by
 /// version alone: their content is not part of a head.
-fn versions(heads: &HeadSet) -> impl Iterator<Item = (Item, u64, Option<Digest>)> {
-    let root = (Item::Root, heads.root.version, Some(heads.root.hash));
+fn versions(heads: &HeadSet) -> impl Iterator<Item = Published> {
+    let epoch = heads.epoch;
+    let root = (0, Item::Root, heads.root.version, Some(heads.root.hash));
     let bundle = heads
         .bundle
-        .map(|b| (Item::Bundle, b.version, Some(b.hash)));
+        .map(|b| (epoch, Item::Bundle, b.version, Some(b.hash)));
     let logs = heads.logs.iter().filter(|l| l.length > 0);
-    let logs = logs.map(|l| (Item::Log(l.admin), l.length, Some(l.link)));
+    let logs = logs.map(|l| (0, Item::Log(l.admin), l.length, Some(l.link)));
     let stamps = heads.timestamps.iter();
-    let stamps = stamps.map(|t| (Item::Timestamp(t.timestamper), t.version, None));
+    let stamps = stamps.map(move |t| (epoch, Item::Timestamp(t.timestamper), t.version, None));
     core::iter::once(root)
         .chain(bundle)
         .chain(logs)

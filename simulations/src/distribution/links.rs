@@ -3,13 +3,17 @@
 //! A link is a pair of nodes that connect whenever both can. Each end believes for itself that the
 //! connection stands: one whose peer died without a word goes on sending until it notices. Every
 //! connection has a number of its own (`epoch`), so that what was under way on the one before is
-//! gone. Loss takes a message for good: nothing here sends it again.
+//! gone. Loss takes a message for good unless the scenario says how long after it is sent again;
+//! what follows on an ordered link then waits for it.
 
 use super::scenario;
 use crate::rng::Rng;
 
 /// Microseconds in a millisecond: the simulation's clock counts the former, scenarios the latter.
 pub(crate) const MS: u64 = 1_000;
+
+/// Most times a lost message is sent again before its connection would be given up.
+const MAX_RESENDS: u32 = 10;
 
 /// Most times the waiting time between two attempts to connect is doubled.
 const MAX_BACKOFF: u32 = 4;
@@ -173,8 +177,13 @@ impl Links {
         let Some(link) = self.links.get_mut(number) else {
             return [None; 2];
         };
-        if behaviour.loss > 0 && rng.chance(behaviour.loss) {
-            return [None; 2];
+        let (mut at, mut resends) = (at, 0);
+        while behaviour.loss > 0 && rng.chance(behaviour.loss) {
+            if behaviour.resend_ms == 0 || resends >= MAX_RESENDS {
+                return [None; 2];
+            }
+            at += (2 * link.latency_us + behaviour.resend_ms * MS) << resends;
+            resends += 1;
         }
         let again = behaviour.duplicate > 0 && rng.chance(behaviour.duplicate);
         let direction = usize::from(link.ends.first() != Some(&from));

@@ -7,10 +7,12 @@ use protocol::crypto::Signer;
 use protocol::distribution::{
     Ack, Context, Document, Effect, Event as Input, HeadSet, Message, PullId,
 };
-use protocol::id::NodeId;
+use protocol::id::{NodeId, SignerId};
 use protocol::trust::TrustError;
 
 use super::adversary;
+use super::authority::issued;
+use super::grounds::Grounds;
 use super::host::Host;
 use super::links::MS;
 use super::scenario::Sabotage;
@@ -169,7 +171,11 @@ impl World<'_> {
         if *machine.heads() == host.known {
             return;
         }
-        let new = machine.heads().clone();
+        let mut new = machine.heads().clone();
+        if self.scenario.sabotage == Sabotage::KeepOldEpoch && new.epoch > 1 && new.bundle.is_none()
+        {
+            new.bundle = host.known.bundle;
+        }
         let old = core::mem::replace(&mut host.known, new.clone());
         host.closed_at = done + self.scenario.host.close_ms * MS;
         self.trace.note(&[new.root.version, new.logs.len() as u64]);
@@ -179,10 +185,9 @@ impl World<'_> {
         self.invariants.changed(at, node, &old, &new);
         let cut = self.cut_revoked(node);
         self.report.closed += cut;
-        for (number, _) in self.entries_between(&old, &new) {
-            let entry = self.authority.revocations.get(number);
-            if let Some(target) = entry.filter(|e| !e.contested).and_then(|e| e.target) {
-                self.judge_revocation(node, target);
+        if (old.root, &old.logs) != (new.root, &new.logs) {
+            for target in self.targets.clone() {
+                self.judge_revocation(node, target, &new);
             }
         }
     }
@@ -197,7 +202,9 @@ impl World<'_> {
         for number in self.links.of(node).to_vec() {
             let link = self.links.link(number).filter(|l| l.is_open(node));
             if link.is_some_and(|link| self.knows_as_revoked(node, link.other(node))) {
-                self.cut(number, node, true);
+                let peer = self.links.link(number).map(|l| l.other(node));
+                let peer = peer.and_then(|peer| self.hosts.get(peer));
+                self.cut(number, node, peer.is_none_or(|h| h.revoked));
                 cut += 1;
             }
         }
@@ -206,24 +213,56 @@ impl World<'_> {
 
     /// Whether `peer` is revoked in the eyes of a node's trust state.
     pub(crate) fn knows_as_revoked(&self, node: usize, peer: usize) -> bool {
-        let machine = self.hosts.get(node).and_then(|h| h.machine.as_ref());
+        let (Some(host), Some(target)) = (self.hosts.get(node), self.hosts.get(peer)) else {
+            return false;
+        };
+        let Some(machine) = &host.machine else {
+            return false;
+        };
+        let (odd, authority) = (node % 2 == 1, &self.authority);
+        let mut against = authority
+            .deeds()
+            .filter(|e| e.hits(peer, target.membership));
         match self.scenario.sabotage {
-            Sabotage::IgnoreRevocations if node % 2 == 1 => return false,
+            Sabotage::IgnoreRevocations if odd => return false,
             Sabotage::RefuseHonest if (node + peer).is_multiple_of(REFUSED_EVERY) => return true,
+            Sabotage::LiftAlone if odd && against.any(|e| authority.lifts(&host.known, e) > 0) => {
+                return false;
+            }
+            Sabotage::KeepCut if against.next().is_some() => return true,
+            Sabotage::LoneIssuer if odd && against.any(|e| authority.counts(&host.known, e)) => {
+                return true;
+            }
             _ => {}
         }
-        let peer = self.hosts.get(peer).map(|h| h.id);
-        machine
-            .zip(peer)
-            .is_some_and(|(machine, peer)| machine.state().revoked().node(&peer).is_some())
+        let revoked = machine.state().revoked();
+        let (issuer, sequence) = target.membership;
+        let issued = |issuer: &SignerId| revoked.issued(*issuer, issued(), sequence);
+        let issuer = self.authority.issuer_ids.get(issuer);
+        revoked.node(&target.id).is_some() || issuer.and_then(issued).is_some()
     }
 
-    /// A node has a new entry that revokes `target`. Where one admin is enough it goes by it.
-    fn judge_revocation(&mut self, node: usize, target: usize) {
+    /// Something new is in force in a node, which holds `heads`: whether it takes `target` for
+    /// revoked exactly if it has grounds to, and is not connected with it then.
+    fn judge_revocation(&mut self, node: usize, target: usize, heads: &HeadSet) {
         let at = self.at_ms();
         let known = self.knows_as_revoked(node, target);
-        if !known && self.scenario.mesh.threshold == 1 {
+        let grounds = self.grounds(node, target, heads);
+        if grounds.must && !known {
             self.invariants.ignored(at, node, target);
+        }
+        if known && !grounds.may {
+            self.invariants.refused(at, node, target);
+        }
+        if let Some(host) = self.hosts.get_mut(node) {
+            let knew = if known {
+                !host.refusing.insert(target)
+            } else {
+                host.refusing.remove(&target)
+            };
+            if knew && !known && grounds.may {
+                self.invariants.taken_back(at, node, target);
+            }
         }
         let link = self.links.between(node, target);
         let open = link
@@ -232,6 +271,19 @@ impl World<'_> {
         if known && open {
             self.invariants.accepted(at, node, target);
         }
+    }
+
+    /// What `node`, holding `heads`, has against `target`. Of whom an admin with two histories
+    /// revokes in one of them nothing is said here, but that anybody may refuse it.
+    pub(crate) fn grounds(&self, node: usize, target: usize, heads: &HeadSet) -> Grounds {
+        let Some(host) = self.hosts.get(target) else {
+            return Grounds::default();
+        };
+        let mut grounds = self.authority.grounds(heads, target, host.membership);
+        grounds.may |= host.disputed;
+        // What does not follow the protocol keeps to no invariant.
+        grounds.must &= self.hosts.get(node).is_some_and(Host::is_honest);
+        grounds
     }
 
     fn carry_out(&mut self, node: usize, done: u64, effect: Effect) {
@@ -245,6 +297,8 @@ impl World<'_> {
                 let name: String = shown.chars().take_while(|c| c.is_alphanumeric()).collect();
                 *self.report.alarms.entry(name.to_lowercase()).or_default() += 1;
             }
+            // Nobody takes what a rogue publishes.
+            Effect::Published(Err(_)) if self.rogue => {}
             Effect::Published(Err(error)) => {
                 let what = format!("node {node} does not publish: {error}");
                 self.invariants.unexpected(self.queue.now / MS, what);
@@ -335,6 +389,14 @@ impl World<'_> {
         let Some(host) = self.hosts.get_mut(node) else {
             return;
         };
+        if host.disk_full {
+            let process = host.process;
+            let event = match self.scenario.sabotage {
+                Sabotage::IgnoreFullDisk => Event::Pretend { node, process, id },
+                _ => Event::Unwritten { node, process },
+            };
+            return self.queue.at(done + takes, event);
+        }
         let at = match self.scenario.sabotage {
             Sabotage::PersistNothing => host.write(done, 0, id, Vec::new()),
             _ => host.write(done, takes, id, documents),
@@ -398,7 +460,13 @@ impl World<'_> {
         };
         let promised = self.promised.remove(&(link, node));
         let own = self.hosts.get(node).filter(|h| h.is_honest());
-        if let Some(((_, promised), own)) = promised.zip(own) {
+        let wrong_clock = self.wrong_clocks.iter().any(|(_, wrong)| *wrong == node);
+        if let Some(((_, mut promised), own)) = promised.zip(own) {
+            // Timestamps ahead of its clock a node cannot take. It goes on without them, closed as
+            // stale or behind verified time, which is looked at elsewhere.
+            if wrong_clock {
+                promised.timestamps.clear();
+            }
             self.invariants
                 .synced(self.queue.now / MS, node, &own.known, &promised);
         }

@@ -4,8 +4,9 @@
 //!
 //! What is modelled: links, processors, disks and clocks ([`links`], [`host`]), in microseconds of
 //! virtual time; connections are made and refused as a node does it, by asking the trust state
-//! whether the peer is revoked. What is not: TLS, congestion, and retransmission; a lost message is
-//! lost, which is worse than QUIC. The invariants ([`invariants`]) are checked after every step, of
+//! whether the peer is revoked. What is not: TLS and congestion, and retransmission unless the
+//! scenario says `links.resend_ms`; without it a lost message is lost, which is worse than QUIC. The
+//! invariants ([`invariants`]) are checked after every step, of
 //! the node that took it.
 
 mod adversary;
@@ -13,6 +14,7 @@ mod authority;
 mod connections;
 mod crypto;
 mod disk;
+mod grounds;
 mod host;
 mod invariants;
 mod links;

@@ -8,6 +8,7 @@ use protocol::time::UnixSeconds;
 
 use super::adversary::Knowledge;
 use super::authority::start;
+use super::host::Host;
 use super::invariants;
 use super::links::MS;
 use super::scenario::{Sabotage, Span, What};
@@ -34,6 +35,14 @@ impl World<'_> {
         for (number, span) in scenario.offline.iter().enumerate() {
             self.plan_at(span.from_ms, Event::SwitchOff(number));
             self.plan_at(span.to_ms, Event::SwitchOn(number));
+        }
+        for (number, span) in scenario.clock.iter().enumerate() {
+            self.plan_at(span.from_ms, Event::ClockWrong(number));
+            self.plan_at(span.to_ms, Event::ClockRight(number));
+        }
+        for (number, span) in scenario.full_disk.iter().enumerate() {
+            self.plan_at(span.from_ms, Event::DiskFull(number));
+            self.plan_at(span.to_ms, Event::DiskRoom(number));
         }
         if scenario.dead.share > 0 {
             self.plan_at(scenario.dead.at_ms, Event::Die);
@@ -87,6 +96,20 @@ impl World<'_> {
                 authority.confirm(&self.crypto, now, time, admin, &ids)?
             }
             What::Fork => return self.fork(admin),
+            What::Rogue => return self.go_rogue(admin),
+            What::RevokeIssuer => {
+                let sequence = self.sequence_hitting(publish.count);
+                let authority = &mut self.authority;
+                authority.revoke_issuer(&self.crypto, now, time, admin, sequence)?
+            }
+            What::Lift => self.authority.lift(&self.crypto, now, time, admin)?,
+            What::Retire => {
+                let authority = &mut self.authority;
+                let documents = authority.retire(&self.crypto, time, admin, publish.count)?;
+                self.invariants.cuts.clone_from(&self.authority.cuts);
+                documents
+            }
+            What::Epoch => self.authority.epoch(&self.crypto, time)?,
             What::RevokeAgent => {
                 let authority = &mut self.authority;
                 authority.revoke_agents(&self.crypto, now, time, admin, publish.count)?
@@ -96,7 +119,71 @@ impl World<'_> {
                 .bundle(&self.crypto, time, publish.policies)?,
             What::Root => self.authority.root(&self.crypto, time)?,
         };
-        self.hand_out(admin, documents);
+        self.mark_revoked();
+        // A root that retires an admin is handed out by another.
+        let by = if publish.what == What::Retire {
+            0
+        } else {
+            admin
+        };
+        self.hand_out(by, documents);
+        Ok(())
+    }
+
+    /// Notes who is revoked by all that was published so far. Who is not any more may come back.
+    fn mark_revoked(&mut self) {
+        let heads = self.authority.heads();
+        for node in 0..self.hosts.len() {
+            let Some(host) = self.hosts.get_mut(node).filter(|h| !h.disputed) else {
+                continue;
+            };
+            let authority = &self.authority;
+            if authority.deeds().any(|e| e.hits(node, host.membership)) {
+                self.targets.insert(node);
+            }
+            let may = authority.grounds(&heads, node, host.membership).may;
+            let was = core::mem::replace(&mut host.revoked, may);
+            if !was || may {
+                continue;
+            }
+            host.reachable_since = self.queue.now;
+            for link in self.links.of(node).to_vec() {
+                if let Some(known) = self.links.link_mut(link) {
+                    known.given_up = false;
+                }
+                self.dial_anew(link, 0);
+            }
+        }
+    }
+
+    /// From which sequence on the second issuer is to be revoked so that `count` nodes are hit.
+    fn sequence_hitting(&self, count: u64) -> u64 {
+        let issued = self.hosts.iter().map(|h| h.membership);
+        let mut sequences: Vec<u64> = issued.filter(|m| m.0 == 1).map(|m| m.1).collect();
+        sequences.sort_unstable();
+        let last = sequences
+            .len()
+            .saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
+        sequences.get(last).copied().unwrap_or_default()
+    }
+
+    /// One who is no admin any more signs on, and hands it to every node that publishes, and as
+    /// many others.
+    fn go_rogue(&mut self, admin: usize) -> anyhow::Result<()> {
+        let time = self.time();
+        let drawn = self.draw(1000);
+        let Some(target) = drawn.first().and_then(|&n| self.hosts.get(n)).map(|h| h.id) else {
+            return Ok(());
+        };
+        let documents = self.authority.rogue(&self.crypto, time, admin, target)?;
+        self.rogue = true;
+        let stable = self.stable();
+        for node in (0..stable).chain(drawn.into_iter().take(stable)) {
+            for document in documents.clone() {
+                self.drive(node, Input::Publish(document));
+            }
+        }
+        self.rogue = false;
         Ok(())
     }
 
@@ -108,6 +195,12 @@ impl World<'_> {
             anyhow::bail!("no two nodes to revoke");
         };
         let targets = [*one, *other];
+        for (node, _) in targets {
+            if let Some(host) = self.hosts.get_mut(node) {
+                host.disputed = true;
+            }
+        }
+        self.targets.extend(targets.map(|(node, _)| node));
         let authority = &mut self.authority;
         let [first, second] = authority.fork(&self.crypto, now, time, admin, targets)?;
         self.hand_out(admin, first);
@@ -178,7 +271,9 @@ impl World<'_> {
         }
         let (time, nodes) = (self.time(), self.hosts.len() as u64);
         let machine = self.hosts.get(number).and_then(|h| h.machine.as_ref());
-        if let Some(machine) = machine {
+        // A timestamper that has not heard of the new epoch yet waits for it.
+        let epoch = self.authority.heads().epoch;
+        if let Some(machine) = machine.filter(|m| m.heads().epoch == epoch) {
             let (authority, state) = (&mut self.authority, machine.state());
             let documents = authority.timestamp(&self.crypto, number, state, time, nodes)?;
             self.hand_out(number, documents);
@@ -342,6 +437,74 @@ impl World<'_> {
                 host.reachable_since = now;
             }
         }
+    }
+
+    pub(crate) fn clock_wrong(&mut self, number: usize) {
+        self.planned = self.planned.saturating_sub(1);
+        let Some(span) = self.scenario.clock.get(number) else {
+            return;
+        };
+        let by_ms = span.by_ms;
+        for node in self.draw(span.share) {
+            self.wrong_clocks.push((number, node));
+            self.set_clock(node, by_ms);
+        }
+    }
+
+    pub(crate) fn clock_right(&mut self, number: usize) {
+        self.planned = self.planned.saturating_sub(1);
+        let by_ms = self.scenario.clock.get(number).map_or(0, |s| s.by_ms);
+        let wrong = core::mem::take(&mut self.wrong_clocks);
+        let (right, still): (Vec<_>, Vec<_>) = wrong.into_iter().partition(|(n, _)| *n == number);
+        self.wrong_clocks = still;
+        for (_, node) in right {
+            self.set_clock(node, -by_ms);
+        }
+    }
+
+    fn set_clock(&mut self, node: usize, by_ms: i64) {
+        if let Some(host) = self.hosts.get_mut(node) {
+            host.set_clock(by_ms);
+        }
+        self.drive(node, Input::Tick);
+    }
+
+    pub(crate) fn disk_full(&mut self, number: usize) {
+        self.planned = self.planned.saturating_sub(1);
+        let Some(span) = self.scenario.full_disk.get(number) else {
+            return;
+        };
+        for node in self.draw(span.share) {
+            self.full_disks.push((number, node));
+            if let Some(host) = self.hosts.get_mut(node) {
+                host.disk_full = true;
+            }
+        }
+    }
+
+    /// A write has failed. The node stops at once, as the production one does: what it cannot keep
+    /// it does not go on with.
+    pub(crate) fn unwritten(&mut self, node: usize, process: u32) {
+        let same = |h: &&Host| h.process == process && h.up;
+        if self.hosts.get(node).filter(same).is_some() {
+            self.report.full_disks += 1;
+            self.shut_down(node, true);
+        }
+    }
+
+    pub(crate) fn disk_room(&mut self, number: usize) -> anyhow::Result<()> {
+        let full = core::mem::take(&mut self.full_disks);
+        let (freed, still): (Vec<_>, Vec<_>) = full.into_iter().partition(|(n, _)| *n == number);
+        self.full_disks = still;
+        self.planned += freed.len() as u64;
+        self.planned = self.planned.saturating_sub(1);
+        for (_, node) in freed {
+            if let Some(host) = self.hosts.get_mut(node) {
+                host.disk_full = false;
+            }
+            self.come_back(node)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn switch_off(&mut self, number: usize) {

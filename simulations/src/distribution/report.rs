@@ -67,6 +67,10 @@ pub(crate) struct Report {
     pub(crate) returns: u64,
     /// Most nodes whose lease was over at once.
     pub(crate) stale: u64,
+    /// Times a node stopped because its disk was full.
+    pub(crate) full_disks: u64,
+    /// Most nodes at once that saw their clock behind verified time.
+    pub(crate) clocks_behind: u64,
     /// What nodes that misbehave sent, by the name under which it was refused.
     pub(crate) refused: BTreeMap<String, u64>,
     /// Alarms raised, by name.
@@ -143,6 +147,10 @@ impl Report {
             format!(
                 "  connections: {} closed, {} refused; {} returns, {} nodes stale at once, {} acks",
                 self.closed, self.refused_connections, self.returns, self.stale, self.acknowledged
+            ),
+            format!(
+                "  full disks: {}; clocks behind at once: {}",
+                self.full_disks, self.clocks_behind
             ),
         ];
         for line in lines {

@@ -3,11 +3,11 @@
 //! Shares of nodes or messages are per thousand. Times are virtual; those named `at_ms`, `from_ms`
 //! and `to_ms` count from the beginning of the run, all others are durations.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use protocol::limits::MAX_ROLE_KEYS;
 use serde::Deserialize;
 
-use crate::Simulation;
+use crate::scenario::{Kind, Simulation};
 
 /// Most nodes, so that a typing error does not eat the machine.
 const MAX_NODES: usize = 100_000;
@@ -21,16 +21,16 @@ const MAX_SECONDS: u64 = 86_400;
 /// Most revocations of one run.
 const MAX_REVOCATIONS: u64 = 20_000;
 
+/// Most policies of a bundle in a mesh that was made smaller.
+const SMALL_POLICIES: usize = 1_500;
+
+/// Most entries published at once in a mesh that was made smaller.
+const SMALL_ENTRIES: u64 = 200;
+
 /// A whole scenario.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// Which simulation the file is for; looked at before the rest is read.
-    #[serde(default, rename = "simulation")]
-    _simulation: Simulation,
-    /// What it shows, one sentence; read with the line above.
-    #[serde(rename = "about")]
-    _about: String,
     /// Virtual seconds after which the run ends at the latest. It ends before when everything
     /// planned has happened and every node that can has everything, and `linger_ms` have passed.
     pub(crate) seconds: u64,
@@ -63,6 +63,13 @@ pub(crate) struct Scenario {
     /// Nodes that are switched off for a while, and come back with what they persisted.
     #[serde(default)]
     pub(crate) offline: Vec<Span>,
+    /// Nodes whose clocks are wrong for a while, by more than `host.clock_off_ms`.
+    #[serde(default)]
+    pub(crate) clock: Vec<ClockSpan>,
+    /// Nodes whose disk takes nothing for a while: they stop at the first write, and come back
+    /// with what they had persisted when there is room again.
+    #[serde(default)]
+    pub(crate) full_disk: Vec<Span>,
     /// What the admins publish.
     pub(crate) publish: Vec<Publish>,
     /// When the operators ask which nodes have a revocation.
@@ -127,9 +134,12 @@ pub(crate) struct Links {
     pub(crate) jitter_ms: u64,
     /// Whether the messages of one link keep their order, as on one QUIC stream.
     pub(crate) ordered: bool,
-    /// Messages lost, of a thousand. They are gone: nothing sends them again but the machine
-    /// itself, while QUIC would within a round trip or two.
+    /// Messages lost, of a thousand. Without `resend_ms` they are gone: nothing sends them again
+    /// but the machine itself, while QUIC would within a round trip or two.
     pub(crate) loss: u64,
+    /// How long after a round trip without an answer a lost message is sent again, twice as long
+    /// each further time, as QUIC does it; 0: never.
+    pub(crate) resend_ms: u64,
     /// Messages delivered twice, of a thousand.
     pub(crate) duplicate: u64,
     /// What a node can send, in megabits a second; 0: any amount.
@@ -149,6 +159,7 @@ impl Default for Links {
             jitter_ms: 0,
             ordered: true,
             loss: 0,
+            resend_ms: 0,
             duplicate: 0,
             uplink_mbit: 0,
             idle_timeout_ms: 10_000,
@@ -262,6 +273,20 @@ pub(crate) struct Span {
     pub(crate) share: u64,
 }
 
+/// A while in which the clocks of some nodes are wrong.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClockSpan {
+    /// Since when.
+    pub(crate) from_ms: u64,
+    /// Until when.
+    pub(crate) to_ms: u64,
+    /// For how many of a thousand nodes, drawn by the seed.
+    pub(crate) share: u64,
+    /// By how much they go later, or earlier.
+    pub(crate) by_ms: i64,
+}
+
 /// Something the admins publish.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -292,8 +317,19 @@ pub(crate) enum What {
     /// The revocation of a node of this mesh, drawn by the seed among those that follow the
     /// protocol and publish nothing; `count` of them.
     RevokeNode,
-    /// The revocation of every node that another admin has revoked.
+    /// The revocation of every node and issuer that another admin has revoked.
     Confirm,
+    /// The revocation of what the second issuer has issued from a sequence on, so that `count`
+    /// nodes are hit.
+    RevokeIssuer,
+    /// This admin's lift of every revocation of a node by others.
+    Lift,
+    /// A root in which this admin is none any more, and the last `count` entries of its log count
+    /// for nothing.
+    Retire,
+    /// What an admin who is none any more goes on to sign: the revocation of a node, handed to
+    /// several nodes, which nobody may take.
+    Rogue,
     /// Two different entries at the same place of an admin's log, each revoking a node, signed
     /// both and handed to different nodes. Nothing of this admin may follow.
     Fork,
@@ -303,6 +339,8 @@ pub(crate) enum What {
     Bundle,
     /// The next root, which changes nothing but its version.
     Root,
+    /// The next root, of a new epoch.
+    Epoch,
 }
 
 /// A request for acknowledgements of everything in an admin's log, at the node at which the admin
@@ -347,6 +385,10 @@ pub(crate) struct Expect {
     pub(crate) acknowledged: bool,
     /// Whether some node must have been stale for a while, its lease over.
     pub(crate) stale: bool,
+    /// Whether some node must have stopped because its disk was full.
+    pub(crate) full_disks: bool,
+    /// Whether some node must have seen that its clock is behind verified time.
+    pub(crate) clocks_behind: bool,
 }
 
 /// A deliberate fault.
@@ -384,15 +426,22 @@ pub(crate) enum Sabotage {
     AcknowledgeEarly,
     /// Calls flow as soon as a connection stands.
     CallBeforeSync,
+    /// Every second node takes the word of one admin for a lift.
+    LiftAlone,
+    /// Nodes go by entries that a root has cut off.
+    KeepCut,
+    /// Nodes keep the bundle of the epoch before.
+    KeepOldEpoch,
+    /// Every second node takes the word of one admin against an issuer.
+    LoneIssuer,
+    /// Nodes say they are fresh, whatever their clock.
+    IgnoreClock,
+    /// Nodes go on as if what a full disk does not take were on it.
+    IgnoreFullDisk,
 }
 
-impl Scenario {
-    /// Reads and checks a scenario.
-    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let scenario: Self = toml::from_str(text).context("not a scenario")?;
-        scenario.validate()?;
-        Ok(scenario)
-    }
+impl Kind for Scenario {
+    const SIMULATION: Simulation = Simulation::Distribution;
 
     fn validate(&self) -> anyhow::Result<()> {
         let mesh = &self.mesh;
@@ -423,6 +472,33 @@ impl Scenario {
         self.validate_faults()?;
         self.validate_publications()
     }
+}
+
+impl Scenario {
+    /// Makes the mesh one of at most `nodes`, with as many that misbehave and leave in proportion,
+    /// and smaller documents.
+    pub(crate) fn shrink(&mut self, nodes: usize) -> anyhow::Result<()> {
+        let before = self.mesh.nodes;
+        let nodes = nodes.min(before);
+        self.mesh.nodes = nodes;
+        self.mesh.degree = self.mesh.degree.min(nodes.saturating_sub(1));
+        let byzantine = &mut self.byzantine;
+        for count in [
+            &mut byzantine.forgers,
+            &mut byzantine.replayers,
+            &mut byzantine.withholders,
+            &mut byzantine.announcers,
+            &mut byzantine.tamperers,
+        ] {
+            *count = *count * nodes / before;
+        }
+        self.churn.every_ms = self.churn.every_ms * before as u64 / nodes.max(1) as u64;
+        for publish in &mut self.publish {
+            publish.policies = publish.policies.min(SMALL_POLICIES);
+            publish.count = publish.count.min(SMALL_ENTRIES);
+        }
+        self.validate()
+    }
 
     fn validate_faults(&self) -> anyhow::Result<()> {
         let links = &self.links;
@@ -448,10 +524,15 @@ impl Scenario {
             byzantine < self.mesh.nodes / 2,
             "half of the nodes at most may misbehave"
         );
-        for span in self.partition.iter().chain(&self.offline) {
+        let spans = self.partition.iter().chain(&self.offline);
+        let spans = spans.chain(&self.full_disk);
+        let spans = spans.map(|s| (s.from_ms, s.to_ms, s.share));
+        let clocks = self.clock.iter().map(|s| (s.from_ms, s.to_ms, s.share));
+        for (from, to, share) in spans.chain(clocks) {
             ensure!(
-                span.from_ms < span.to_ms && span.share <= 1000,
-                "a partition or absence must end after it begins, for at most 1000 of a thousand"
+                from < to && share <= 1000,
+                "a partition, absence, wrong clock or full disk must end after it begins, for at \
+                 most 1000 of a thousand"
             );
         }
         Ok(())
@@ -471,7 +552,11 @@ impl Scenario {
                 publish.what != What::Fork || mesh_has_two(&self.mesh),
                 "a fork needs two nodes that publish: more admins or timestampers"
             );
-            if publish.what == What::RevokeNode {
+            ensure!(
+                publish.what != What::Retire || self.mesh.threshold < self.mesh.admins,
+                "who stays when an admin is retired must be enough to sign"
+            );
+            if matches!(publish.what, What::RevokeNode | What::RevokeIssuer) {
                 revoked_nodes = revoked_nodes.saturating_add(publish.count);
             }
             ensure!(

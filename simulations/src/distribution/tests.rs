@@ -7,6 +7,7 @@
 use super::report::Report;
 use super::scenario::{Sabotage, Scenario};
 use super::world::run;
+use crate::scenario::{Simulation, all, parse, preamble};
 
 /// Nodes of a small mesh.
 const SMALL: usize = 100;
@@ -16,29 +17,19 @@ const LOSSY: &str = include_str!("../../scenarios/revoke-1000-lossy.toml");
 const CHURN: &str = include_str!("../../scenarios/churn.toml");
 const BYZANTINE: &str = include_str!("../../scenarios/byzantine.toml");
 const PARTITION: &str = include_str!("../../scenarios/partition-longer-than-lease-healed.toml");
+const LIFT: &str = include_str!("../../scenarios/lift.toml");
+const RETIRED: &str = include_str!("../../scenarios/retired-admin.toml");
+const EPOCH: &str = include_str!("../../scenarios/epoch.toml");
+const ISSUER: &str = include_str!("../../scenarios/issuer-since.toml");
+const CLOCKS: &str = include_str!("../../scenarios/clocks-off.toml");
+const FULL_DISK: &str = include_str!("../../scenarios/full-disk.toml");
+const RESENT: &str = include_str!("../../scenarios/revoke-1000-resent.toml");
 const REJOIN: &str = include_str!("../../scenarios/offline-rejoin.toml");
 
-/// The scenario with at most [`SMALL`] nodes, as many that misbehave and leave in proportion, and
-/// smaller documents.
+/// The scenario with at most [`SMALL`] nodes.
 fn small(text: &str) -> Scenario {
-    let mut scenario = Scenario::parse(text).unwrap();
-    let nodes = scenario.mesh.nodes;
-    scenario.mesh.nodes = nodes.min(SMALL);
-    let byzantine = &mut scenario.byzantine;
-    for count in [
-        &mut byzantine.forgers,
-        &mut byzantine.replayers,
-        &mut byzantine.withholders,
-        &mut byzantine.announcers,
-        &mut byzantine.tamperers,
-    ] {
-        *count = *count * scenario.mesh.nodes / nodes;
-    }
-    scenario.churn.every_ms = scenario.churn.every_ms * nodes as u64 / scenario.mesh.nodes as u64;
-    for publish in &mut scenario.publish {
-        publish.policies = publish.policies.min(1_500);
-        publish.count = publish.count.min(200);
-    }
+    let mut scenario: Scenario = parse(text).unwrap();
+    scenario.shrink(SMALL).unwrap();
     scenario
 }
 
@@ -54,20 +45,14 @@ fn violates(report: &Report, invariant: &str) -> bool {
 
 #[test]
 fn every_scenario_holds_in_small() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
-    let mut ran = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        if !text.starts_with("simulation = \"distribution\"") {
+    for (name, text) in all() {
+        if preamble(&text).unwrap().simulation != Simulation::Distribution {
             continue;
         }
-        let report = run(&path.to_string_lossy(), &small(&text), 1).unwrap();
+        let report = run(&name, &small(&text), 1).unwrap();
         assert!(report.ok, "{}", report.human());
         assert!(report.effective > 0, "{}", report.human());
-        ran += 1;
     }
-    assert_eq!(ran, 14);
 }
 
 #[test]
@@ -131,6 +116,12 @@ fn every_other_fault_is_seen() {
         (REVOKE, Sabotage::CutMessages, "wire_round_trip"),
         (REVOKE, Sabotage::NeverCall, "synced_at_last"),
         (PARTITION, Sabotage::NeverStale, "lease_kept"),
+        (LIFT, Sabotage::LiftAlone, "taken_back"),
+        (RETIRED, Sabotage::KeepCut, "nobody_else_revoked"),
+        (EPOCH, Sabotage::KeepOldEpoch, "nothing_forged"),
+        (ISSUER, Sabotage::LoneIssuer, "nobody_else_revoked"),
+        (CLOCKS, Sabotage::IgnoreClock, "clock_closed"),
+        (FULL_DISK, Sabotage::IgnoreFullDisk, "acknowledged_durable"),
     ] {
         let report = sabotaged(text, sabotage);
         assert!(violates(&report, invariant), "{}", report.human());
@@ -180,6 +171,23 @@ fn the_lossy_mesh_holds_with_other_seeds() {
     }
 }
 
+/// What is lost comes later here instead of never, so that calls flow as well.
+#[test]
+fn what_is_sent_again_arrives() {
+    for (resend_ms, flows) in [(25, true), (0, false)] {
+        let mut scenario = small(RESENT);
+        scenario.links.resend_ms = resend_ms;
+        scenario.sabotage = Sabotage::NeverCall;
+        let report = run("resent", &scenario, 1).unwrap();
+        assert_eq!(
+            violates(&report, "synced_at_last"),
+            flows,
+            "{}",
+            report.human()
+        );
+    }
+}
+
 #[test]
 fn a_drawing_shows_what_the_report_says() {
     let report = run("a & b", &small(REVOKE), 1).unwrap();
@@ -193,7 +201,7 @@ fn a_drawing_shows_what_the_report_says() {
 fn bad_scenarios_are_refused() {
     let refused = |from: &str, to: &str, expected: &str| {
         assert!(REVOKE.contains(from));
-        let error = Scenario::parse(&REVOKE.replace(from, to)).unwrap_err();
+        let error = parse::<Scenario>(&REVOKE.replace(from, to)).unwrap_err();
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     };
     refused("nodes = 100", "nodes = 3", "`mesh.nodes`");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use protocol::distribution::HeadSet;
 use protocol::trust::Freshness;
 
+use super::grounds::Cut;
 use super::invariants;
 use super::links::MS;
 use super::report::{Effective, Report};
@@ -13,6 +14,9 @@ use super::world::World;
 
 /// After how many milliseconds calls flow over a connection at the latest.
 const PATIENCE_MS: u64 = 20_000;
+
+/// By how many seconds a clock may be behind a verified timestamp.
+const MAX_BEHIND_S: u64 = 300;
 
 impl World<'_> {
     /// Whether everything planned has happened and nothing is missing, for long enough.
@@ -37,7 +41,7 @@ impl World<'_> {
     /// None where messages are lost for good: who never got an answer asks ever more rarely, and
     /// that is right, because streams lose nothing.
     fn unsynced(&self, since_us: u64) -> Vec<(usize, usize)> {
-        if self.scenario.links.loss > 0 {
+        if self.scenario.links.loss > 0 && self.scenario.links.resend_ms == 0 {
             return Vec::new();
         }
         let honest = |node: usize| self.hosts.get(node).is_some_and(|h| h.is_honest() && h.up);
@@ -60,7 +64,7 @@ impl World<'_> {
     pub(crate) fn look_at_leases(&mut self) {
         let (now, at) = (self.queue.now, self.at_ms());
         let lease = self.scenario.mesh.lease_s;
-        let mut stale = 0;
+        let (mut stale, mut behind) = (0, 0);
         for (node, host) in self.hosts.iter().enumerate() {
             let machine = host.machine.as_ref().filter(|_| host.is_honest());
             let Some(state) = machine.map(|m| m.state()) else {
@@ -69,14 +73,25 @@ impl World<'_> {
             let clock = host.clock(now).seconds();
             let newest = state.newest_timestamp().map_or(0, |t| t.time().0);
             let age = clock.0.saturating_sub(newest);
-            let fresh = matches!(state.freshness(clock), Freshness::Fresh { .. })
-                || self.scenario.sabotage == Sabotage::NeverStale;
+            let says = state.freshness(clock);
+            let closed = matches!(says, Freshness::ClockBehind { .. });
+            let fresh = match self.scenario.sabotage {
+                Sabotage::NeverStale => true,
+                Sabotage::IgnoreClock if closed => true,
+                _ => matches!(says, Freshness::Fresh { .. }),
+            };
             stale += u64::from(!fresh);
+            behind += u64::from(closed);
+            let ahead = newest.saturating_sub(clock.0);
+            if fresh && ahead > MAX_BEHIND_S {
+                self.invariants.clock_behind(at, node, ahead);
+            }
             if fresh && age > lease {
                 self.invariants.freshness(at, node, age, lease);
             }
         }
         self.report.stale = self.report.stale.max(stale);
+        self.report.clocks_behind = self.report.clocks_behind.max(behind);
     }
 
     /// For each node that is honest and up, the least node of those it is connected with by others
@@ -151,8 +166,18 @@ impl World<'_> {
                 unmet.push(format!("no alarm `{name}`"));
             }
         }
-        if expect.stale && self.report.stale == 0 {
-            unmet.push("no node was ever stale".to_owned());
+        for (expected, seen, what) in [
+            (expect.stale, self.report.stale, "was ever stale"),
+            (expect.full_disks, self.report.full_disks, "had a full disk"),
+            (
+                expect.clocks_behind,
+                self.report.clocks_behind,
+                "saw its clock behind",
+            ),
+        ] {
+            if expected && seen == 0 {
+                unmet.push(format!("no node {what}"));
+            }
         }
         for what in unmet {
             self.invariants.unexpected(at, what);
@@ -201,9 +226,7 @@ impl World<'_> {
     /// Nodes that have the same take the same nodes for revoked; how many the first does.
     fn judge_agreement(&mut self, groups: &[Option<usize>]) -> usize {
         let at = self.at_ms();
-        let targets: Vec<usize> = (0..self.hosts.len())
-            .filter(|&n| self.hosts.get(n).is_some_and(|h| h.revoked))
-            .collect();
+        let targets: Vec<usize> = self.targets.iter().copied().collect();
         let mut of_group: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (node, group) in groups.iter().enumerate() {
             let Some(group) = group else { continue };
@@ -223,6 +246,11 @@ impl World<'_> {
         let mut samples = Samples::default();
         for (group, of) in groups.iter().zip(&self.effective) {
             for (number, entry) in self.authority.revocations.iter().enumerate() {
+                // What a root has cut off reaches nobody who was away.
+                let cut = |cut: &Cut| cut.admin == entry.admin && entry.index >= cut.length;
+                if self.authority.cuts.iter().any(cut) {
+                    continue;
+                }
                 if group.is_some() && groups.get(entry.admin) == Some(group) {
                     samples.due += 1;
                     samples

@@ -95,6 +95,17 @@ pub(crate) enum Event {
     /// A partition begins or ends.
     Split(usize),
     Heal(usize),
+    /// Clocks go wrong, or right again.
+    ClockWrong(usize),
+    ClockRight(usize),
+    /// Disks are full, or have room again.
+    DiskFull(usize),
+    DiskRoom(usize),
+    /// A node's write has failed.
+    Unwritten {
+        node: usize,
+        process: u32,
+    },
     /// Nodes are switched off, or on again.
     SwitchOff(usize),
     SwitchOn(usize),
@@ -150,6 +161,14 @@ pub(crate) struct World<'a> {
     pub(crate) settled_at: Option<u64>,
     /// Who is switched off, by the number of the absence.
     pub(crate) absent: Vec<(usize, usize)>,
+    /// Whose clock is wrong, by the number of the while.
+    pub(crate) wrong_clocks: Vec<(usize, usize)>,
+    /// Whose disk is full, by the number of the while.
+    pub(crate) full_disks: Vec<(usize, usize)>,
+    /// Whether what is published now is what nobody may take.
+    pub(crate) rogue: bool,
+    /// Whom an entry was published against, once.
+    pub(crate) targets: BTreeSet<usize>,
     /// For each node and revocation, after how many microseconds it was effective.
     pub(crate) effective: Vec<HashMap<usize, u64>>,
     /// For each pull, who has acknowledged.
@@ -206,6 +225,10 @@ impl<'a> World<'a> {
             planned: 0,
             settled_at: None,
             absent: Vec::new(),
+            wrong_clocks: Vec::new(),
+            full_disks: Vec::new(),
+            rogue: false,
+            targets: BTreeSet::new(),
             effective: vec![HashMap::new(); nodes],
             acknowledged: BTreeMap::new(),
             counts: Counts::default(),
@@ -221,6 +244,7 @@ impl<'a> World<'a> {
             rng,
         };
         world.invariants.published(&heads);
+        world.enrol();
         world.corrupt();
         for node in 0..nodes {
             world.boot(node)?;
@@ -236,6 +260,15 @@ impl<'a> World<'a> {
             world.dial_in(link, 0);
         }
         Ok(world)
+    }
+
+    /// Gives out memberships: of every second node that holds no role by the second issuer.
+    fn enrol(&mut self) {
+        let stable = self.stable();
+        for (number, host) in self.hosts.iter_mut().enumerate() {
+            let issuer = if number < stable { 0 } else { number % 2 };
+            host.membership = (issuer, number as u64);
+        }
     }
 
     /// Draws who misbehaves, among those that hold no role.
@@ -295,6 +328,11 @@ impl<'a> World<'a> {
             Event::Return(node) => self.come_back(node)?,
             Event::Split(number) => self.split(number),
             Event::Heal(number) => self.heal(number),
+            Event::ClockWrong(number) => self.clock_wrong(number),
+            Event::ClockRight(number) => self.clock_right(number),
+            Event::DiskFull(number) => self.disk_full(number),
+            Event::DiskRoom(number) => self.disk_room(number)?,
+            Event::Unwritten { node, process } => self.unwritten(node, process),
             Event::SwitchOff(number) => self.switch_off(number),
             Event::SwitchOn(number) => self.switch_on(number)?,
             Event::Mischief(node) => self.mischief(node),
@@ -335,6 +373,8 @@ fn empty_report(name: &str, seed: u64, nodes: usize) -> Report {
         returns: 0,
         acknowledged: 0,
         stale: 0,
+        full_disks: 0,
+        clocks_behind: 0,
         refused: BTreeMap::new(),
         alarms: BTreeMap::new(),
         curve_ms: Vec::new(),

@@ -1,10 +1,10 @@
 //! Scenario files: what happens to whom, without the seed.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use protocol::limits::MAX_ENVELOPE_LIFE_S;
 use serde::Deserialize;
 
-use crate::Simulation;
+use crate::scenario::{Kind, Simulation};
 
 /// Most senders, so that a typing error does not eat the machine.
 const MAX_SENDERS: usize = 1_000;
@@ -16,12 +16,6 @@ const MAX_CALLS: u64 = 5_000_000;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// Which simulation the file is for; looked at before the rest is read.
-    #[serde(default, rename = "simulation")]
-    _simulation: Simulation,
-    /// What it shows, one sentence; read with the line above.
-    #[serde(rename = "about")]
-    _about: String,
     /// Virtual seconds in which new calls begin.
     pub(crate) seconds: u64,
     /// Who calls, and how.
@@ -167,11 +161,11 @@ pub(crate) enum Sabotage {
     IgnoreOrder,
 }
 
-impl Scenario {
-    /// Reads and checks a scenario.
-    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let scenario: Self = toml::from_str(text).context("not a scenario")?;
-        let load = &scenario.load;
+impl Kind for Scenario {
+    const SIMULATION: Simulation = Simulation::Replay;
+
+    fn validate(&self) -> anyhow::Result<()> {
+        let load = &self.load;
         ensure!(
             (1..=MAX_SENDERS).contains(&load.senders),
             "`load.senders` must be 1 to {MAX_SENDERS}"
@@ -181,11 +175,11 @@ impl Scenario {
             (1..=MAX_ENVELOPE_LIFE_S).contains(&load.life_s),
             "`load.life_s` must be 1 to {MAX_ENVELOPE_LIFE_S}"
         );
-        let calls = scenario.seconds.saturating_mul(1000) / load.every_ms;
+        let calls = self.seconds.saturating_mul(1000) / load.every_ms;
         ensure!(
             calls.saturating_mul(load.senders as u64) <= MAX_CALLS,
             "more than {MAX_CALLS} calls"
         );
-        Ok(scenario)
+        Ok(())
     }
 }
