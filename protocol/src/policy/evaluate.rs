@@ -3,6 +3,7 @@
 //! Forbid wins, every violation counts, and the strictest action applies. What no document permits
 //! is denied, and so is what Cedar cannot evaluate.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError};
 
 use cedar_policy::{Authorizer, Entities, PolicyId, PolicySet, Response};
@@ -12,7 +13,7 @@ use super::compile::{
     CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement, Source, argument_token,
 };
 use super::context::{Names, Needs};
-use super::document::{Check, Document, Found, Json, Mode};
+use super::document::{Check, Document, Found, Json, Mode, Via};
 use super::error::shown;
 use super::facts::{CallKind, Facts};
 use super::verdict::{
@@ -21,6 +22,7 @@ use super::verdict::{
 };
 use crate::envelope::Kind;
 use crate::envelope::hop::Scope;
+use crate::name::PolicyName;
 
 /// The reason for what no document permits.
 pub const NOT_PERMITTED: &str = "not_permitted";
@@ -31,9 +33,30 @@ pub const RESULT_DENIED: &str = "result_denied";
 /// The reason for what Cedar could not evaluate.
 pub const POLICY_ERROR: &str = "policy_error";
 
-/// Most sets kept ready. A set of 20 documents has 60 rules that are shared with all others, and
-/// some 20 kB of its own; when there are more, all are made anew as calls need them.
-const MAX_SETS: usize = 1024;
+/// Most documents in all sets that are kept ready together, each counted in every set it is in. A
+/// set shares its rules with all others, and takes about 1 kB of its own for each document; when
+/// there are more, all are made anew as calls need them.
+const MAX_READY: usize = 65_536;
+
+/// Sets that are ready, by the documents they are of.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    sets: HashMap<Box<[u32]>, Arc<Sets>>,
+    documents: usize,
+}
+
+impl Ready {
+    fn keep(&mut self, slice: &[u32], sets: &Arc<Sets>) {
+        // The empty one takes room too.
+        let documents = slice.len() + 1;
+        if self.documents + documents > MAX_READY {
+            *self = Self::default();
+        }
+        if self.sets.insert(slice.into(), Arc::clone(sets)).is_none() {
+            self.documents += documents;
+        }
+    }
+}
 
 static NAMES: LazyLock<Option<Names>> = LazyLock::new(Names::new);
 static NO_ENTITIES: LazyLock<Entities> = LazyLock::new(Entities::empty);
@@ -93,7 +116,11 @@ impl Sets {
         };
         self.needs = self.needs.and(needs);
         let id = PolicyId::new(format!("{number}.{place}"));
-        self.broken |= set.add(rule.policy.new_id(id)).is_err();
+        // A rule that is not in its set must not vanish: nothing is decided without it.
+        self.broken |= match rule.policy() {
+            Some(policy) => set.add(policy.new_id(id)).is_err(),
+            None => true,
+        };
     }
 }
 
@@ -133,6 +160,24 @@ impl CompiledBundle {
         self.evaluate_as(facts, pinned, &|case| {
             self.index.slice(case, self.policies())
         })
+    }
+
+    /// The waypoints that documents want the route of a call to pass, each with the document that
+    /// does, whatever route the facts name.
+    #[must_use]
+    pub fn waypoints(&self, facts: &Facts<'_>) -> Vec<(&PolicyName, &Via)> {
+        let Some(kind) = facts.call() else {
+            return Vec::new();
+        };
+        let case = Case::new(facts, kind, false, Vec::new());
+        let slice = self.index.slice(&case, self.policies());
+        let documents = slice.into_iter().filter_map(|number| {
+            let policy = at(self.policies(), number)?;
+            policy.document().filter(|d| d.mode == Mode::Enforce)
+        });
+        documents
+            .filter_map(|d| Some((&d.name, d.requirements.via.as_ref()?)))
+            .collect()
     }
 
     fn presents_pin(&self, facts: &Facts<'_>) -> bool {
@@ -175,16 +220,13 @@ impl CompiledBundle {
 
     fn sets_for(&self, slice: &[u32]) -> Arc<Sets> {
         let known = self.sets.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sets) = known.get(slice) {
+        if let Some(sets) = known.sets.get(slice) {
             return Arc::clone(sets);
         }
         drop(known);
         let sets = Arc::new(Sets::of(self.policies(), slice));
         let mut known = self.sets.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_SETS {
-            known.clear();
-        }
-        known.insert(slice.into(), Arc::clone(&sets));
+        known.keep(slice, &sets);
         sets
     }
 

@@ -376,6 +376,14 @@ fn a_waypoint_must_be_on_the_route() {
         call.host.clone(),
     ];
     assert_eq!(call.says(&bundle), "allow");
+    let wanted: Vec<String> = call.facts(|f| {
+        bundle
+            .waypoints(f)
+            .iter()
+            .map(|(p, v)| format!("{p} {v}"))
+            .collect()
+    });
+    assert_eq!(wanted, ["p group:gateways"]);
     let by_name = one(r#""allowed_tools": ["shop/*"], "via": "node:gate""#, &[]);
     assert_eq!(call.says(&by_name), "allow");
     call.route.remove(1);

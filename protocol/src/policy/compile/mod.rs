@@ -8,7 +8,7 @@ mod raw;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{OnceLock, RwLock};
 
 pub use rules::{Decidable, Effect, Requirement, Rule};
 
@@ -17,7 +17,7 @@ pub(super) use rules::argument_token;
 
 use super::document::{Document, Mode};
 use super::error::{MAX_POLICY_ERRORS, PolicyError, Problem, shown};
-use super::evaluate::Sets;
+use super::evaluate::Ready;
 use super::slice::Index;
 use super::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE};
 use crate::id::Digest;
@@ -45,7 +45,23 @@ pub struct CompiledPolicy {
 pub(super) struct CompiledRule {
     pub(super) rule: Rule,
     pub(super) mode: Mode,
-    pub(super) policy: cedar_policy::Policy,
+    /// What Cedar made of the text, once a call needed it: of 20,000 documents a node needs few, and
+    /// Cedar's form of one takes twenty times the room of its text.
+    policy: OnceLock<Option<cedar_policy::Policy>>,
+}
+
+impl CompiledRule {
+    pub(super) fn parsed(rule: Rule, mode: Mode, policy: cedar_policy::Policy) -> Self {
+        let policy = OnceLock::from(Some(policy));
+        Self { rule, mode, policy }
+    }
+
+    /// What Cedar made of its text; `None` if Cedar did not take it, which no document is known to
+    /// bring about.
+    pub(super) fn policy(&self) -> Option<&cedar_policy::Policy> {
+        let read = || cedar_policy::Policy::parse(None, &self.rule.cedar).ok();
+        self.policy.get_or_init(read).as_ref()
+    }
 }
 
 impl CompiledPolicy {
@@ -71,37 +87,28 @@ impl CompiledPolicy {
                     let own = shown(document.name.as_str());
                     return Err(refuse(Problem::NameDiffers(own)));
                 }
-                Self::of_document(document)
+                Ok(Self::of_document(document))
             }
             CEDAR_MEDIA_TYPE => raw::compile(&carried.name, &carried.bytes),
             other => Err(refuse(Problem::MediaType(shown(other)))),
         }
     }
 
-    /// Compiles a document that was read.
-    ///
-    /// # Errors
-    /// [`Problem::Cedar`] if Cedar does not take what it became; no document is known to do that.
-    pub fn of_document(document: Document) -> Result<Self, Vec<PolicyError>> {
-        let compiled = |rule: Rule| match cedar_policy::Policy::parse(None, &rule.cedar) {
-            Ok(policy) => Ok(CompiledRule {
-                rule,
-                mode: document.mode,
-                policy,
-            }),
-            Err(error) => Err(PolicyError {
-                document: shown(document.name.as_str()),
-                problem: Problem::Cedar(shown(&error.to_string())),
-                path: rule.place,
-            }),
-        };
-        let rules = rules::rules(&document).into_iter().map(compiled);
-        let rules: Result<Vec<_>, _> = rules.collect();
-        Ok(Self {
+    /// Compiles a document that was read. Whatever was read can be.
+    #[must_use]
+    pub fn of_document(document: Document) -> Self {
+        let rules = rules::rules(&document).into_iter();
+        Self {
             name: document.name.clone(),
-            rules: rules.map_err(|error| vec![error])?,
+            rules: rules
+                .map(|rule| CompiledRule {
+                    rule,
+                    mode: document.mode,
+                    policy: OnceLock::new(),
+                })
+                .collect(),
             source: Source::Document(Box::new(document)),
-        })
+        }
     }
 
     /// Its name.
@@ -152,7 +159,7 @@ pub struct CompiledBundle {
     pins: HashMap<String, HashMap<String, BTreeSet<Digest>>>,
     labels: BTreeMap<String, Vec<String>>,
     /// Sets of rules by the documents they are of, made when a call first meets just these.
-    pub(super) sets: RwLock<HashMap<Box<[u32]>, Arc<Sets>>>,
+    pub(super) sets: RwLock<Ready>,
 }
 
 impl CompiledBundle {

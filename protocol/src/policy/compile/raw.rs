@@ -170,15 +170,13 @@ fn read(
         cedar_policy::Effect::Permit => Effect::Permit,
         cedar_policy::Effect::Forbid => Effect::Forbid(Requirement::Cedar),
     };
-    Some(CompiledRule {
-        rule: Rule {
-            place,
-            effect,
-            action: action.unwrap_or(Action::Block),
-            decidable: Decidable::Header,
-            cedar: policy.to_string(),
-        },
-        mode: mode.unwrap_or(Mode::Enforce),
-        policy,
-    })
+    let rule = Rule {
+        place,
+        effect,
+        action: action.unwrap_or(Action::Block),
+        decidable: Decidable::Header,
+        cedar: policy.to_string(),
+    };
+    let mode = mode.unwrap_or(Mode::Enforce);
+    Some(CompiledRule::parsed(rule, mode, policy))
 }
