@@ -273,3 +273,57 @@ impl CompiledBundle {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::str::FromStr as _;
+
+    use cedar_policy::{PolicySet, ValidationMode, Validator};
+
+    use super::*;
+    use crate::policy::schema;
+
+    /// With every key but `tests`.
+    const WHOLE: &str = r#"{"policy_name": "p", "description": "all of it",
+        "subjects": {"nodes": ["a*"], "groups": ["g", "h-*"], "agents": ["n/x", "y*"], "humans": ["ada@*"]},
+        "servers": ["s", "n/t*"], "tools": ["a", "s/b*", "n/s/c"], "resources": ["file:*"], "prompts": ["p"],
+        "allowed_tools": ["a", "s/b"], "allowed_resources": ["file:///\"\\*"], "allowed_prompts": ["p*"],
+        "restricted_intents": ["delete"], "intents": {"allowed": ["read"], "restricted": ["write"], "pinned": true},
+        "device": {"os": ["debian"], "min_kernel": "6.1", "secure_boot": true, "disk_encryption": true,
+            "max_uptime_s": 5, "hardening": ["x"], "attested": true, "max_age_s": 6,
+            "binaries": ["abababababababababababababababababababababababababababababababab"]},
+        "location": {"sites": ["b*"], "networks": ["10.0.0.0/8", "::1"]},
+        "time": {"days": ["mon", "wed"], "from": "22:00", "to": "06:00", "utc_offset": "-03:30"},
+        "arguments": {"/a~1b": {"max": 5}, "schema": {"type": "object"}},
+        "labels": {"allowed": ["pci"], "restricted": ["phi"]}, "limits": {"calls": 5},
+        "approval": {"required": true}, "via": "node:gate", "on_result": {"tag": ["pci"]},
+        "action_on_violation": "require_approval", "mode": "observe"}"#;
+
+    /// What documents become is Cedar, and strictly valid under the published schema.
+    #[test]
+    fn what_documents_become_fits_the_schema() {
+        for text in [
+            WHOLE.to_owned(),
+            WHOLE.replace("\"require_approval\"", "\"sever\""),
+        ] {
+            let document = Document::parse("p", text.as_bytes()).unwrap();
+            let policy = CompiledPolicy::of_document(document);
+            assert!(policy.rules.iter().all(|rule| rule.policy().is_some()));
+            let set = PolicySet::from_str(&policy.cedar()).unwrap();
+            assert_eq!(set.policies().count(), policy.rules().len());
+            let validator = Validator::new(schema::cedar().unwrap());
+            let result = validator.validate(&set, ValidationMode::Strict);
+            assert!(result.validation_passed(), "{result}");
+        }
+    }
+
+    /// Every key is there, so the list of keys is that of keys the reader reads.
+    #[test]
+    fn the_example_has_every_key() {
+        for key in crate::policy::document::DOCUMENT.keys {
+            let quoted = format!("\"{key}\"");
+            let apart = ["$schema", "tests"].contains(key);
+            assert!(apart || WHOLE.contains(&quoted), "{key}");
+        }
+    }
+}
