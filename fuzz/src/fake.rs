@@ -1,6 +1,9 @@
 //! Primitives for fuzzing: fast, deterministic, and every signature verifies, so that the fuzzer
 //! reaches what lies behind verification. Nothing here is secure, nothing here leaves this crate.
 
+use protocol::crypto::sealing::{
+    Opener, SEALING_ENC_LEN, SEALING_PUBLIC_LEN, SEALING_TAG_LEN, SealedChannel, Sealer, Way,
+};
 use protocol::crypto::{Algorithm, Crypto, CryptoError, Signer, SigningSet};
 
 /// The fake primitives.
@@ -66,5 +69,46 @@ impl Signer for FakeSigner {
 
     fn sign(&self, algorithm: Algorithm, _: &[u8]) -> Result<Vec<u8>, CryptoError> {
         Ok(vec![0x5a; algorithm.signature_len()])
+    }
+}
+
+/// A sealing key to which everything is sealed by adding an empty tag.
+pub struct FakeOpener;
+
+struct FakeChannel;
+
+impl Sealer for Fake {
+    fn seal_to(
+        &self,
+        _: &[u8],
+        _: &[u8],
+    ) -> Result<(Vec<u8>, Box<dyn SealedChannel>), CryptoError> {
+        Ok((vec![9; SEALING_ENC_LEN], Box::new(FakeChannel)))
+    }
+}
+
+impl Opener for FakeOpener {
+    fn public(&self) -> &[u8] {
+        &[8; SEALING_PUBLIC_LEN]
+    }
+
+    fn open_from(&self, enc: &[u8], _: &[u8]) -> Result<Box<dyn SealedChannel>, CryptoError> {
+        if enc.len() == SEALING_ENC_LEN {
+            Ok(Box::new(FakeChannel))
+        } else {
+            Err(CryptoError::BadSealed)
+        }
+    }
+}
+
+impl SealedChannel for FakeChannel {
+    fn seal(&self, _: Way, _: u64, _: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        Ok([plaintext, &[0; SEALING_TAG_LEN]].concat())
+    }
+
+    fn open(&self, _: Way, _: u64, _: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let length = ciphertext.len().checked_sub(SEALING_TAG_LEN);
+        let plaintext = length.and_then(|length| ciphertext.get(..length));
+        plaintext.map(<[u8]>::to_vec).ok_or(CryptoError::BadSealed)
     }
 }

@@ -3,9 +3,11 @@
 
 use protocol::codec::encode;
 use protocol::crypto::{Algorithm, Signer, SigningSet, Suite, TLS_PUBLIC_LEN, domain};
+use protocol::crypto::sealing::{SEALING_ENC_LEN, SEALING_PUBLIC_LEN};
 use protocol::envelope::hop::{HopRecord, Scope, chain_hash};
 use protocol::envelope::{
-    Claims, CwtClaims, Direction, DocumentType, Header, Kind, Payload, SealedEnvelope, seal,
+    CallSeal, Claims, CwtClaims, Direction, DocumentType, Header, Kind, Payload, Sealed,
+    SealedEnvelope, seal, seal_relayed,
 };
 use protocol::evidence::Evidence;
 use protocol::hello::{Heads, Hello, VERSIONS};
@@ -294,6 +296,7 @@ fn header(kind: Kind, direction: Direction) -> Header {
         human: None,
         bridged: None,
         first_issued: None,
+        sealed: None,
     };
     let cwt = CwtClaims {
         iss: node(0),
@@ -322,8 +325,20 @@ fn sealed(kind: Kind, direction: Direction) -> SealedEnvelope {
     .expect("the fake signs")
 }
 
+/// The same request over one relay, sealed.
+fn relayed() -> SealedEnvelope {
+    let (call, claim) =
+        CallSeal::begin(&Fake, &Fake, &mesh(), &[8; SEALING_PUBLIC_LEN]).expect("the fake seals");
+    let mut header = header(Kind::Request, Direction::ToServer);
+    header.claims.route = vec![node(0), node(2), node(1)];
+    header.claims.sealed = Some(claim);
+    let (signer, salt) = (FakeSigner::new(1), Salt::from_bytes([4; 32]));
+    seal_relayed(&Fake, &signer, header, salt, CALL.as_bytes(), &call).expect("the fake signs")
+}
+
 pub fn envelopes() -> Vec<Vec<u8>> {
     vec![
+        relayed().bytes,
         sealed(Kind::Request, Direction::ToServer).bytes,
         sealed(Kind::Response, Direction::ToClient).bytes,
     ]
@@ -433,6 +448,10 @@ pub fn types() -> Vec<Vec<u8>> {
         encode(&signer(1)),
         encode(&content_request()),
         encode(&evidence),
+        encode(&Sealed {
+            key: digest(5),
+            enc: vec![9; SEALING_ENC_LEN],
+        }),
     ];
     (0_u8..)
         .zip(all)

@@ -7,7 +7,9 @@ use protocol::codec;
 use protocol::cose::CoseSign;
 use protocol::crypto::SigningSet;
 use protocol::envelope::hop::{HopRecord, verify_chain};
-use protocol::envelope::{Direction, Expectation, Header, Payload, UnverifiedEnvelope};
+use protocol::envelope::{
+    CallSeal, Crossing, Direction, Expectation, Header, Payload, Sealed, UnverifiedEnvelope,
+};
 use protocol::evidence::Evidence;
 use protocol::hello::Hello;
 use protocol::id::NodeId;
@@ -18,7 +20,7 @@ use protocol::trust::{
     Admission, Membership, MembershipRequest, NodeRecord, Root, VerifiedMembership, VerifiedRoot,
 };
 
-use crate::fake::Fake;
+use crate::fake::{Fake, FakeOpener};
 use crate::seeds;
 
 /// Every type that is decoded strictly, chosen by the first byte.
@@ -37,6 +39,7 @@ pub fn types(data: &[u8]) {
         7 => strict::<SigningSet>(rest),
         8 => strict::<MembershipRequest>(rest),
         9 => strict::<Evidence>(rest),
+        10 => strict::<Sealed>(rest),
         _ => {}
     }
 }
@@ -77,7 +80,39 @@ pub fn envelope(data: &[u8]) {
         now: protocol::time::UnixMillis(seeds::NOW.0 * 1000),
     };
     let _ = unverified.check(&expectation);
+    for node in &header.claims.route {
+        let crossing = Crossing {
+            mesh: header.claims.mesh,
+            relay: *node,
+            peer: header.cwt.iss,
+            direction: Direction::ToServer,
+            now: expectation.now,
+        };
+        if let Ok(place) = unverified.check_crossing(&crossing) {
+            assert!(place > 0 && place + 1 < header.claims.route.len());
+        }
+    }
+    if header.is_sealed() {
+        sealed(unverified);
+        return;
+    }
     if let Ok(verified) = unverified.verify(&Fake, &seeds::signer(1)) {
+        assert_eq!(verified.id(), id);
+    }
+}
+
+/// An envelope between others: a relay verifies it closed, its far end opens it.
+fn sealed(unverified: UnverifiedEnvelope<'_>) {
+    let Ok(signed) = unverified.verify_signatures(&Fake, &seeds::signer(1)) else {
+        return;
+    };
+    let id = signed.id();
+    let header = signed.header();
+    let call = match &header.claims.sealed {
+        Some(sealed) => CallSeal::take_up(&FakeOpener, &header.claims.mesh, sealed).ok(),
+        None => None,
+    };
+    if let Ok(verified) = signed.open(&Fake, call.as_ref()) {
         assert_eq!(verified.id(), id);
     }
 }

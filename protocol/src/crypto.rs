@@ -8,6 +8,7 @@
 use crate::id::{Kid, SignerId};
 
 pub mod domain;
+pub mod sealing;
 
 /// The crypto suite of a mesh, one byte in its genesis root; never negotiated, never mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -97,6 +98,9 @@ pub enum CryptoError {
     /// The library refused to sign; the key is unusable.
     #[error("signing failed")]
     SigningFailed,
+    /// What was sealed does not open with this key, or cannot be sealed with it.
+    #[error("it does not open with this sealing key")]
+    BadSealed,
     /// The operating system gave no randomness.
     #[error("no randomness available")]
     NoRandomness,

@@ -84,6 +84,7 @@ impl Forge {
             human: None,
             bridged: None,
             first_issued: None,
+            sealed: None,
         };
         let cwt = CwtClaims {
             iss: me,

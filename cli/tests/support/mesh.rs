@@ -144,6 +144,7 @@ impl Mesh {
                 human: None,
                 bridged: None,
                 first_issued: None,
+                sealed: None,
             },
         };
         let salt = Salt::from_bytes(random());

@@ -167,6 +167,7 @@ impl Enforcer {
             human: None,
             bridged: None,
             first_issued: None,
+            sealed: None,
         };
         let cwt = CwtClaims {
             iss: me,

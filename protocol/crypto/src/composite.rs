@@ -83,7 +83,9 @@ impl From<protocol::crypto::CryptoError> for CompositeError {
         match error {
             CryptoError::BadSignature => Self::BadSignature,
             CryptoError::BadKey => Self::BadKey,
-            CryptoError::SigningFailed | CryptoError::NoRandomness => Self::SigningFailed,
+            CryptoError::SigningFailed | CryptoError::NoRandomness | CryptoError::BadSealed => {
+                Self::SigningFailed
+            }
         }
     }
 }

@@ -21,6 +21,14 @@ pub const ENVELOPE_ID: Label = Label("hedgerow/v1/envelope-id");
 pub const BODY_DIGEST: Label = Label("hedgerow/v1/body-digest");
 /// The running hash over a stream's messages.
 pub const STREAM_HASH: Label = Label("hedgerow/v1/stream-hash");
+/// HPKE's `info` of a sealed call.
+pub const SEALED_CALL: Label = Label("hedgerow/v1/sealed-call");
+/// HPKE's exporter context of the key for what comes back on a sealed call.
+pub const SEALED_REPLY_KEY: Label = Label("hedgerow/v1/sealed-reply-key");
+/// HPKE's exporter context of the base nonce for what comes back on a sealed call.
+pub const SEALED_REPLY_NONCE: Label = Label("hedgerow/v1/sealed-reply-nonce");
+/// What names a sealing key in a header.
+pub const SEALING_KEY: Label = Label("hedgerow/v1/sealing-key");
 /// The hash that chains hop records.
 pub const HOP_RECORD: Label = Label("hedgerow/v1/hop-record");
 /// The hash that chains decision records.
@@ -59,6 +67,8 @@ pub const PAGE_SESSION: Label = Label("hedgerow/v1/page-session");
 pub mod content_type {
     /// An envelope whose payload is in the clear (links still encrypt it).
     pub const ENVELOPE: &str = "application/vnd.hedgerow.envelope+cbor";
+    /// An envelope whose payload is sealed for its audience: its route has a relay.
+    pub const SEALED_ENVELOPE: &str = "application/vnd.hedgerow.sealed-envelope+cbor";
     /// The head of a batch of envelopes (reserved for amortised signing).
     pub const BATCH_HEAD: &str = "application/vnd.hedgerow.batch-head+cbor";
     /// A hop record.

@@ -1,5 +1,6 @@
 //! The protected header of an envelope: what every hop may read and nobody may change.
 
+use super::sealing::Sealed;
 use crate::crypto::{Suite, domain::content_type};
 use crate::id::{Cti, Digest, EnvelopeId, MeshId, NodeId, RequestId, SessionId};
 use crate::limits;
@@ -172,6 +173,9 @@ pub struct Claims {
     /// Of a copy of a call's first message (which has `parent`): when the first was issued.
     #[n(25)]
     pub first_issued: Option<UnixSeconds>,
+    /// Of a message that begins a call over relays: to which key its payload is sealed.
+    #[n(26)]
+    pub sealed: Option<Sealed>,
 }
 
 /// What a bridge between protocol eras says of the message it made.
@@ -193,7 +197,7 @@ pub struct Bridged {
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
 pub struct Header {
-    /// [`content_type::ENVELOPE`].
+    /// [`content_type::ENVELOPE`], or [`content_type::SEALED_ENVELOPE`] where the route has a relay.
     #[n(3)]
     pub content_type: String,
     /// Who, for whom, when.
@@ -219,6 +223,12 @@ pub enum HeaderError {
         limits::MAX_ROUTE_HOPS
     )]
     Route,
+    /// The route has a relay, which could read the payload.
+    #[error("the route has a relay and the payload is not sealed")]
+    NotSealed,
+    /// The payload is sealed though nobody is between the ends.
+    #[error("the payload is sealed on a route without a relay")]
+    SealedDirect,
     /// `exp` is not after `iat`, or too long after it.
     #[error("it lives {0} s, allowed are 1 to {max}", max = limits::MAX_ENVELOPE_LIFE_S)]
     Lifetime(u64),
@@ -238,6 +248,8 @@ impl HeaderError {
             Self::ContentType => "wrong_content_type",
             Self::Suite(_) => "unknown_suite",
             Self::Route => "bad_route",
+            Self::NotSealed => "payload_not_sealed",
+            Self::SealedDirect => "payload_sealed_without_relay",
             Self::Lifetime(_) => "bad_lifetime",
             Self::Field(_) => "bad_header_field",
             Self::StreamEnd => "bad_stream_end",
@@ -251,7 +263,7 @@ impl Header {
     /// # Errors
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<(), HeaderError> {
-        if self.content_type != content_type::ENVELOPE {
+        if self.content_type != content_type::ENVELOPE && !self.is_sealed() {
             return Err(HeaderError::ContentType);
         }
         if Suite::from_byte(self.claims.suite).is_none() {
@@ -259,6 +271,7 @@ impl Header {
         }
         self.validate_times()?;
         self.validate_route()?;
+        self.validate_sealing()?;
         self.validate_stream_end()?;
         self.validate_copy()?;
         self.claims.validate_fields()
@@ -283,6 +296,33 @@ impl Header {
             return Err(HeaderError::Route);
         }
         Ok(())
+    }
+
+    /// Sealed exactly when somebody is between the ends; a call is sealed to a key where it begins.
+    fn validate_sealing(&self) -> Result<(), HeaderError> {
+        match (self.is_relayed(), self.is_sealed()) {
+            (true, false) => return Err(HeaderError::NotSealed),
+            (false, true) => return Err(HeaderError::SealedDirect),
+            _ => {}
+        }
+        let expected = self.is_relayed() && self.begins_call();
+        match &self.claims.sealed {
+            None if !expected => Ok(()),
+            Some(sealed) if expected && sealed.is_well_formed() => Ok(()),
+            _ => Err(HeaderError::Field("sealed")),
+        }
+    }
+
+    /// Whether the route has a relay.
+    #[must_use]
+    pub const fn is_relayed(&self) -> bool {
+        self.claims.route.len() > 2
+    }
+
+    /// Whether the payload is sealed for the audience.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.content_type == content_type::SEALED_ENVELOPE
     }
 
     /// Only a copy of a call's first message says when the first was issued, and not in its future.

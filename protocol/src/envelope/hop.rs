@@ -148,6 +148,15 @@ impl HopRecord {
     }
 }
 
+/// What a signed record says. It verifies nothing: for records that were verified before.
+///
+/// # Errors
+/// If `bytes` are no hop record.
+pub fn read(bytes: &[u8]) -> Result<HopRecord, CoseError> {
+    let cose = CoseSign::parse(bytes, MAX_HOP_RECORD_BYTES)?;
+    Ok(codec::decode(cose.payload, MAX_HOP_RECORD_BYTES)?)
+}
+
 /// The chain hash of a signed record: over its protected header and payload, not its signatures.
 ///
 /// # Errors

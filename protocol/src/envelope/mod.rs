@@ -4,19 +4,25 @@
 //! The path of one: [`Header`] and body → [`seal`] → bytes → [`UnverifiedEnvelope::parse`] →
 //! checks on the header alone ([`UnverifiedEnvelope::check`]) → [`UnverifiedEnvelope::verify`] →
 //! [`VerifiedEnvelope`], which only that function can make. What acts on an envelope takes the
-//! verified type, so a forgotten check does not compile.
+//! verified type, so a forgotten check does not compile. A relay has a [`SignedEnvelope`], of which
+//! it can read the header and nothing else.
 //!
 //! Replay ([`replay`]), the order and completeness of a stream ([`stream`]) and the records of
-//! relays ([`hop`]) are state machines of their own, beside the envelope.
+//! relays ([`hop`]) are state machines of their own, beside the envelope. The payload of a route
+//! with relays is sealed ([`sealing`]).
 
 pub mod header;
 pub mod hop;
 pub mod replay;
+pub mod sealing;
 pub mod stream;
 mod unverified;
 
 pub use header::{Claims, CwtClaims, Direction, DocumentType, Header, HeaderError, Kind};
-pub use unverified::{Expectation, Refusal, UnverifiedEnvelope, VerifiedEnvelope};
+pub use sealing::{CallSeal, Sealed};
+pub use unverified::{
+    Crossing, Expectation, Refusal, SignedEnvelope, UnverifiedEnvelope, VerifiedEnvelope,
+};
 
 use crate::codec;
 use crate::cose;
@@ -75,16 +81,47 @@ pub fn seal(
     salt: Salt,
     body: &[u8],
 ) -> Result<SealedEnvelope, CryptoError> {
-    let mesh = header.claims.mesh;
     header.claims.body_digest = body_digest(crypto, &salt, body);
-    let protected = codec::encode(&header);
-    let payload = codec::encode(&Payload {
+    let payload = encode_payload(salt, body);
+    sign(crypto, signer, &header, &payload)
+}
+
+/// As [`seal`], with the payload sealed by `call` for the far end of a route with relays. The
+/// content type is set here too.
+///
+/// # Errors
+/// [`CryptoError`] if a signature could not be made, or the sequence was used before.
+pub fn seal_relayed(
+    crypto: &dyn Crypto,
+    signer: &dyn Signer,
+    mut header: Header,
+    salt: Salt,
+    body: &[u8],
+    call: &CallSeal,
+) -> Result<SealedEnvelope, CryptoError> {
+    sealing::prepare(crypto, &mut header, &salt, body);
+    let payload = call.seal(&header, &encode_payload(salt, body))?;
+    sign(crypto, signer, &header, &payload)
+}
+
+fn encode_payload(salt: Salt, body: &[u8]) -> Vec<u8> {
+    codec::encode(&Payload {
         salt,
         body: body.to_vec(),
-    });
-    let bytes = cose::sign(crypto, &[signer], &protected, &payload, mesh.as_bytes())?;
+    })
+}
+
+fn sign(
+    crypto: &dyn Crypto,
+    signer: &dyn Signer,
+    header: &Header,
+    payload: &[u8],
+) -> Result<SealedEnvelope, CryptoError> {
+    let mesh = header.claims.mesh;
+    let protected = codec::encode(header);
+    let bytes = cose::sign(crypto, &[signer], &protected, payload, mesh.as_bytes())?;
     Ok(SealedEnvelope {
-        id: envelope_id(crypto, &mesh, &protected, &payload),
+        id: envelope_id(crypto, &mesh, &protected, payload),
         bytes,
     })
 }

@@ -1,6 +1,6 @@
 //! From received bytes to a verified envelope, in the order that costs a forger most and us least.
 
-use super::{Direction, Header, HeaderError, Payload, body_digest, envelope_id};
+use super::{CallSeal, Direction, Header, HeaderError, Payload, body_digest, envelope_id};
 use crate::codec::{self, CodecError};
 use crate::cose::{CoseError, CoseSign};
 use crate::crypto::{Crypto, SigningSet};
@@ -58,6 +58,21 @@ pub enum Refusal {
     /// The body does not have the digest the header says.
     #[error("the body does not match the digest in the header")]
     BodyDigest,
+    /// It came from another node than the one before the receiver on its route.
+    #[error("it came from {0}, which is not the node before this one on its route")]
+    WrongPreviousHop(NodeId),
+    /// The receiver is no relay of its route.
+    #[error("this node is no relay on its route")]
+    NotOnRoute,
+    /// It takes another route than the call it belongs to.
+    #[error("it takes another route than its call")]
+    OtherRoute,
+    /// It is sealed to a key this node has not, or has no more.
+    #[error("it is sealed to a key this node does not have")]
+    SealingKeyUnknown,
+    /// Its payload does not open.
+    #[error("its sealed payload does not open")]
+    SealedPayload,
     /// Seen before, or issued before this node could know what it has seen.
     #[error(transparent)]
     Replay(#[from] super::replay::ReplayError),
@@ -82,6 +97,11 @@ impl Refusal {
             Self::Expired { .. } => "expired",
             Self::Future { .. } => "issued_in_future",
             Self::BodyDigest => "body_digest_mismatch",
+            Self::WrongPreviousHop(_) => "wrong_previous_hop",
+            Self::NotOnRoute => "not_on_route",
+            Self::OtherRoute => "other_route",
+            Self::SealingKeyUnknown => "sealing_key_unknown",
+            Self::SealedPayload => "sealed_payload_invalid",
             Self::Replay(e) => e.reason(),
             Self::Stream(e) => e.reason(),
         }
@@ -97,6 +117,21 @@ pub struct Expectation {
     pub audience: NodeId,
     /// The peer that must have issued it: on a direct link the peer itself.
     pub issuer: NodeId,
+    /// The way it must travel.
+    pub direction: Direction,
+    /// The local time.
+    pub now: UnixMillis,
+}
+
+/// What a relay expects of the next envelope on a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Crossing {
+    /// The relay's mesh.
+    pub mesh: MeshId,
+    /// The relay.
+    pub relay: NodeId,
+    /// The peer it came from.
+    pub peer: NodeId,
     /// The way it must travel.
     pub direction: Direction,
     /// The local time.
@@ -156,7 +191,49 @@ impl<'a> UnverifiedEnvelope<'a> {
         if claims.direction != expected.direction {
             return Err(Refusal::WrongDirection);
         }
-        let now = expected.now.seconds();
+        self.check_time(expected.now)
+    }
+
+    /// As [`UnverifiedEnvelope::check`], at a relay: mesh, the relay's place between its
+    /// neighbours on the route, direction, time. Returns that place, counted from 0 at the issuer.
+    ///
+    /// # Errors
+    /// The first that fails.
+    pub fn check_crossing(&self, expected: &Crossing) -> Result<usize, Refusal> {
+        let claims = &self.header.claims;
+        if claims.mesh != expected.mesh {
+            return Err(Refusal::ForeignMesh(claims.mesh));
+        }
+        let place = self.place_after(expected.relay, expected.peer)?;
+        if place + 1 >= claims.route.len() {
+            return Err(Refusal::NotOnRoute);
+        }
+        if claims.direction != expected.direction {
+            return Err(Refusal::WrongDirection);
+        }
+        self.check_time(expected.now)?;
+        Ok(place)
+    }
+
+    /// The receiver's place on the route, if the node before it is `peer`.
+    ///
+    /// # Errors
+    /// [`Refusal::NotOnRoute`], [`Refusal::WrongPreviousHop`].
+    pub fn place_after(&self, receiver: NodeId, peer: NodeId) -> Result<usize, Refusal> {
+        let route = &self.header.claims.route;
+        let place = route.iter().position(|node| *node == receiver);
+        let place = place.ok_or(Refusal::NotOnRoute)?;
+        let previous = place.checked_sub(1).and_then(|before| route.get(before));
+        // What a node sends to itself has nobody before it.
+        if *previous.unwrap_or(&receiver) != peer {
+            return Err(Refusal::WrongPreviousHop(peer));
+        }
+        Ok(place)
+    }
+
+    fn check_time(&self, now: UnixMillis) -> Result<(), Refusal> {
+        let cwt = &self.header.cwt;
+        let now = now.seconds();
         if cwt.iat > now.plus(limits::MAX_CLOCK_AHEAD_S) {
             return Err(Refusal::Future {
                 iat: cwt.iat,
@@ -170,20 +247,88 @@ impl<'a> UnverifiedEnvelope<'a> {
     }
 
     /// Verifies both signatures under `signer`, the signing set that the issuer's membership
-    /// binds, and the body digest.
+    /// binds. What it holds stays closed: [`SignedEnvelope::open`].
     ///
     /// # Errors
-    /// A key id of another set, a signature that does not verify, a payload that is not salt and
-    /// body or does not match the header.
+    /// A key id of another set, a signature that does not verify.
+    pub fn verify_signatures(
+        self,
+        crypto: &dyn Crypto,
+        signer: &SigningSet,
+    ) -> Result<SignedEnvelope<'a>, Refusal> {
+        let mesh = self.header.claims.mesh;
+        self.cose.verify_one(crypto, signer, mesh.as_bytes())?;
+        let id = self.id(crypto);
+        Ok(SignedEnvelope {
+            id,
+            header: self.header,
+            payload: self.cose.payload,
+        })
+    }
+
+    /// Verifies both signatures under `signer`, the signing set that the issuer's membership
+    /// binds, and the body digest. For envelopes that are not sealed.
+    ///
+    /// # Errors
+    /// A key id of another set, a signature that does not verify, a payload that is sealed, or is
+    /// not salt and body, or does not match the header.
     pub fn verify(
         self,
         crypto: &dyn Crypto,
         signer: &SigningSet,
     ) -> Result<VerifiedEnvelope, Refusal> {
-        let mesh = self.header.claims.mesh;
-        self.cose.verify_one(crypto, signer, mesh.as_bytes())?;
-        let payload: Payload = codec::decode(self.cose.payload, limits::MAX_ENVELOPE_BYTES)
-            .map_err(Refusal::PayloadCodec)?;
+        self.verify_signatures(crypto, signer)?.open(crypto, None)
+    }
+}
+
+/// An envelope whose two signatures and key binding hold, and whose payload nobody has looked at:
+/// what a relay has. Only [`UnverifiedEnvelope::verify_signatures`] makes one.
+#[derive(Debug, Clone)]
+pub struct SignedEnvelope<'a> {
+    id: EnvelopeId,
+    header: Header,
+    payload: &'a [u8],
+}
+
+impl SignedEnvelope<'_> {
+    /// Its identifier.
+    #[must_use]
+    pub const fn id(&self) -> EnvelopeId {
+        self.id
+    }
+
+    /// Its header.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The header alone, which is all that outlives the bytes.
+    #[must_use]
+    pub fn into_header(self) -> Header {
+        self.header
+    }
+
+    /// Opens the payload, with `call` where it is sealed, and checks the body digest.
+    ///
+    /// # Errors
+    /// A payload that is sealed and does not open with `call`, is not salt and body, or does not
+    /// match the header.
+    pub fn open(
+        self,
+        crypto: &dyn Crypto,
+        call: Option<&CallSeal>,
+    ) -> Result<VerifiedEnvelope, Refusal> {
+        let opened = if self.header.is_sealed() {
+            let call = call.ok_or(Refusal::SealingKeyUnknown)?;
+            let opened = call.open(&self.header, self.payload);
+            Some(opened.map_err(|_| Refusal::SealedPayload)?)
+        } else {
+            None
+        };
+        let payload = opened.as_deref().unwrap_or(self.payload);
+        let payload: Payload =
+            codec::decode(payload, limits::MAX_ENVELOPE_BYTES).map_err(Refusal::PayloadCodec)?;
         if payload.body.len() > limits::MAX_MESSAGE_BYTES {
             let (max, found) = (limits::MAX_MESSAGE_BYTES, payload.body.len());
             return Err(Refusal::PayloadCodec(CodecError::Oversized { max, found }));
@@ -191,9 +336,8 @@ impl<'a> UnverifiedEnvelope<'a> {
         if body_digest(crypto, &payload.salt, &payload.body) != self.header.claims.body_digest {
             return Err(Refusal::BodyDigest);
         }
-        let id = self.id(crypto);
         Ok(VerifiedEnvelope {
-            id,
+            id: self.id,
             header: self.header,
             body: payload.body,
         })
@@ -201,7 +345,7 @@ impl<'a> UnverifiedEnvelope<'a> {
 }
 
 /// An envelope whose two signatures, key binding and body digest hold. Only
-/// [`UnverifiedEnvelope::verify`] makes one.
+/// [`SignedEnvelope::open`] makes one.
 #[derive(Debug, Clone)]
 pub struct VerifiedEnvelope {
     id: EnvelopeId,

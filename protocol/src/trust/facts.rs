@@ -156,6 +156,8 @@ pub struct RecordFacts {
     pub addresses: Vec<String>,
     /// Nodes that relay to it.
     pub relays: Vec<NodeId>,
+    /// What bodies are sealed to that reach it over relays.
+    pub sealing_key: Option<Box<[u8]>>,
     /// Its MCP servers, sorted by name.
     pub servers: Box<[ServerFacts]>,
     /// Rises with every record of the node.
@@ -179,6 +181,10 @@ impl RecordFacts {
             membership,
             addresses: record.addresses.clone(),
             relays: record.relays.clone(),
+            sealing_key: record
+                .sealing_key
+                .as_ref()
+                .map(|key| Box::from(key.as_slice())),
             servers: record.servers.iter().map(ServerFacts::of).collect(),
             sequence: record.sequence,
             issued: record.issued,

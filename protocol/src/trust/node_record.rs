@@ -5,6 +5,7 @@ use super::{
     RecordFacts, TrustError, VerifiedMembership, VerifiedRoot, parse_document, sign_document,
     unique,
 };
+use crate::crypto::sealing::SEALING_PUBLIC_LEN;
 use crate::crypto::{Crypto, CryptoError, Signer, domain::content_type};
 use crate::id::{Digest, MeshId, NodeId};
 use crate::limits::{MAX_CLOCK_AHEAD_S, MAX_SERVERS, MAX_TARGET_BYTES, MAX_TOOLS};
@@ -54,7 +55,7 @@ pub struct NodeRecord {
     /// Nodes that relay to it.
     #[n(4)]
     pub relays: Vec<NodeId>,
-    /// Its sealing key, once bodies are sealed.
+    /// Its sealing key, [`SEALING_PUBLIC_LEN`] bytes. Without one nothing reaches it over relays.
     #[n(5)]
     pub sealing_key: Option<minicbor::bytes::ByteVec>,
     /// Its MCP servers, sorted by name.
@@ -153,6 +154,10 @@ impl NodeRecord {
         }
         if self.relays.len() > crate::limits::MAX_ADDRESSES || !unique(&self.relays) {
             return Err(TrustError::Field("relays"));
+        }
+        let key = self.sealing_key.as_ref();
+        if key.is_some_and(|key| key.len() != SEALING_PUBLIC_LEN) {
+            return Err(TrustError::Field("sealing_key"));
         }
         let sorted = self
             .servers

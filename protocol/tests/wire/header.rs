@@ -1,7 +1,8 @@
 //! Headers that contradict themselves or exceed a bound.
 
+use protocol::crypto::sealing::SEALING_ENC_LEN;
 use protocol::envelope::header::Bridged;
-use protocol::envelope::{Direction, Header, Kind};
+use protocol::envelope::{Direction, Header, Kind, Sealed};
 use protocol::id::{Digest, EnvelopeId};
 use protocol::limits::{
     MAX_ENVELOPE_LIFE_S, MAX_INTENTS, MAX_METHOD_BYTES, MAX_STREAM_MESSAGES, MAX_TARGET_BYTES,
@@ -60,6 +61,22 @@ const ALTERATIONS: &[(&str, &str, Alter)] = &[
         let [a, b] = &world().relays;
         let far = foreign().host.id;
         h.claims.route.splice(1..1, [a.id, b.id, far]);
+    }),
+    ("relayed-in-the-clear", "payload_not_sealed", |h| {
+        h.claims.route.insert(1, world().relays[0].id)
+    }),
+    (
+        "sealed-without-relay",
+        "payload_sealed_without_relay",
+        |h| {
+            h.content_type = "application/vnd.hedgerow.sealed-envelope+cbor".to_owned();
+        },
+    ),
+    ("direct-with-sealed", "bad_header_field", |h| {
+        h.claims.sealed = Some(Sealed {
+            key: Digest::from_bytes([1; 32]),
+            enc: vec![1; SEALING_ENC_LEN],
+        });
     }),
     ("request-with-last-sequence", "bad_stream_end", |h| {
         h.claims.last_sequence = Some(0)
@@ -155,8 +172,6 @@ const ALTERATIONS: &[(&str, &str, Alter)] = &[
         h.claims.labels = words(MAX_INTENTS);
         h.claims.posture = Some(Digest::from_bytes([8; 32]));
         h.cwt.exp = NOW.plus(MAX_ENVELOPE_LIFE_S);
-        let [a, b] = &world().relays;
-        h.claims.route.splice(1..1, [a.id, b.id]);
     }),
     ("continues-a-call", ACCEPTED, |h| {
         h.claims.kind = Kind::Notification;

@@ -6,7 +6,7 @@ use minicbor::data::Type;
 use protocol::codec;
 use protocol::crypto::Signer;
 use protocol::envelope::header::Bridged;
-use protocol::envelope::{Header, Payload};
+use protocol::envelope::{Header, Payload, Sealed};
 use protocol::evidence::Evidence;
 use protocol::id::{Digest, EntryId, EnvelopeId, SignerId};
 use protocol::record::GENESIS;
@@ -29,6 +29,10 @@ pub(crate) fn full_header() -> Header {
     claims.stream_hash = Some(digest);
     claims.human = Some("human@example".to_owned());
     claims.first_issued = Some(NOW);
+    claims.sealed = Some(Sealed {
+        key: digest,
+        enc: vec![1; 8],
+    });
     claims.bridged = Some(Bridged {
         by: world().caller.id,
         from_era: "2025-11-25".to_owned(),
@@ -219,4 +223,4 @@ fn numbered_claims_are_all_there() {
 }
 
 /// The greatest key among the claims.
-const CLAIMS: i64 = 25;
+const CLAIMS: i64 = 26;

@@ -26,6 +26,7 @@ mod raw;
 mod record;
 mod root;
 mod round_trip;
+mod sealing;
 mod signatures;
 mod signer_card;
 mod spec;

@@ -45,6 +45,11 @@ const FILES: &[File] = &[
         crate::node_record::cases,
     ),
     ("envelope", crate::envelope::judge, envelopes),
+    (
+        "sealed_envelope",
+        crate::sealing::judge,
+        crate::sealing::cases,
+    ),
     ("hop_chain", crate::hop::judge, crate::hop::cases),
     ("evidence", crate::evidence::judge, crate::evidence::cases),
     (
@@ -107,6 +112,9 @@ const LEFT_OUT: &[&str] = &[
     "envelope/keys-of-the-issuer",
     "envelope/aad-empty",
     "envelope/ed25519-of-another-message",
+    "sealed_envelope/under-another-header",
+    "sealed_envelope/cut",
+    "sealed_envelope/empty",
     "hop_chain/unchained",
     "hop_chain/first-with-previous",
     "hop_chain/other-node",

@@ -170,6 +170,7 @@ impl World {
             human: None,
             bridged: None,
             first_issued: None,
+            sealed: None,
         };
         let cwt = CwtClaims {
             iss: self.caller.id,

@@ -98,6 +98,7 @@ pub(crate) fn envelope(
             human: None,
             bridged: None,
             first_issued: message.first_issued,
+            sealed: None,
         },
     };
     let salt = Salt::from_bytes(rng.bytes());

@@ -1,4 +1,5 @@
-//! ML-DSA-65 with a context string, straight from aws-lc: the only unsafe code of the project.
+//! ML-DSA-65 with a context string, straight from aws-lc: with `sealing/ffi.rs` the only unsafe
+//! code of the project.
 //!
 //! aws-lc-rs has ML-DSA but no way to set its context (FIPS 204 §5.2), which composite signatures
 //! need. aws-lc-sys is pinned to the version aws-lc-rs links, so both speak to one library.
