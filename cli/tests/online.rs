@@ -124,7 +124,7 @@ fn status_for_people_and_as_json() {
   gateway      http://127.0.0.1:7480/mcp
   running      12 s, process {pid}, version 0.0.0
   now          1 links, 0 servers, 0 MCP sessions
-  calls        3 out, 0 in
+  calls        3 out, 0 in, 0 carried for others
   store        3 decisions, 4096 bytes
 
 Refused since the start

@@ -16,6 +16,7 @@ mod operations;
 mod page;
 mod probe;
 mod serve;
+mod severing;
 pub mod trusting;
 mod views;
 

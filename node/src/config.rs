@@ -14,16 +14,18 @@ use crate::state_dir::private::{self, PrivateError};
 
 mod address;
 pub mod environment;
+mod relaying;
 mod sections;
 #[cfg(test)]
 mod tests;
 mod unknown;
 
 pub use address::{AddressError, HostPort, StaticPeer};
+pub use relaying::{Accepts, NodeRef, RelayingError};
 pub use sections::{
     DEFAULT_GATEWAY_PORT, DEFAULT_PAGE_PORT, DEFAULT_PORT, DecisionsSection, GatewaySection,
-    LimitsSection, LogFormat, LogSection, MAX_FILTER_BYTES, MAX_STATIC_PEERS, NodeSection,
-    PageSection, PeersSection, StoreSection,
+    LimitsSection, LogFormat, LogSection, MAX_ACCEPTS, MAX_FILTER_BYTES, MAX_STATIC_PEERS,
+    NodeSection, PageSection, PeersSection, RelaySection, StoreSection,
 };
 
 use sections::Sections;
@@ -132,8 +134,8 @@ impl ConfigError {
             Self::Unreadable { path, source } => private::io_hint(path, source),
             Self::File(inner) => inner.hint(),
             Self::UnknownKey { closest: None, .. } => Some(
-                "the sections are `node`, `gateway`, `page`, `store`, `decisions`, `log`, `limits` and \
-                 `peers`"
+                "the sections are `node`, `gateway`, `page`, `store`, `decisions`, `log`, `limits`, \
+                 `peers` and `relay`"
                     .to_owned(),
             ),
             Self::GatewayNotLoopback { .. } => Some(
@@ -230,6 +232,12 @@ impl Config {
     #[must_use]
     pub const fn limits(&self) -> &LimitsSection {
         &self.sections.limits
+    }
+
+    /// `[relay]`.
+    #[must_use]
+    pub const fn relay(&self) -> &RelaySection {
+        &self.sections.relay
     }
 
     /// `[peers]`.

@@ -6,12 +6,13 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hedgerow_crypto::{Primitives, SigningKeys, TlsIdentity};
-use protocol::crypto::Crypto;
+use protocol::crypto::{Crypto, CryptoError};
 use protocol::id::{MeshId, NodeId};
 use protocol::name::Name;
 use protocol::trust::{TrustError, VerifiedMembership, VerifiedRoot};
 
 use crate::roots::{self, RootsError};
+use crate::sealing::SealingKeys;
 
 /// Why key files, root and membership do not make one identity.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum IdentityError {
         /// The node the keys make.
         keys: NodeId,
     },
+    /// No sealing key could be drawn.
+    #[error("no sealing key: {0}")]
+    Sealing(#[from] CryptoError),
     /// The TLS identity is the membership's, the signing set is not.
     #[error("the signing set here is not the one in the membership of node {0}")]
     OtherSigningSet(NodeId),
@@ -43,6 +47,8 @@ pub struct Identity {
     pub tls: Arc<TlsIdentity>,
     /// The signing set, for COSE only.
     pub signing: Arc<SigningKeys>,
+    /// The sealing keys of this process.
+    pub sealing: SealingKeys,
     genesis: Vec<u8>,
     node: NodeId,
     name: Name,
@@ -84,6 +90,7 @@ impl Identity {
             crypto,
             tls,
             signing: Arc::new(signing),
+            sealing: SealingKeys::generate(&Primitives)?,
             genesis: genesis.to_vec(),
             node: keys,
             name: membership.content().name.clone(),

@@ -33,6 +33,7 @@ pub mod page;
 pub mod roots;
 pub mod sample;
 pub mod sd_notify;
+pub mod sealing;
 pub mod session;
 pub mod setup;
 pub mod standing;

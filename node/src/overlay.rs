@@ -11,6 +11,6 @@ pub mod heads;
 mod records;
 pub mod trust;
 
-pub use admission::MeshAdmission;
+pub use admission::{KeptOff, MeshAdmission};
 pub use dial::{Dialing, STANDING_LINKS, Seed, keep_links};
 pub use records::{RENEW_AFTER, Records, TOPIC};

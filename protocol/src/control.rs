@@ -31,7 +31,7 @@ mod trust;
 pub use agent::{AddAgent, Agent, AgentToken};
 pub use backup::{COPY_PREFIX, StoreCopy};
 pub use call::{
-    CallEvent, CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, MAX_CALL_TIMEOUT_MS,
+    CallEvent, CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, Hop, MAX_CALL_TIMEOUT_MS,
     ServerFilter, Tool,
 };
 pub use decision::{Decision, DecisionQuery, MAX_DECISIONS};

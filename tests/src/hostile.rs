@@ -140,6 +140,11 @@ impl Hostile {
         self.links.node()
     }
 
+    /// The next call or session stream that a node opens to it.
+    pub async fn caught(&self) -> Option<IncomingStream> {
+        self.streams.lock().await.recv().await
+    }
+
     /// Tries for a link with a node.
     pub async fn dial(&self, node: &TestNode) -> Result<LinkInfo, LinkError> {
         let remote = node.node.links().local_addr().unwrap();

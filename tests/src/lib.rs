@@ -6,7 +6,9 @@
 //! - [`process`]: the same nodes as child processes, for what only `kill -9` and an exit code show.
 //! - [`hostile`]: a member with valid keys that writes whatever it likes; [`forge`] makes its
 //!   envelopes, [`stranger`] is a peer that is not even a member.
+//! - [`line`]: three nodes of which the ends reach each other through the middle only.
 //! - [`stage`]: two honest nodes, one hostile member, and a call in flight that must not notice.
+//! - [`rogue`]: a relay with valid keys that does what no honest relay would.
 //! - [`disk`]: file systems that are full or read-only, for a test that runs as root.
 //! - [`client`]: an MCP client of a gateway; [`fixture`]: the MCP server the tests script.
 //!
@@ -27,8 +29,10 @@ pub mod disk;
 pub mod fixture;
 pub mod forge;
 pub mod hostile;
+pub mod line;
 pub mod mesh;
 pub mod process;
+pub mod rogue;
 pub mod stage;
 pub mod stranger;
 pub mod wait;

@@ -172,6 +172,7 @@ async fn late(tools: &TestNode, peer: &Hostile) -> String {
         records: &[],
         origin: &origin,
         direction: Direction::ToServer,
+        path: None,
         stream: None,
         awaited: &|_| None,
     });

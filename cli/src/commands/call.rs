@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use protocol::control::{
-    CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, MAX_CALL_TIMEOUT_MS,
+    CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, Hop, MAX_CALL_TIMEOUT_MS,
 };
 use protocol::id::{EnvelopeId, Kid, NodeId};
 use protocol::name::Name;
@@ -74,6 +74,8 @@ struct Flat<'a> {
     request_envelope_id: Option<EnvelopeId>,
     response_envelope_id: Option<EnvelopeId>,
     signers: Vec<Signature>,
+    #[serde(skip_serializing_if = "<[Hop]>::is_empty")]
+    hops: &'a [Hop],
 }
 
 /// One signature on one envelope of a call.
@@ -136,6 +138,7 @@ impl Call {
                 request_envelope_id: reply.request_envelope_id,
                 response_envelope_id: reply.response_envelope_id,
                 signers: signatures(&reply.signers),
+                hops: &reply.hops,
             },
             saved,
         };
@@ -233,6 +236,11 @@ fn tell_signers(outcome: &Outcome<'_>) {
             signed_by(signers),
             outcome.reply.ms
         ));
+    }
+    for hop in outcome.reply.hops {
+        let held = hop.sent_ms.saturating_sub(hop.received_ms);
+        let line = format!("carried by {}, held {held} ms: {}", hop.node, hop.verdict);
+        say(inert(&line).trim_end());
     }
     for path in &outcome.saved {
         say(&format!("saved {}", inert(&path.display().to_string())));
@@ -339,6 +347,7 @@ mod tests {
             request_envelope_id: None,
             response_envelope_id: None,
             signers: vec![],
+            hops: vec![],
             request_envelope: None,
             response_envelope: None,
         };

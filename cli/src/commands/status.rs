@@ -71,8 +71,8 @@ fn show(status: &Status, text: &mut Text) {
     text.field(
         "calls",
         format!(
-            "{} out, {} in",
-            status.counters.calls_out, status.counters.calls_in
+            "{} out, {} in, {} carried for others",
+            status.counters.calls_out, status.counters.calls_in, status.counters.calls_relayed
         ),
     );
     text.field(

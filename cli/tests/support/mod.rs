@@ -99,6 +99,7 @@ impl Fake {
             counters: Counters {
                 calls_out: 3,
                 calls_in: 0,
+                calls_relayed: 0,
                 refusals: BTreeMap::from([("replayed".to_owned(), 2)]),
             },
             store: StoreInfo {
@@ -180,6 +181,7 @@ impl Operations for Fake {
             address: Some("127.0.0.1:1".into()),
             group: Some("X25519MLKEM768".into()),
             signature_scheme: Some("MLDSA65-Ed25519".into()),
+            relayed_by: Vec::new(),
             path: Some(LinkPath::Direct),
             handshake_ms: Some(4.25),
             hello_ms: Some(1.0),
@@ -299,6 +301,7 @@ impl Operations for Fake {
             request_envelope_id: None,
             response_envelope_id: None,
             signers: vec![],
+            hops: vec![],
             request_envelope: None,
             response_envelope: None,
         };

@@ -130,6 +130,10 @@ impl Dialer for MeshDialer {
         }
     }
 
+    fn linked(&self, node: &NodeId) -> bool {
+        self.links.get(*node).is_some()
+    }
+
     fn reachable(&self, node: &NodeId) -> bool {
         // In a large mesh a member without a link is dialed when it is called.
         let dialable = || {

@@ -20,10 +20,11 @@ use tokio_util::task::TaskTracker;
 use super::dialer::MeshDialer;
 use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
+use super::severing::{Severed, Severing};
 use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Options, page, serve};
 use crate::backup::Restored;
-use crate::call::{Acceptor, InFlight, MeshFabric, incoming::Servers};
+use crate::call::{Acceptor, InFlight, MeshFabric, NoWaypoints, Relay, incoming::Servers};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::enforcement::{Enforcer, Inventory, Parts};
@@ -57,6 +58,7 @@ pub struct Node {
     pub(super) links: Links,
     pub(super) fabric: Arc<MeshFabric>,
     pub(super) acceptor: Arc<Acceptor>,
+    pub(super) relay: Arc<Relay>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) agents: Arc<TokenTable>,
     pub(super) admission: Arc<MeshAdmission>,
@@ -259,9 +261,17 @@ impl Node {
             in_flight.clone(),
         ));
         dialer.serve_self(Arc::clone(&acceptor));
+        let relay = Arc::new(Relay::new(
+            Arc::clone(&enforcer),
+            Arc::clone(&dialer) as Arc<dyn crate::call::Dialer>,
+            in_flight.clone(),
+            config.relay().accept.clone(),
+        ));
+        acceptor.relay_through(Arc::clone(&relay));
         let fabric = Arc::new(MeshFabric::new(
             Arc::clone(&enforcer),
             dialer,
+            Arc::new(NoWaypoints),
             tracker,
             in_flight.clone(),
         ));
@@ -286,7 +296,15 @@ impl Node {
             store.clone(),
             Arc::clone(&clock),
         ));
+        records.relay_through(config.relay().through.clone());
         let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?));
+        let severed = Arc::new(Severed::default());
+        enforcer.attend(Arc::new(Severing {
+            links: links.clone(),
+            dialing: Arc::clone(&dialing),
+            severed: Arc::clone(&severed),
+        }));
+        admission.keep_off(Box::new(move |peer| severed.is(peer)));
         let issuers = Arc::new(IssuerNodes::restore(store.clone())?);
         for told in setup::admission(dir)?
             .and_then(|a| a.issuers)
@@ -360,6 +378,7 @@ impl Node {
             links,
             fabric,
             acceptor,
+            relay,
             gateway,
             agents,
             admission,
@@ -397,6 +416,12 @@ impl Node {
     #[must_use]
     pub const fn fabric(&self) -> &Arc<MeshFabric> {
         &self.fabric
+    }
+
+    /// What carries calls between other nodes.
+    #[must_use]
+    pub const fn relay(&self) -> &Arc<Relay> {
+        &self.relay
     }
 
     /// What decides on every message.

@@ -129,6 +129,7 @@ impl Operations for Node {
         let counters = Counters {
             calls_out: calls.outgoing(),
             calls_in: calls.incoming(),
+            calls_relayed: calls.relayed(),
             refusals,
         };
         Ok(Status {
@@ -426,6 +427,7 @@ impl Operations for Node {
             request_envelope_id: request.as_ref().map(|e| e.id),
             response_envelope_id: answer.as_ref().map(|e| e.id),
             signers: signers.filter_map(|e| self.signer(e)).collect(),
+            hops: trace.hops().iter().map(|hop| self.hop(hop)).collect(),
             request_envelope: self.evidence(request.as_ref()).await,
             response_envelope: self.evidence(answer.as_ref()).await,
         })

@@ -39,6 +39,9 @@ const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Peers that records are sent to at once; each takes one stream and at most a few kilobytes.
 const PUSHES_AT_ONCE: usize = 64;
 
+/// How long a neighbour may take to be sent news.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How often an issuer forgets tickets and newcomers of long ago.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
@@ -78,7 +81,10 @@ impl StreamHandler for Streams {
                 };
                 let peer = stream.peer;
                 match node.records.receive_all(stream.recv).await {
-                    Ok(news) => node.pass_on(&self.gossip, news).await,
+                    Ok(news) => {
+                        node.carry_news(peer, &news).await;
+                        node.pass_on(&self.gossip, news).await;
+                    }
                     Err(error) => {
                         let reason = "sync_refused";
                         node.counters.count(reason);
@@ -214,6 +220,29 @@ pub(super) fn spawn(
 }
 
 impl Node {
+    /// Sends what was news to every neighbour, where this node relays: they may have no link with
+    /// one another and must know each other before a call between them, whatever gossip does.
+    async fn carry_news(&self, from: NodeId, news: &[Vec<u8>]) {
+        if !self.relay.offers() || news.is_empty() {
+            return;
+        }
+        for link in self.links.all().into_iter().filter(|l| l.peer != from) {
+            let sent = async {
+                let opened = self.links.open(link.peer, StreamKind::Sync).await;
+                let (send, _recv) = opened.map_err(|e| e.to_string())?;
+                let sent = self.records.send_some(send, news).await;
+                sent.map_err(|e| e.to_string())
+            };
+            match tokio::time::timeout(NEWS_TIMEOUT, sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(peer = %link.peer.short(), error, "news not sent");
+                }
+                Err(_) => tracing::debug!(peer = %link.peer.short(), "news not taken in time"),
+            }
+        }
+    }
+
     /// Passes on records that were news.
     async fn pass_on(&self, gossip: &Gossip, news: Vec<Vec<u8>>) {
         for record in news {
@@ -225,6 +254,7 @@ impl Node {
 async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken) {
     let mut changes = node.upstreams.changes();
     let mut renewed = node.renewal.renewed.subscribe();
+    let mut known = node.members.changes();
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         match node.records.renew() {
@@ -246,7 +276,21 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
             },
             // Peers learn of the new membership by the record that carries it.
             _ = renewed.changed() => {}
+            // A relay that was named in the configuration is known by now.
+            () = relays_changed(&node, &mut known) => {}
             () = tokio::time::sleep(RENEW_AFTER) => {}
+        }
+    }
+}
+
+/// Resolves when this node's relays are others than its record says.
+async fn relays_changed(node: &Node, known: &mut tokio::sync::watch::Receiver<u64>) {
+    loop {
+        if known.changed().await.is_err() {
+            return core::future::pending().await;
+        }
+        if node.records.relays_changed() {
+            return;
         }
     }
 }
@@ -257,6 +301,7 @@ async fn hear_gossip(
     stop: CancellationToken,
 ) {
     let mut budgets = HeadBudgets::default();
+    let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         let heard = tokio::select! {
             biased;
@@ -274,7 +319,18 @@ async fn hear_gossip(
         }
         let verdict = match node.records.learn(&heard.data) {
             Ok(of) => {
-                node.records.keep(of, heard.data.to_vec()).await;
+                let record = heard.data.to_vec();
+                node.records.keep(of, record.clone()).await;
+                // With too many under way gossip alone carries it.
+                if node.relay.offers()
+                    && let Ok(permit) = Arc::clone(&room).try_acquire_owned()
+                {
+                    let (node, from) = (Arc::clone(&node), heard.from);
+                    tokio::spawn(async move {
+                        node.carry_news(from, &[record]).await;
+                        drop(permit);
+                    });
+                }
                 Verdict::Accept
             }
             Err(e) if e.is_stale() || e == DirectoryError::Full => Verdict::Ignore,

@@ -4,10 +4,11 @@
 
 use protocol::control::{
     Decision, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, Freshness,
-    FreshnessState, IssuerAlarm, LinkPath, Peer, PeerState, Renewal, Secret, Server, ServerInfo,
-    ServerState, Tool, TrustStatus,
+    FreshnessState, Hop, IssuerAlarm, LinkPath, Peer, PeerState, Renewal, Secret, Server,
+    ServerInfo, ServerState, Tool, TrustStatus,
 };
 use protocol::crypto::{Algorithm, Suite};
+use protocol::envelope::hop::HopRecord;
 use protocol::evidence::Evidence;
 use protocol::id::NodeId;
 use protocol::mcp;
@@ -52,6 +53,7 @@ impl Node {
             group: link.map(|l| l.group.clone()),
             signature_scheme: link.map(|l| l.signature_scheme.clone()),
             path: link.map(|_| LinkPath::Direct),
+            relayed_by: self.relays_to(&id),
             handshake_ms: link.map(|l| l.handshake_ms),
             hello_ms: link.map(|l| l.hello_ms),
             rtts: link.and_then(|l| l.rtts).map(u32::from),
@@ -77,6 +79,33 @@ impl Node {
                     .and_then(|a| a.last_error)
             }),
         })
+    }
+
+    /// A hop record as a caller reads it.
+    pub(super) fn hop(&self, record: &HopRecord) -> Hop {
+        let named = |node: &NodeId| {
+            let member = self.members.member(node);
+            member.map_or_else(|| node.to_string(), |m| m.membership.name.to_string())
+        };
+        Hop {
+            place: record.index,
+            node: named(&record.node),
+            verdict: record.verdict.clone(),
+            bundle_version: record.bundle_version,
+            from: named(&record.observed_peer),
+            received_ms: record.received.0,
+            sent_ms: record.sent.0,
+        }
+    }
+
+    /// The names of those who would carry a call to this node now.
+    fn relays_to(&self, node: &NodeId) -> Vec<Name> {
+        if *node == self.identity.node() {
+            return Vec::new();
+        }
+        let relays = self.fabric.router().relays_to(node).unwrap_or_default();
+        let named = relays.iter().filter_map(|relay| self.members.member(relay));
+        named.map(|m| m.membership.name.clone()).collect()
     }
 
     /// The trust documents in force, as `status` and `doctor` show them.

@@ -20,8 +20,8 @@ use super::trace::Trace;
 use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Origin, Passed, Stopped,
-    Subject,
+    Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Origin, Passed, Path,
+    Stopped, Subject,
 };
 use crate::members::Member;
 use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter, Unexpected};
@@ -34,7 +34,10 @@ const MAX_AWAITED: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
     pub(super) agent: Name,
+    /// The other end of the link.
     pub(super) peer: Origin,
+    /// The way to the other end of the call.
+    pub(super) path: Path,
     pub(super) session: SessionId,
     pub(super) request_id: RequestId,
     pub(super) server: Name,
@@ -209,7 +212,8 @@ impl Speaker {
         let call = self.state.call();
         let draft = Draft {
             agent: &self.topic.agent,
-            audience: self.topic.peer.peer,
+            path: &self.topic.path,
+            copies: None,
             direction: self.topic.outbound(),
             request_id: self.topic.request_id,
             session: self.topic.session,
@@ -225,7 +229,7 @@ impl Speaker {
             .enforcer
             .enforce(self.topic.point, Subject::Outgoing(draft))
             .await;
-        let Passed::Sealed(sealed) = passed.map_err(Broken::Stopped)? else {
+        let Passed::Sealed(sealed, _) = passed.map_err(Broken::Stopped)? else {
             return Err(Broken::Transport(
                 "an outgoing message was not sealed".to_owned(),
             ));
@@ -305,7 +309,7 @@ async fn cut(
     member: &mut Option<Arc<Member>>,
     in_force: &mut tokio::sync::watch::Receiver<u64>,
 ) -> Stopped {
-    let (me, peer) = (enforcer.identity().node(), topic.peer.peer);
+    let (me, peer) = (enforcer.identity().node(), topic.path.far());
     let ingress = match topic.point {
         Point::Ingress => me,
         Point::Relay | Point::Egress | Point::Link => peer,
@@ -327,7 +331,8 @@ async fn cut(
             })
             .and_then(|()| standing.member(enforcer.identity().membership().facts()))
             .and_then(|()| standing.agent(&ingress, &topic.agent))
-            .and_then(|()| exchange.tools().iter().try_for_each(|t| standing.tool(t)));
+            .and_then(|()| exchange.tools().iter().try_for_each(|t| standing.tool(t)))
+            .and_then(|()| topic.path.route().iter().try_for_each(|n| standing.node(n)));
         if let Err(barred) = barred {
             return Stopped::barred(&barred);
         }
@@ -348,6 +353,8 @@ pub(super) struct Heard {
     pub(super) body: Vec<u8>,
     /// The COSE_Sign it came in.
     pub(super) envelope: Vec<u8>,
+    /// The hop records that came with it.
+    pub(super) records: Vec<Vec<u8>>,
     /// Whether it is the final response.
     pub(super) ends: bool,
 }
@@ -372,7 +379,7 @@ impl Listener {
         reader: FrameReader<BoxRead>,
     ) -> Self {
         let in_force = enforcer.standing().changes();
-        let member = enforcer.members().member(&topic.peer.peer);
+        let member = enforcer.members().member(&topic.path.far());
         Self {
             enforcer,
             topic,
@@ -423,6 +430,7 @@ impl Listener {
             records: &records,
             origin: &self.topic.peer,
             direction: self.topic.inbound(),
+            path: Some(&self.topic.path),
             stream: Some(&self.state),
             awaited: &awaited,
         };
@@ -430,7 +438,7 @@ impl Listener {
             .enforcer
             .enforce(self.topic.point, Subject::Incoming(incoming))
             .await;
-        let Passed::Verified(verified, described) = passed.map_err(Broken::Stopped)? else {
+        let Passed::Verified(verified, described, _) = passed.map_err(Broken::Stopped)? else {
             return Err(Broken::Transport(
                 "an incoming message was not verified".to_owned(),
             ));
@@ -446,6 +454,7 @@ impl Listener {
             issuer,
             body,
             envelope: frame.envelope.into(),
+            records: frame.records.into_iter().map(Into::into).collect(),
             ends,
         }))
     }

@@ -5,13 +5,13 @@
 //! envelope is told in a refusal frame and disturbs no other stream.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::envelope::stream::{CallIdentity, StreamState};
-use protocol::envelope::{Direction, VerifiedEnvelope};
+use protocol::envelope::{Direction, UnverifiedEnvelope, VerifiedEnvelope};
 use protocol::id::{NodeId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
 use super::drain::InFlight;
+use super::relay::Relay;
+use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Enforcer, Incoming, Message, Occasion, Origin, Passed, Stopped, Subject,
+    Answered, Enforcer, Incoming, Message, Occasion, Origin, Passed, Path, Stopped, Subject,
 };
 use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter, Unexpected};
@@ -90,6 +92,7 @@ pub struct Acceptor {
     observed: Box<Observed>,
     in_flight: InFlight,
     sessions: Mutex<Sessions>,
+    relay: OnceLock<Arc<Relay>>,
 }
 
 /// Takes its session out of the table when the stream that carries it ends, however it ends.
@@ -151,7 +154,23 @@ impl Acceptor {
             observed,
             in_flight,
             sessions: Mutex::default(),
+            relay: OnceLock::new(),
         }
+    }
+
+    /// Gives it what carries streams that are for other nodes; called once. Without it they are
+    /// refused as for another audience.
+    pub fn relay_through(&self, relay: Arc<Relay>) {
+        drop(self.relay.set(relay));
+    }
+
+    /// What carries this stream, if its first message is for another node of its route.
+    fn onward(&self, frame: &EnvelopeFrame) -> Option<&Arc<Relay>> {
+        let relay = self.relay.get()?;
+        let me = self.enforcer.identity().node();
+        let unverified = UnverifiedEnvelope::parse(&frame.envelope).ok()?;
+        let header = unverified.header();
+        (header.is_relayed() && header.cwt.aud != me).then_some(relay)
     }
 
     /// Sessions open here now.
@@ -164,7 +183,19 @@ impl Acceptor {
     pub async fn serve(&self, origin: Origin, kind: StreamKind, read: BoxRead, write: BoxWrite) {
         let peer = origin.peer;
         let mut writer = FrameWriter::new(write);
-        let begun = match self.begin(origin, kind, FrameReader::new(read)).await {
+        let mut reader = FrameReader::new(read);
+        let frame = self.first_frame(&origin, &mut reader).await;
+        if let Ok(frame) = &frame
+            && let Some(relay) = self.onward(frame)
+        {
+            let frame = frame.clone();
+            return relay.carry(origin, kind, frame, reader, writer).await;
+        }
+        let begun = match frame {
+            Ok(frame) => self.begin(origin, kind, frame, reader).await,
+            Err(broken) => Err(broken),
+        };
+        let begun = match begun {
             Ok((topic, first, make)) => {
                 let (speaker, listener) = make(writer);
                 Begun {
@@ -191,12 +222,35 @@ impl Acceptor {
         }
     }
 
-    /// Reads and enforces the first message of a stream.
+    /// Reads the first message of a stream.
+    async fn first_frame(
+        &self,
+        origin: &Origin,
+        reader: &mut FrameReader<BoxRead>,
+    ) -> Result<EnvelopeFrame, Broken> {
+        let on = || Occasion::of_peer(Point::Egress, origin.peer);
+        let first = next_frame(&self.enforcer, reader, on);
+        match tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, first).await {
+            Ok(Ok(Some(frame))) => Ok(frame),
+            Ok(Ok(None)) => {
+                let message = "the stream ended without one";
+                Err(self.stop(on(), "no_message", message).await)
+            }
+            Ok(Err(broken)) => Err(broken),
+            Err(_) => {
+                let message = "no message came in time";
+                Err(self.stop(on(), "first_message_timeout", message).await)
+            }
+        }
+    }
+
+    /// Enforces the first message of a stream.
     async fn begin(
         &self,
         origin: Origin,
         kind: StreamKind,
-        mut reader: FrameReader<BoxRead>,
+        frame: EnvelopeFrame,
+        reader: FrameReader<BoxRead>,
     ) -> Result<
         (
             Topic,
@@ -205,26 +259,13 @@ impl Acceptor {
         ),
         Broken,
     > {
-        let on = || Occasion::of_peer(Point::Egress, origin.peer);
-        let first = next_frame(&self.enforcer, &mut reader, on);
-        let frame = match tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, first).await {
-            Ok(Ok(Some(frame))) => frame,
-            Ok(Ok(None)) => {
-                let message = "the stream ended without one";
-                return Err(self.stop(on(), "no_message", message).await);
-            }
-            Ok(Err(broken)) => return Err(broken),
-            Err(_) => {
-                let message = "no message came in time";
-                return Err(self.stop(on(), "first_message_timeout", message).await);
-            }
-        };
         let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
         let incoming = Incoming {
             bytes: &frame.envelope,
             records: &records,
             origin: &origin,
             direction: Direction::ToServer,
+            path: None,
             stream: None,
             awaited: &|_| None,
         };
@@ -232,7 +273,7 @@ impl Acceptor {
             .enforcer
             .enforce(Point::Egress, Subject::Incoming(incoming))
             .await;
-        let Passed::Verified(first, described) = passed.map_err(Broken::Stopped)? else {
+        let Passed::Verified(first, described, seal) = passed.map_err(Broken::Stopped)? else {
             return Err(Broken::Transport(
                 "an incoming message was not verified".to_owned(),
             ));
@@ -241,6 +282,7 @@ impl Acceptor {
         let topic = Topic {
             agent: first.header().cwt.sub.clone(),
             peer: origin,
+            path: Path::back(first.header().cwt.iss, &claims.route, seal),
             session: claims.session,
             request_id: claims.request_id,
             server: claims.server.clone(),
@@ -300,7 +342,7 @@ impl Acceptor {
             mut listener,
         } = begun;
         // Before a process is started for it: neither copies nor a crowd cost more than a look.
-        let registered = match self.register((topic.peer.peer, topic.session)) {
+        let registered = match self.register((topic.path.far(), topic.session)) {
             Ok(registered) => registered,
             Err(stopped) => return self.refuse(&mut speaker, &topic, stopped).await,
         };
@@ -395,7 +437,7 @@ impl Acceptor {
             mut speaker,
             mut listener,
         } = begun;
-        let key = (topic.peer.peer, topic.session);
+        let key = (topic.path.far(), topic.session);
         let hosted = self.table().get(&key).cloned().flatten();
         let belongs = |h: &Arc<Hosted>| h.agent == topic.agent && h.server == topic.server;
         let Some(hosted) = hosted.filter(belongs) else {

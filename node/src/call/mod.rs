@@ -4,19 +4,24 @@
 //! response, and then what belongs to no call). [`outgoing`] is the caller's side and implements
 //! [`crate::session::Fabric`]; [`incoming`] is the server's side and speaks to the node's own
 //! upstreams through the same traits. `conversation` is what both have in common: the two
-//! numbered directions of a stream, each message through `enforce`. Servers of this node take the
+//! numbered directions of a stream, each message through `enforce`. [`route`] plans the way of a
+//! call, [`relay`] is its middle: what this node carries between others, by the header alone. Servers of this node take the
 //! same path over an in-memory stream, so nothing is exempt.
 
 mod conversation;
 pub mod drain;
 pub mod incoming;
 pub mod outgoing;
+pub mod relay;
+pub mod route;
 mod trace;
 pub mod wire;
 
 pub use drain::InFlight;
 pub use incoming::Acceptor;
 pub use outgoing::{Dialer, MeshFabric, RemoteSession};
+pub use relay::Relay;
+pub use route::{NoWaypoints, RoutePolicy, RouteQuestion, Router, Waypoint};
 pub use trace::{Trace, TracedEnvelope};
 
 use tokio::io::{AsyncRead, AsyncWrite};

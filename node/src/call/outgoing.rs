@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::envelope::Direction;
-use protocol::envelope::stream::{CallIdentity, StreamState};
-use protocol::id::{Digest, NodeId, SessionId};
+use hedgerow_crypto::Primitives;
+use protocol::envelope::stream::{CallIdentity, StreamError, StreamState};
+use protocol::envelope::{CallSeal, Direction};
+use protocol::id::{Digest, NodeId, RequestId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
 use tokio::sync::mpsc;
@@ -16,10 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::drain::{InFlight, Place};
+use super::route::{RoutePolicy, RouteQuestion, Router};
 use super::trace::Trace;
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Draft, Enforcer, Message, Occasion, Origin, Passed, Stopped, Subject,
+    Answered, Copied, DELIVERERS_FAULTS, Draft, Enforcer, Message, Occasion, Origin, Passed, Path,
+    RELAY_DELAYED, Stopped, Subject,
 };
 use crate::members::Resolved;
 use crate::session::{
@@ -42,6 +45,23 @@ const RETRIED: [&str; 2] = ["issued_before_restart", "issued_before_start"];
 /// The refusal of a call whose tool has, at its own node, another digest than this node signed.
 const OTHER_TOOL: &str = "header_body_mismatch";
 
+/// The refusal of a call that was sealed to a key its far end has no more, as after a restart.
+const OTHER_KEY: &str = "sealing_key_unknown";
+
+/// The refusals by which a relay, or whoever it delivered to, says that another way may do. The far
+/// end starts a request at most once, so trying it costs nothing but the try.
+const OF_THE_WAY: [&str; 6] = [
+    "next_hop_unreachable",
+    "relaying_not_offered",
+    "too_many_relayed",
+    "node_stopping",
+    "not_on_route",
+    RELAY_DELAYED,
+];
+
+/// The refusal of a copy of a request that was started already.
+const STARTED: &str = "request_started";
+
 /// How long a call refused as [`OTHER_TOOL`] waits for the record that announces the tool as it
 /// now is. Records are pushed over the same link as soon as an inventory changes, so the one
 /// that explains the refusal is under way; it is decided and signed once more, and only if this
@@ -61,14 +81,18 @@ pub trait Dialer: Send + Sync {
         kind: StreamKind,
     ) -> Result<(Origin, BoxRead, BoxWrite), SessionError>;
 
-    /// Whether a stream could be opened now.
+    /// Whether a stream could be opened now, dialing if need be.
     fn reachable(&self, node: &NodeId) -> bool;
+
+    /// Whether there is a link.
+    fn linked(&self, node: &NodeId) -> bool;
 }
 
 /// What every session and call needs.
 struct Core {
     enforcer: Arc<Enforcer>,
     dialer: Arc<dyn Dialer>,
+    router: Router,
     tasks: TaskTracker,
     in_flight: InFlight,
 }
@@ -124,25 +148,57 @@ struct Started {
     first: Vec<u8>,
     /// The digest of the tool called, as signed.
     tool_digest: Option<Digest>,
+    /// The digest of the key it is sealed to.
+    sealed_to: Option<Digest>,
+    /// What a copy of that message must repeat.
+    request: (RequestId, Copied),
+    tried: Tried,
+}
+
+/// What begins a call or a session.
+struct Ask<'a> {
+    agent: &'a Name,
+    server: &'a ServerRef,
+    session: SessionId,
+    kind: StreamKind,
+    body: &'a [u8],
+    trace: Option<&'a Trace>,
+}
+
+/// The ways tried for one request, and its first message once one was sent.
+#[derive(Default)]
+struct Tried {
+    routes: Vec<Vec<NodeId>>,
+    first: Option<(RequestId, Copied)>,
 }
 
 impl MeshFabric {
-    /// A fabric that signs through `enforcer` and reaches nodes through `dialer`.
+    /// A fabric that signs through `enforcer`, reaches nodes through `dialer` and passes the
+    /// `waypoints` that policy demands.
     #[must_use]
     pub fn new(
         enforcer: Arc<Enforcer>,
         dialer: Arc<dyn Dialer>,
+        waypoints: Arc<dyn RoutePolicy>,
         tasks: TaskTracker,
         in_flight: InFlight,
     ) -> Self {
+        let router = Router::new(Arc::clone(&enforcer), Arc::clone(&dialer), waypoints);
         Self {
             core: Arc::new(Core {
                 enforcer,
                 dialer,
+                router,
                 tasks,
                 in_flight,
             }),
         }
+    }
+
+    /// What plans the ways of calls.
+    #[must_use]
+    pub fn router(&self) -> &Router {
+        &self.core.router
     }
 
     /// As [`Fabric::open`], with the session's own type, which can trace.
@@ -162,27 +218,15 @@ impl MeshFabric {
             .enforcer
             .new_session_id()
             .map_err(|s| placed(s.into_error()))?;
-        let mut attempt = 0;
-        let (started, heard) = loop {
-            let kind = StreamKind::Session;
-            let mut started = self
-                .core
-                .start(&principal.agent, server, id, kind, &initialize, None)
-                .await
-                .map_err(|b| placed(broken(b)))?;
-            let sent = started.send().await;
-            sent.map_err(|b| placed(broken(b)))?;
-            match expect_response(&mut started.listener).await {
-                Ok(heard) => break (started, heard),
-                Err(b) if again(&b, &mut attempt) => tokio::time::sleep(RESTART_PAUSE).await,
-                Err(b) => {
-                    if let Broken::Stopped(stopped) = &b {
-                        started.speaker.refuse(stopped).await;
-                    }
-                    return Err(placed(broken(b)));
-                }
-            }
+        let ask = Ask {
+            agent: &principal.agent,
+            server,
+            session: id,
+            kind: StreamKind::Session,
+            body: &initialize,
+            trace: None,
         };
+        let (started, heard) = self.core.open(&ask).await.map_err(|b| placed(broken(b)))?;
         let Started {
             mut speaker,
             mut listener,
@@ -237,7 +281,7 @@ impl Fabric for MeshFabric {
                     node: node.clone(),
                     server: server.name.clone(),
                 },
-                reachable: !barred && self.core.dialer.reachable(&node_id),
+                reachable: !barred && self.core.reachable(&node_id),
                 tools: server.tools.len(),
             }));
         }
@@ -294,7 +338,7 @@ impl RemoteSession {
             trace,
         };
         let started = begin
-            .start()
+            .start(Tried::default())
             .await
             .map_err(|b| place(broken(b), &self.server))?;
         let (to_caller, inbound) = mpsc::channel(MESSAGE_QUEUE);
@@ -352,18 +396,16 @@ struct Begin {
 }
 
 impl Begin {
-    async fn start(&self) -> Result<Started, Broken> {
-        let (kind, trace) = (StreamKind::Call, self.trace.as_deref());
-        self.core
-            .start(
-                &self.agent,
-                &self.server,
-                self.session,
-                kind,
-                &self.message,
-                trace,
-            )
-            .await
+    async fn start(&self, tried: Tried) -> Result<Started, Broken> {
+        let ask = Ask {
+            agent: &self.agent,
+            server: &self.server,
+            session: self.session,
+            kind: StreamKind::Call,
+            body: &self.message,
+            trace: self.trace.as_deref(),
+        };
+        self.core.start(&ask, tried).await
     }
 
     /// Waits for another digest of the tool called than the one signed, after a refusal that
@@ -372,17 +414,9 @@ impl Begin {
         let Ok(message) = Message::read(&self.message) else {
             return false;
         };
-        let mut changes = self.core.enforcer.members().changes();
-        let changed = async {
-            while self.core.known_digest(&self.server, message.described()) == signed {
-                if changes.changed().await.is_err() {
-                    return false;
-                }
-            }
-            true
-        };
-        let waited = tokio::time::timeout(RECORD_WAIT, changed).await;
-        waited.unwrap_or(false)
+        let described = message.described();
+        let known = || self.core.known_digest(&self.server, described) != signed;
+        self.core.announced(known).await
     }
 }
 
@@ -390,6 +424,26 @@ impl Started {
     /// Sends the first message, once. Not cancel safe.
     async fn send(&mut self) -> Result<(), Broken> {
         self.speaker.send(std::mem::take(&mut self.first)).await
+    }
+
+    /// What was tried, for a copy over another route.
+    fn tried_once(&mut self) -> Tried {
+        let mut tried = std::mem::take(&mut self.tried);
+        tried.first.get_or_insert_with(|| self.request.clone());
+        tried
+    }
+
+    /// What a caller is told: a copy that comes too late says nothing of its own.
+    fn explain(&self, broken: Broken) -> Broken {
+        match broken {
+            Broken::Stopped(stopped)
+                if self.tried.first.is_some() && stopped.reason() == STARTED =>
+            {
+                let text = "the call was begun over another route, which failed before its answer";
+                Broken::Transport(text.to_owned())
+            }
+            broken => broken,
+        }
     }
 }
 
@@ -415,25 +469,176 @@ impl Core {
         }
     }
 
-    /// Decides on and signs the first message and opens the stream, which is still to
-    /// [send](Started::send) it.
-    async fn start(
-        &self,
-        agent: &Name,
-        server: &ServerRef,
-        session: SessionId,
-        kind: StreamKind,
-        body: &[u8],
-        trace: Option<&Trace>,
-    ) -> Result<Started, Broken> {
-        let request_id = self.enforcer.new_request_id().map_err(Broken::Stopped)?;
-        let message = match Message::read(body) {
+    /// Opens a session: sends `initialize` until it is answered, over another route where one
+    /// fails, anew where the other node has just restarted.
+    async fn open(&self, ask: &Ask<'_>) -> Result<(Started, Heard), Broken> {
+        let (mut attempt, mut renewed) = (0, false);
+        let mut started = self.start(ask, Tried::default()).await?;
+        loop {
+            let heard = match started.send().await {
+                Ok(()) => expect_response(&mut started.listener).await,
+                Err(broken) => Err(broken),
+            };
+            let failed = match heard {
+                Ok(heard) => return Ok((started, heard)),
+                Err(failed) => failed,
+            };
+            if let Broken::Stopped(stopped) = &failed {
+                started.speaker.refuse(stopped).await;
+            }
+            let sealed_to = started.sealed_to;
+            started = if other_key(&failed) && !renewed {
+                renewed = true;
+                if !self.key_changed(ask.server, sealed_to).await {
+                    return Err(failed);
+                }
+                self.start(ask, Tried::default()).await?
+            } else if again(&failed, &mut attempt) {
+                tokio::time::sleep(RESTART_PAUSE).await;
+                self.start(ask, Tried::default()).await?
+            } else if elsewhere(&failed, &started) {
+                match self.start(ask, started.tried_once()).await {
+                    Ok(started) => started,
+                    Err(_) => return Err(failed),
+                }
+            } else {
+                return Err(started.explain(failed));
+            };
+        }
+    }
+
+    /// Waits for a record after which `known` holds; false if none came in time.
+    async fn announced(&self, known: impl Fn() -> bool) -> bool {
+        let mut changes = self.enforcer.members().changes();
+        let changed = async {
+            while !known() {
+                if changes.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        let waited = tokio::time::timeout(RECORD_WAIT, changed).await;
+        waited.unwrap_or(false)
+    }
+
+    /// Waits for the record that announces another sealing key than the one used.
+    async fn key_changed(&self, server: &ServerRef, used: Option<Digest>) -> bool {
+        let crypto = &*self.enforcer.identity().crypto;
+        let digest = |key: Vec<u8>| protocol::envelope::sealing::key_digest(crypto, &key);
+        self.announced(|| self.sealing_key(&server.node_id).map(digest) != used)
+            .await
+    }
+
+    /// The key that what goes to a node over relays is sealed to.
+    fn sealing_key(&self, node: &NodeId) -> Option<Vec<u8>> {
+        let member = self.enforcer.members().member(node)?;
+        let key = member.record.as_ref()?.sealing_key.as_deref();
+        key.map(<[u8]>::to_vec)
+    }
+
+    /// Whether a call could go to this node now, over relays if need be.
+    fn reachable(&self, node: &NodeId) -> bool {
+        let relayed = || self.router.relays_to(node).is_some() && self.sealing_key(node).is_some();
+        self.dialer.reachable(node) || relayed()
+    }
+
+    /// Begins over the best route that was not tried; the message is still to be
+    /// [sent](Started::send).
+    async fn start(&self, ask: &Ask<'_>, mut tried: Tried) -> Result<Started, Broken> {
+        let message = match Message::read(ask.body) {
             Ok(message) => message,
             Err(e) => {
-                let on = self.occasion(agent, server);
+                let on = self.occasion(ask.agent, ask.server);
                 return Err(Broken::unusable(&self.enforcer, on, &e).await);
             }
         };
+        let described = message.described();
+        let question = RouteQuestion {
+            agent: ask.agent,
+            server: ask.server,
+            method: described.method.as_deref().unwrap_or_default(),
+            target: described.target.as_deref(),
+        };
+        let routes = self.router.routes(&question).map_err(Broken::Unreachable)?;
+        let mut failed = None;
+        for route in routes {
+            if tried.routes.contains(&route) {
+                continue;
+            }
+            tried.routes.push(route.clone());
+            match self.start_on(ask, &message, route, tried).await {
+                Ok(started) => return Ok(started),
+                Err((broken @ Broken::Unreachable(_), so_far)) => {
+                    failed = Some(broken);
+                    tried = so_far;
+                }
+                Err((broken, _)) => return Err(broken),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Broken::Transport("no other route is known".to_owned())))
+    }
+
+    /// The way along a route, sealed where others carry it.
+    async fn path(&self, ask: &Ask<'_>, route: Vec<NodeId>) -> Result<Path, Broken> {
+        let identity = self.enforcer.identity();
+        let far = ask.server.node_id;
+        if route.len() <= 2 {
+            return Ok(Path::direct(identity.node(), far));
+        }
+        let refused = |reason: &str, message: String| {
+            let on = self.occasion(ask.agent, ask.server);
+            let stopped = Stopped::refuse(reason, message);
+            async move { Broken::refused(&self.enforcer, on, stopped).await }
+        };
+        let Some(key) = self.sealing_key(&far) else {
+            let node = &ask.server.node;
+            let message =
+                format!("node `{node}` announces no sealing key, so no relay may carry it");
+            return Err(refused("no_sealing_key", message).await);
+        };
+        let crypto = &*identity.crypto;
+        match CallSeal::begin(&Primitives, crypto, &identity.mesh(), &key) {
+            Ok((seal, sealed)) => Ok(Path::relayed(far, route, seal, sealed)),
+            Err(e) => {
+                let message = format!("the call cannot be sealed: {e}");
+                Err(refused("sealing_failed", message).await)
+            }
+        }
+    }
+
+    /// Decides on and signs the first message for this route and opens the stream.
+    async fn start_on(
+        &self,
+        ask: &Ask<'_>,
+        message: &Message<'_>,
+        route: Vec<NodeId>,
+        tried: Tried,
+    ) -> Result<Started, (Broken, Tried)> {
+        match self
+            .try_route(ask, message, route, tried.first.as_ref())
+            .await
+        {
+            Ok(started) => Ok(Started { tried, ..started }),
+            Err(broken) => Err((broken, tried)),
+        }
+    }
+
+    async fn try_route(
+        &self,
+        ask: &Ask<'_>,
+        message: &Message<'_>,
+        route: Vec<NodeId>,
+        copies: Option<&(RequestId, Copied)>,
+    ) -> Result<Started, Broken> {
+        let (agent, server, session) = (ask.agent, ask.server, ask.session);
+        let request_id = match copies {
+            Some((request, _)) => *request,
+            None => self.enforcer.new_request_id().map_err(Broken::Stopped)?,
+        };
+        let next = route.get(1).or(route.first()).copied();
+        let next = next.unwrap_or(server.node_id);
+        let path = self.path(ask, route).await?;
         let described = message.described();
         let tool_digest = self.known_digest(server, described);
         let answered = Answered {
@@ -443,7 +648,8 @@ impl Core {
         };
         let draft = Draft {
             agent,
-            audience: server.node_id,
+            path: &path,
+            copies: copies.map(|(_, copied)| copied),
             direction: Direction::ToServer,
             request_id,
             session,
@@ -453,25 +659,22 @@ impl Core {
             server: &server.server,
             answers: None,
             tool_digest,
-            message: &message,
+            message,
         };
         let passed = self
             .enforcer
             .enforce(Point::Ingress, Subject::Outgoing(draft))
             .await;
-        let Passed::Sealed(sealed) = passed.map_err(Broken::Stopped)? else {
+        let Passed::Sealed(sealed, issued) = passed.map_err(Broken::Stopped)? else {
             return Err(Broken::Transport(
                 "an outgoing message was not sealed".to_owned(),
             ));
         };
-        if let Some(trace) = trace {
+        if let Some(trace) = ask.trace {
             trace.request(sealed.id, self.enforcer.identity().node(), &sealed.bytes);
         }
-        let (origin, read, write) = self
-            .dialer
-            .open(server.node_id, kind)
-            .await
-            .map_err(unreachable)?;
+        let opened = self.dialer.open(next, ask.kind).await;
+        let (origin, read, write) = opened.map_err(unreachable)?;
         let writer = FrameWriter::new(write);
         let exchange = Arc::new(Exchange::default());
         let id = described.id.as_deref().unwrap_or("null");
@@ -479,19 +682,20 @@ impl Core {
             let on = self.occasion(agent, server);
             return Err(Broken::refused(&self.enforcer, on, s).await);
         }
+        let sealed_to = path.sealed().map(|sealed| sealed.key);
         let topic = Topic {
             agent: agent.clone(),
             peer: origin,
+            path,
             session,
             request_id,
             server: server.server.clone(),
             point: Point::Ingress,
         };
-        let server = server.server.clone();
         let call = CallIdentity {
             request_id,
             session,
-            server,
+            server: server.server.clone(),
             first: sealed.id,
         };
         let crypto = &*self.enforcer.identity().crypto;
@@ -500,11 +704,22 @@ impl Core {
         let (ours, theirs) = (Arc::clone(&self.enforcer), Arc::clone(&self.enforcer));
         let speaker = Speaker::new(ours, topic.clone(), Arc::clone(&exchange), out, writer);
         let listener = Listener::new(theirs, topic, exchange, back, FrameReader::new(read));
+        let copied = copies.cloned().unwrap_or_else(|| {
+            let first = Copied {
+                first: sealed.id,
+                issued: issued.at,
+                salt: issued.salt,
+            };
+            (request_id, first)
+        });
         Ok(Started {
             speaker,
             listener,
             first: sealed.bytes,
             tool_digest,
+            sealed_to,
+            request: copied,
+            tried: Tried::default(),
         })
     }
 
@@ -613,24 +828,34 @@ async fn pump_call(
             () = end.closed.cancelled() => break Err(end.interrupted()),
             ended = carried => ended,
         };
-        let retried = match &ended {
-            Err(_) if heard_any => false,
+        let retry = match &ended {
+            Err(_) if heard_any => Retry::No,
             Err(b) if other_tool(b) && !renewed => {
                 renewed = true;
-                begin.tool_changed(started.tool_digest).await
+                Retry::anew_if(begin.tool_changed(started.tool_digest).await)
+            }
+            Err(b) if other_key(b) && !renewed => {
+                renewed = true;
+                let changed = begin.core.key_changed(&begin.server, started.sealed_to);
+                Retry::anew_if(changed.await)
             }
             Err(b) if again(b, &mut attempt) => {
                 tokio::time::sleep(RESTART_PAUSE).await;
-                true
+                Retry::Anew
             }
-            _ => false,
+            Err(b) if elsewhere(b, &started) => Retry::Elsewhere,
+            _ => Retry::No,
         };
-        if !retried {
-            break ended;
-        }
-        match begin.start().await {
-            Ok(fresh) => started = fresh,
-            Err(b) => break Err(b),
+        match retry {
+            Retry::No => break ended.map_err(|b| started.explain(b)),
+            Retry::Anew => match begin.start(Tried::default()).await {
+                Ok(fresh) => started = fresh,
+                Err(b) => break Err(b),
+            },
+            Retry::Elsewhere => match begin.start(started.tried_once()).await {
+                Ok(copy) => started = copy,
+                Err(_) => break ended,
+            },
         }
     };
     // The caller may be gone; then there is nobody to tell.
@@ -684,6 +909,7 @@ async fn listen(
         if heard.ends {
             if let Some(trace) = trace {
                 trace.response(heard.id, heard.issuer, &heard.envelope);
+                trace.carried(&heard.records);
             }
             return Ok(heard.body.into());
         }
@@ -710,6 +936,41 @@ fn again(broken: &Broken, attempt: &mut u32) -> bool {
     };
     *attempt += 1;
     *attempt <= RESTART_RETRIES && RETRIED.contains(&stopped.reason())
+}
+
+/// Whether, and how, a request that failed is sent once more.
+enum Retry {
+    No,
+    /// As another request: this one was refused before anything acted on it.
+    Anew,
+    /// As a copy over another route, which its far end starts only if it has not yet.
+    Elsewhere,
+}
+
+impl Retry {
+    const fn anew_if(changed: bool) -> Self {
+        if changed { Self::Anew } else { Self::No }
+    }
+}
+
+/// Whether the way of a call has failed it, so that another may do.
+fn elsewhere(broken: &Broken, started: &Started) -> bool {
+    let relayed = started.sealed_to.is_some();
+    let of_the_way = match broken {
+        Broken::Transport(_) | Broken::Stream(StreamError::EndedEarly) => true,
+        Broken::Stopped(stopped) => {
+            let reason = stopped.reason();
+            let named = OF_THE_WAY.contains(&reason) || DELIVERERS_FAULTS.contains(&reason);
+            named && !stopped.by_policy
+        }
+        Broken::Unreachable(_) | Broken::Stream(_) => false,
+    };
+    relayed && of_the_way
+}
+
+/// Whether it was sealed to a key that its far end has no more.
+fn other_key(broken: &Broken) -> bool {
+    matches!(broken, Broken::Stopped(stopped) if stopped.reason() == OTHER_KEY)
 }
 
 /// Whether the call was refused because the tool's digest is another at its own node.

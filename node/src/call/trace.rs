@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use protocol::envelope::hop::{self, HopRecord};
 use protocol::id::{EnvelopeId, NodeId};
 
 /// The first and the last envelope of one call.
@@ -10,6 +11,7 @@ pub struct Trace {
     /// Whether the envelopes' bytes are kept too.
     keep_bytes: bool,
     inner: Mutex<(Option<TracedEnvelope>, Option<TracedEnvelope>)>,
+    hops: Mutex<Vec<HopRecord>>,
 }
 
 /// One envelope of a call.
@@ -30,6 +32,7 @@ impl Trace {
         Self {
             keep_bytes,
             inner: Mutex::default(),
+            hops: Mutex::default(),
         }
     }
 
@@ -41,6 +44,21 @@ impl Trace {
     pub(super) fn response(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) {
         let envelope = self.envelope(id, issuer, bytes);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(envelope);
+    }
+
+    /// Notes the records that came with the response and were verified with it.
+    pub(super) fn carried(&self, records: &[Vec<u8>]) {
+        let read = records.iter().filter_map(|record| hop::read(record).ok());
+        *self.hops.lock().unwrap_or_else(PoisonError::into_inner) = read.collect();
+    }
+
+    /// The verified hop records of the response, in the order of its route.
+    #[must_use]
+    pub fn hops(&self) -> Vec<HopRecord> {
+        self.hops
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn envelope(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) -> TracedEnvelope {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::address::{HostPort, StaticPeer};
+use super::relaying::{Accepts, NodeRef};
 
 /// UDP port of the mesh unless configured.
 pub const DEFAULT_PORT: u16 = 7443;
@@ -206,6 +207,19 @@ pub struct PeersSection {
     pub fixed: Vec<StaticPeer>,
 }
 
+/// Most entries of `relay.accept`: more are better one group.
+pub const MAX_ACCEPTS: usize = 64;
+
+/// `[relay]`: calls carried between other nodes, and who carries those to this one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RelaySection {
+    /// Whose calls this node carries on; nobody's if empty.
+    pub accept: Vec<Accepts>,
+    /// The nodes that carry calls to this one where its callers cannot reach it.
+    pub through: Vec<NodeRef>,
+}
+
 /// The file as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -218,6 +232,7 @@ pub(super) struct Sections {
     pub(super) log: LogSection,
     pub(super) limits: LimitsSection,
     pub(super) peers: PeersSection,
+    pub(super) relay: RelaySection,
 }
 
 impl Sections {
@@ -244,6 +259,8 @@ impl Sections {
         for (key, found, max) in [
             ("peers.static", self.peers.fixed.len(), MAX_STATIC_PEERS),
             ("node.advertise", self.node.advertise.len(), advertise),
+            ("relay.accept", self.relay.accept.len(), MAX_ACCEPTS),
+            ("relay.through", self.relay.through.len(), advertise),
         ] {
             if found > max {
                 return Err(ConfigError::TooMany { key, found, max });

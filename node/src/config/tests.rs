@@ -154,6 +154,8 @@ fn malformed_values_are_one_line_with_their_place() {
         ("\n\n[store]\ncache_mib = -1", 4),
         ("[log]\nformat = \"xml\"", 2),
         ("[peers]\nstatic = [\"a:1\"]", 2),
+        ("[relay]\naccept = [\"everyone\"]", 2),
+        ("[relay]\nthrough = [\"two words\"]", 2),
         ("node = 1", 1),
         ("[node]\nlisten = \"0.0.0.0:1\"\nlisten = \"0.0.0.0:2\"", 3),
     ] {

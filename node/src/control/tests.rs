@@ -289,6 +289,7 @@ impl Operations for Fake {
                 request_envelope_id: None,
                 response_envelope_id: None,
                 signers: vec![],
+                hops: vec![],
                 request_envelope: None,
                 response_envelope: None,
             }),

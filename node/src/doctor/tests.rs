@@ -90,6 +90,7 @@ fn peer(called: &str, state: PeerState, reason: Option<&str>) -> Peer {
         address: Some("192.0.2.1:7443".into()),
         group: None,
         signature_scheme: None,
+        relayed_by: Vec::new(),
         path: None,
         handshake_ms: None,
         hello_ms: None,

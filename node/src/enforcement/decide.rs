@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use protocol::crypto::domain::content_type;
 use protocol::envelope::replay::{Accepted, Begins, Entry, ReplayWindow, Reservation};
 use protocol::envelope::stream::StreamError;
 use protocol::envelope::{
-    Claims, CwtClaims, Direction, DocumentType, Expectation, Header, Kind, Refusal,
-    UnverifiedEnvelope, VerifiedEnvelope, hop, seal,
+    CallSeal, Claims, CwtClaims, Direction, DocumentType, Expectation, Header, Kind, Refusal,
+    Sealed, SealedEnvelope, UnverifiedEnvelope, VerifiedEnvelope, seal, seal_relayed,
 };
 use protocol::id::{Cti, Digest, EnvelopeId, NodeId, RequestId, Salt};
 use protocol::policy::{Denial, Facts, Party, Verdict};
@@ -15,7 +16,7 @@ use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
 use super::subject::{Described, Draft, Incoming, Origin, describe};
-use super::{ENVELOPE_LIFE_S, Enforcer, Ledger, LedgerError, Passed, Stopped};
+use super::{ENVELOPE_LIFE_S, Enforcer, Issued, Ledger, LedgerError, Passed, Stopped, chain};
 use crate::standing::Barred;
 
 /// The name under which a peer's flood is counted.
@@ -33,7 +34,7 @@ impl Enforcer {
         let own = self.identity.node();
         record.issuer = own;
         record.agent = Some(draft.agent.clone());
-        record.audience = Some(draft.audience);
+        record.audience = Some(draft.path.far());
         record.server = Some(draft.server.clone());
         record.request = Some(draft.request_id);
         record.direction = Some(draft.direction);
@@ -42,26 +43,35 @@ impl Enforcer {
             Ok(header) => header,
             Err(stopped) => return Err(self.stop(record, own, stopped).await),
         };
-        let salt = self.random(Salt::from_bytes);
-        let sealed = salt.and_then(|salt| {
-            let crypto = &*self.identity.crypto;
-            seal(
-                crypto,
-                &*self.identity.signing,
-                header,
-                salt,
-                draft.message.body(),
-            )
-            .map_err(|e| Stopped::refuse("signing_failed", e.to_string()))
-        });
+        let at = header.cwt.iat;
+        let salt = match draft.copies {
+            Some(copied) => Ok(copied.salt),
+            None => self.random(Salt::from_bytes),
+        };
+        let sealed = salt.and_then(|salt| Ok((self.sign(draft, header, salt)?, salt)));
         match sealed {
-            Ok(sealed) => {
+            Ok((sealed, salt)) => {
                 record.envelope = Some(sealed.id);
                 self.write(record, false).await?;
-                Ok(Passed::Sealed(sealed))
+                Ok(Passed::Sealed(sealed, Issued { at, salt }))
             }
             Err(stopped) => Err(self.stop(record, own, stopped).await),
         }
+    }
+
+    fn sign(
+        &self,
+        draft: &Draft<'_>,
+        header: Header,
+        salt: Salt,
+    ) -> Result<SealedEnvelope, Stopped> {
+        let (crypto, signing) = (&*self.identity.crypto, &*self.identity.signing);
+        let body = draft.message.body();
+        let sealed = match draft.path.seal() {
+            None => seal(crypto, signing, header, salt, body),
+            Some(call) => seal_relayed(crypto, signing, header, salt, body, call),
+        };
+        sealed.map_err(|e| Stopped::refuse("signing_failed", e.to_string()))
     }
 
     fn decide_outgoing(
@@ -92,9 +102,9 @@ impl Enforcer {
         })?;
         let audience = self
             .members
-            .valid(&draft.audience, now.seconds())
+            .valid(&draft.path.far(), now.seconds())
             .ok_or_else(|| {
-                let node = draft.audience.short();
+                let node = draft.path.far().short();
                 Stopped::refuse(
                     "unknown_audience",
                     format!("node {node} has no valid membership here"),
@@ -108,7 +118,7 @@ impl Enforcer {
             own.facts(),
             &audience.membership,
             None,
-            draft.message.body(),
+            Some(draft.message.body()),
             record,
         )?;
         Ok(header)
@@ -135,11 +145,9 @@ impl Enforcer {
             }
         };
         let ends = described.kind == Kind::Response && draft.direction == Direction::ToClient;
-        let route = if draft.audience == me {
-            vec![me]
-        } else {
-            vec![me, draft.audience]
-        };
+        let begins = described.kind == Kind::Request
+            && draft.direction == Direction::ToServer
+            && draft.sequence == 0;
         let claims = Claims {
             suite: self.identity.root().root().suite,
             document: DocumentType::Envelope,
@@ -149,7 +157,7 @@ impl Enforcer {
             request_id: draft.request_id,
             session: draft.session,
             sequence: draft.sequence,
-            parent: draft.parent,
+            parent: draft.copies.map_or(draft.parent, |c| Some(c.first)),
             server: draft.server.clone(),
             method,
             name,
@@ -161,23 +169,27 @@ impl Enforcer {
             posture: None,
             site: self.identity.membership().content().site.clone(),
             bundle_version: self.policy().bundle_version(),
-            route,
+            route: draft.path.route().to_vec(),
             last_sequence: ends.then_some(draft.sequence),
             stream_hash: draft.stream_hash.filter(|_| ends),
             human: None,
             bridged: None,
-            first_issued: None,
-            sealed: None,
+            first_issued: draft.copies.map(|c| c.issued),
+            sealed: draft.path.sealed().filter(|_| begins).cloned(),
         };
         let cwt = CwtClaims {
             iss: me,
             sub: draft.agent.clone(),
-            aud: draft.audience,
+            aud: draft.path.far(),
             exp: iat.plus(ENVELOPE_LIFE_S),
             iat,
             cti: self.random(Cti::from_bytes)?,
         };
-        let content_type = protocol::crypto::domain::content_type::ENVELOPE.to_owned();
+        let content_type = match draft.path.seal() {
+            None => content_type::ENVELOPE,
+            Some(_) => content_type::SEALED_ENVELOPE,
+        };
+        let content_type = content_type.to_owned();
         Ok(Header {
             content_type,
             cwt,
@@ -195,9 +207,9 @@ impl Enforcer {
         let mut record = self.blank_record(point, now);
         record.issuer = incoming.origin.peer;
         match self.verify(point, now, incoming, &mut record).await {
-            Ok((verified, described)) => {
+            Ok((verified, described, call)) => {
                 self.write(record, false).await?;
-                Ok(Passed::Verified(Box::new(verified), described))
+                Ok(Passed::Verified(Box::new(verified), described, call))
             }
             Err(stopped) => Err(self.stop(record, incoming.origin.peer, stopped).await),
         }
@@ -209,41 +221,73 @@ impl Enforcer {
         now: UnixMillis,
         incoming: &Incoming<'_>,
         record: &mut DecisionRecord,
-    ) -> Result<(VerifiedEnvelope, Described), Stopped> {
+    ) -> Result<(VerifiedEnvelope, Described, Option<Arc<CallSeal>>), Stopped> {
         let origin = incoming.origin;
-        if !self.limits.admit(origin.peer, now) {
-            let message = "this peer sends more envelopes than one peer may";
-            return Err(Stopped::refuse(RATE_LIMITED, message));
-        }
+        self.admit_peer(origin.peer, now)?;
         let crypto = &*self.identity.crypto;
         let unverified = UnverifiedEnvelope::parse(incoming.bytes).map_err(refused)?;
         note(record, unverified.header());
         let id = unverified.id(crypto);
         record.envelope = Some(id);
-        unverified
-            .check(&Expectation {
-                mesh: self.identity.mesh(),
-                audience: self.identity.node(),
-                issuer: origin.peer,
-                direction: incoming.direction,
-                now,
-            })
-            .map_err(refused)?;
-        check_place(unverified.header(), incoming).map_err(|e| refused(e.into()))?;
-        let member = self.members.valid(&origin.peer, now.seconds());
-        let member = member.ok_or_else(|| refused(Refusal::UnknownIssuer(origin.peer)))?;
+        let header = unverified.header();
+        // On a direct link the peer is the issuer. Relays carry what others issued, and answer for
+        // what only who delivers can spoil.
+        let relayed = header.is_relayed();
+        let by_relay = relayed && header.cwt.iss != origin.peer;
+        let blame = |stopped| chain::blame(stopped, by_relay);
+        let issuer = match incoming.path {
+            Some(path) => path.far(),
+            None if relayed => header.cwt.iss,
+            None => origin.peer,
+        };
+        let place = header.claims.route.len().saturating_sub(1);
+        let expected = Expectation {
+            mesh: self.identity.mesh(),
+            audience: self.identity.node(),
+            issuer,
+            direction: incoming.direction,
+            now,
+        };
+        match unverified.check(&expected) {
+            Err(refusal @ Refusal::Expired { .. }) if by_relay => {
+                let delayed = self.delayed(now, unverified, place, incoming.records);
+                return Err(delayed.unwrap_or_else(|| refused(refusal)));
+            }
+            checked => checked.map_err(refused)?,
+        }
+        if relayed {
+            unverified
+                .place_after(self.identity.node(), origin.peer)
+                .map_err(|e| blame(refused(e)))?;
+        }
+        if let Some(path) = incoming.path
+            && !path.is_way_of(&unverified.header().claims.route)
+        {
+            return Err(blame(refused(Refusal::OtherRoute)));
+        }
+        check_place(unverified.header(), incoming).map_err(|e| blame(refused(e.into())))?;
+        let member = self.members.valid(&issuer, now.seconds());
+        let member = member.ok_or_else(|| refused(Refusal::UnknownIssuer(issuer)))?;
         let own = self.identity.membership();
         self.in_force(now, unverified.header(), &member.membership, own.facts())?;
         let entry = replay_entry(unverified.header(), id);
         self.replay()
             .look(&entry, now.seconds())
-            .map_err(|e| refused(e.into()))?;
+            .map_err(|e| blame(refused(e.into())))?;
 
-        let verified = unverified
-            .verify(crypto, &member.membership.signing)
-            .map_err(refused)?;
-        self.check_records(now.seconds(), &verified, incoming)?;
-        self.accept(&entry, now.seconds()).await?;
+        let signed = unverified
+            .verify_signatures(crypto, &member.membership.signing)
+            .map_err(|e| blame(refused(e)))?;
+        let taken_up = match &signed.header().claims.sealed {
+            Some(sealed) => Some(self.take_up(sealed)?),
+            None => None,
+        };
+        let seal = taken_up.as_deref().or_else(|| incoming.path?.seal());
+        let verified = signed.open(crypto, seal).map_err(refused)?;
+        let header = verified.header();
+        self.check_chain(now.seconds(), id, header, place, incoming.records)
+            .map_err(blame)?;
+        self.accept(&entry, now.seconds()).await.map_err(blame)?;
         let described = self.check_body(point, &verified, incoming)?;
         self.evaluate(
             point,
@@ -252,14 +296,33 @@ impl Enforcer {
             &member.membership,
             own.facts(),
             Some(origin),
-            verified.body(),
+            Some(verified.body()),
             record,
         )?;
-        Ok((verified, described))
+        Ok((verified, described, taken_up))
+    }
+
+    /// Whether a peer may send one more envelope now.
+    pub(super) fn admit_peer(&self, peer: NodeId, now: UnixMillis) -> Result<(), Stopped> {
+        if self.limits.admit(peer, now) {
+            return Ok(());
+        }
+        let message = "this peer sends more envelopes than one peer may";
+        Err(Stopped::refuse(RATE_LIMITED, message))
+    }
+
+    /// The other end of a call that was sealed to one of this node's keys.
+    fn take_up(&self, sealed: &Sealed) -> Result<Arc<CallSeal>, Stopped> {
+        let key = self.identity.sealing.find(&sealed.key);
+        let key = key.ok_or_else(|| refused(Refusal::SealingKeyUnknown))?;
+        let mesh = self.identity.mesh();
+        let call = CallSeal::take_up(&*key, &mesh, sealed);
+        call.map(Arc::new)
+            .map_err(|_| refused(Refusal::SealedPayload))
     }
 
     /// Revocation, the clock and the freshness lease, for a message of `issuer` to `audience`.
-    fn in_force(
+    pub(super) fn in_force(
         &self,
         now: UnixMillis,
         header: &Header,
@@ -290,43 +353,6 @@ impl Enforcer {
             }
         };
         judged().map_err(|barred| Stopped::barred(&barred))
-    }
-
-    /// The hop records must be exactly those the signed route plans; a direct route plans none.
-    fn check_records(
-        &self,
-        now: UnixSeconds,
-        verified: &VerifiedEnvelope,
-        incoming: &Incoming<'_>,
-    ) -> Result<(), Stopped> {
-        let route = &verified.header().claims.route;
-        let last = route.len().saturating_sub(1);
-        if last <= 1 && incoming.records.is_empty() {
-            return Ok(());
-        }
-        // Of the route only: a directory may have thousands.
-        let members: Vec<_> = route
-            .iter()
-            .filter_map(|n| self.members.valid(n, now))
-            .collect();
-        let signer = |node: &NodeId| {
-            members
-                .iter()
-                .find(|m| m.membership.node() == *node)
-                .map(|m| &m.membership.signing)
-        };
-        let mesh = self.identity.mesh();
-        hop::verify_chain(
-            &*self.identity.crypto,
-            &mesh,
-            verified.id(),
-            route,
-            last,
-            incoming.records,
-            signer,
-        )
-        .map(drop)
-        .map_err(|e| Stopped::refuse(e.reason(), e.to_string()))
     }
 
     /// The atomic insert, and the reservation that must be on disk before anything acts on it.
@@ -406,7 +432,7 @@ impl Enforcer {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the facts of one decision")]
-    fn evaluate(
+    pub(super) fn evaluate(
         &self,
         point: Point,
         now: UnixMillis,
@@ -414,7 +440,7 @@ impl Enforcer {
         issuer: &MemberFacts,
         audience: &MemberFacts,
         origin: Option<&Origin>,
-        body: &[u8],
+        body: Option<&[u8]>,
         record: &mut DecisionRecord,
     ) -> Result<(), Stopped> {
         let policy = self.policy();
@@ -439,7 +465,7 @@ impl Enforcer {
             labels: &claims.labels,
             route: &[],
             approved: false,
-            body: Some(body),
+            body,
         });
         record.bundle_version = policy.bundle_version();
         match decision.verdict {
@@ -457,7 +483,7 @@ impl Enforcer {
         }
     }
 
-    fn replay(&self) -> MutexGuard<'_, ReplayWindow> {
+    pub(super) fn replay(&self) -> MutexGuard<'_, ReplayWindow> {
         locked(&self.replay)
     }
 
@@ -514,12 +540,23 @@ impl Enforcer {
     }
 
     /// Records the refusal of a message of `peer` before it is answered.
-    async fn stop(&self, record: DecisionRecord, peer: NodeId, stopped: Stopped) -> Stopped {
+    pub(super) async fn stop(
+        &self,
+        record: DecisionRecord,
+        peer: NodeId,
+        stopped: Stopped,
+    ) -> Stopped {
         self.record_refusal(record, peer, &stopped).await;
+        if matches!(stopped.verdict, Verdict::Sever(_))
+            && !stopped.by_policy
+            && let Some(sever) = self.sever.get()
+        {
+            sever.sever(peer, stopped.reason());
+        }
         stopped
     }
 
-    async fn write(&self, record: DecisionRecord, durable: bool) -> Result<(), Stopped> {
+    pub(super) async fn write(&self, record: DecisionRecord, durable: bool) -> Result<(), Stopped> {
         self.ledger
             .record(record, durable)
             .await
@@ -564,7 +601,7 @@ fn replay_entry(header: &Header, id: EnvelopeId) -> Entry {
     }
 }
 
-fn note(record: &mut DecisionRecord, header: &Header) {
+pub(super) fn note(record: &mut DecisionRecord, header: &Header) {
     let claims = &header.claims;
     record.issuer = header.cwt.iss;
     record.agent = Some(header.cwt.sub.clone());
@@ -578,7 +615,7 @@ fn note(record: &mut DecisionRecord, header: &Header) {
     record.body_digest = Some(claims.body_digest);
 }
 
-fn refused(refusal: Refusal) -> Stopped {
+pub(super) fn refused(refusal: Refusal) -> Stopped {
     Stopped::refuse(
         refusal.reason(),
         format!("the envelope was refused: {refusal}"),

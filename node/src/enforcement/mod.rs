@@ -2,7 +2,8 @@
 //!
 //! Outgoing messages are decided on and then *signed here*: no other code of the node makes an
 //! envelope. Incoming ones are parsed, checked, verified and decided on here: no other code of the
-//! node turns received bytes into a message. Both leave a decision record. The order is that of
+//! node turns received bytes into a message. Those between other nodes are decided on by their
+//! header (`relayed`). All leave a decision record. The order is that of
 //! the design: shape → per-peer limit → mesh, audience, time, membership, seen → signature →
 //! atomic replay insert → header against body → policy → record. It fails closed, each failure
 //! with a name of its own, and the name is counted. Refusals of what never came to be a message
@@ -10,27 +11,35 @@
 //!
 //! It does not know links, streams of bytes or MCP servers.
 
+mod chain;
 mod decide;
 mod ledger;
 mod limit;
+mod path;
 mod refusals;
+mod relayed;
 mod subject;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use protocol::envelope::replay::ReplayWindow;
-use protocol::envelope::{SealedEnvelope, VerifiedEnvelope};
-use protocol::id::Digest;
+use protocol::envelope::{CallSeal, SealedEnvelope, VerifiedEnvelope};
+use protocol::id::{Digest, NodeId, Salt};
 use protocol::name::Name;
 use protocol::policy::{Denial, Policy, Verdict};
 use protocol::record::Point;
 use protocol::time::UnixSeconds;
 
+pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
 pub use ledger::{Ledger, LedgerError};
 pub use limit::{PEER_ENVELOPES_AT_ONCE, PEER_ENVELOPES_PER_S, PeerRate};
+pub use path::Path;
 pub use refusals::{FURTHER_REFUSALS, Occasion, RECORDED_REFUSALS, REFUSAL_WINDOW_MS};
-pub use subject::{Answered, Described, Draft, Incoming, Message, Origin, Subject, describe};
+pub use relayed::{Crossed, Relayed};
+pub use subject::{
+    Answered, Copied, Described, Draft, Incoming, Message, Origin, Subject, describe,
+};
 
 use crate::clock::Clock;
 use crate::identity::Identity;
@@ -52,10 +61,28 @@ pub trait Inventory: Send + Sync {
 /// A message that may pass.
 #[derive(Debug)]
 pub enum Passed {
-    /// One of this node's, now signed.
-    Sealed(SealedEnvelope),
-    /// One of another's, now verified, with what its body says of itself.
-    Verified(Box<VerifiedEnvelope>, Described),
+    /// One of this node's, now signed, with what a copy of it must repeat.
+    Sealed(SealedEnvelope, Issued),
+    /// One of another's, now verified, with what its body says of itself. Where it begins a call
+    /// that relays carry, with what seals the call.
+    Verified(Box<VerifiedEnvelope>, Described, Option<Arc<CallSeal>>),
+    /// One between others, whose header is verified.
+    Crossed(Box<Crossed>),
+}
+
+/// What of a signed message is not in its bytes.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// When.
+    pub at: UnixSeconds,
+    /// The salt of its body.
+    pub salt: Salt,
+}
+
+/// Cuts a peer off that delivered what no honest one would have.
+pub trait Sever: Send + Sync {
+    /// Closes the link with `peer` and keeps it closed for a while.
+    fn sever(&self, peer: NodeId, reason: &str);
 }
 
 /// A message that may not pass, and what to tell whom.
@@ -162,6 +189,7 @@ pub struct Enforcer {
     limits: limit::PeerLimits,
     allowances: refusals::Allowances,
     calls: CallCounts,
+    sever: OnceLock<Arc<dyn Sever>>,
 }
 
 /// Calls begun, since start.
@@ -169,6 +197,7 @@ pub struct Enforcer {
 pub struct CallCounts {
     out: AtomicU64,
     r#in: AtomicU64,
+    relayed: AtomicU64,
 }
 
 impl CallCounts {
@@ -182,6 +211,12 @@ impl CallCounts {
     #[must_use]
     pub fn incoming(&self) -> u64 {
         self.r#in.load(Ordering::Relaxed)
+    }
+
+    /// Calls carried between other nodes.
+    #[must_use]
+    pub fn relayed(&self) -> u64 {
+        self.relayed.load(Ordering::Relaxed)
     }
 }
 
@@ -202,6 +237,7 @@ impl Enforcer {
             limits: limit::PeerLimits::default(),
             allowances: refusals::Allowances::default(),
             calls: CallCounts::default(),
+            sever: OnceLock::new(),
         }
     }
 
@@ -212,12 +248,17 @@ impl Enforcer {
     /// returned.
     pub async fn enforce(&self, point: Point, subject: Subject<'_>) -> Result<Passed, Stopped> {
         let (begins, count) = match &subject {
-            Subject::Outgoing(draft) => (draft.parent.is_none(), &self.calls.out),
+            Subject::Outgoing(draft) => {
+                let copies = draft.copies.is_some();
+                (draft.parent.is_none() && !copies, &self.calls.out)
+            }
             Subject::Incoming(incoming) => (incoming.stream.is_none(), &self.calls.r#in),
+            Subject::Relayed(relayed) => (relayed.stream.is_none(), &self.calls.relayed),
         };
         let outcome = match subject {
             Subject::Outgoing(draft) => self.outgoing(point, &draft).await,
             Subject::Incoming(incoming) => self.incoming(point, &incoming).await,
+            Subject::Relayed(relayed) => self.relayed(&relayed).await,
         };
         if begins && outcome.is_ok() {
             count.fetch_add(1, Ordering::Relaxed);
@@ -226,6 +267,11 @@ impl Enforcer {
             self.counters.count(stopped.reason().to_owned());
         }
         outcome
+    }
+
+    /// Gives it who cuts off peers that break chains; called once, by whoever builds the node.
+    pub fn attend(&self, sever: Arc<dyn Sever>) {
+        drop(self.sever.set(sever));
     }
 
     /// Calls begun.

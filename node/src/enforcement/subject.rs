@@ -2,24 +2,32 @@
 
 use protocol::envelope::stream::StreamState;
 use protocol::envelope::{Direction, Kind};
-use protocol::id::{Digest, EnvelopeId, NodeId, RequestId, SessionId};
+use protocol::id::{Digest, EnvelopeId, NodeId, RequestId, Salt, SessionId};
 use protocol::mcp::{McpError, MessageKind, View};
 use protocol::name::Name;
+use protocol::time::UnixSeconds;
+
+use super::path::Path;
+use super::relayed::Relayed;
 
 /// One message, in either direction.
 pub enum Subject<'a> {
     /// This node wants to send it.
     Outgoing(Draft<'a>),
-    /// It came over a link.
+    /// It came over a link, for this node.
     Incoming(Incoming<'a>),
+    /// It came over a link, for another node.
+    Relayed(Relayed<'a>),
 }
 
 /// A message this node wants to sign and send.
 pub struct Draft<'a> {
     /// On whose behalf.
     pub agent: &'a Name,
-    /// For which node.
-    pub audience: NodeId,
+    /// For which node, over which others.
+    pub path: &'a Path,
+    /// Of a copy of a call's first message: what it copies.
+    pub copies: Option<&'a Copied>,
     /// Which way.
     pub direction: Direction,
     /// The call.
@@ -40,6 +48,17 @@ pub struct Draft<'a> {
     pub tool_digest: Option<Digest>,
     /// The exact message.
     pub message: &'a Message<'a>,
+}
+
+/// A call's first message, as far as a copy of it over another route must agree with it.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// Its envelope.
+    pub first: EnvelopeId,
+    /// When that was issued.
+    pub issued: UnixSeconds,
+    /// The salt of its body.
+    pub salt: Salt,
 }
 
 /// A message with what it says of itself, read once. The two cannot come apart.
@@ -81,6 +100,8 @@ pub struct Incoming<'a> {
     pub origin: &'a Origin,
     /// The way it must travel.
     pub direction: Direction,
+    /// The way messages of this side take on the stream it continues.
+    pub path: Option<&'a Path>,
     /// The stream it continues; absent where it must begin a call.
     pub stream: Option<&'a StreamState>,
     /// The requests this side still waits for answers to.

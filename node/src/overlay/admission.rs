@@ -1,8 +1,9 @@
 //! Who may stay: members of this mesh with a membership that is valid now.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use protocol::hello::{Heads, Hello, VERSIONS};
+use protocol::id::NodeId;
 use protocol::limits::MAX_ADDRESSES;
 
 use crate::clock::Clock;
@@ -18,7 +19,11 @@ pub struct MeshAdmission {
     clock: Arc<dyn Clock>,
     standing: Arc<Standing>,
     addresses: RwLock<Vec<String>>,
+    kept_off: OnceLock<Box<KeptOff>>,
 }
+
+/// Whether a peer is kept off for what it did.
+pub type KeptOff = dyn Fn(&NodeId) -> bool + Send + Sync;
 
 impl MeshAdmission {
     /// Admits members of `identity`'s mesh whom `standing` does not bar, and notes them in
@@ -36,7 +41,13 @@ impl MeshAdmission {
             clock,
             standing,
             addresses: RwLock::default(),
+            kept_off: OnceLock::new(),
         }
+    }
+
+    /// Admits nobody of whom this is true; called once, by whoever builds the node.
+    pub fn keep_off(&self, kept_off: Box<KeptOff>) {
+        drop(self.kept_off.set(kept_off));
     }
 
     /// Sets where this node says it can be reached.
@@ -91,6 +102,10 @@ impl Admission for MeshAdmission {
         self.standing
             .member(membership.facts())
             .map_err(|e| refuse(e.reason(), e.to_string()))?;
+        if self.kept_off.get().is_some_and(|is| is(&peer.node)) {
+            let text = "it delivered a broken chain of hop records a moment ago";
+            return Err(refuse("severed", text.to_owned()));
+        }
         self.members
             .learn_membership(&hello.membership, now)
             .map(drop)

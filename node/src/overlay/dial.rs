@@ -128,6 +128,15 @@ impl Dialing {
         }
     }
 
+    /// Does not dial a node for so long.
+    pub fn pause(&self, node: NodeId, pause: Duration) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = attempts.entry(Target::Node(node)).or_default();
+        attempt.next = Some(Instant::now() + pause);
+        attempt.last_reason = Some("severed".to_owned());
+        attempt.last_error = Some("it delivered a broken chain of hop records".to_owned());
+    }
+
     fn seeds(&self) -> Vec<Seed> {
         self.seeds
             .lock()
@@ -228,9 +237,15 @@ fn wanted(links: &Links, members: &Members, dialing: &Dialing) -> Vec<Wanted> {
     }
     let room = STANDING_LINKS.saturating_sub(links.all().len() + wanted.len());
     let mut others = members.all();
-    // Each node prefers others, and the same ones for as long as they are there: the mesh stays
+    // Its own relays before all: who calls this node over them relies on these links. Of the rest
+    // each node prefers others, and the same ones for as long as they are there: the mesh stays
     // connected, and links do not come and go.
-    others.sort_by_cached_key(|m| nearness(&me, &m.membership.node()));
+    let own = members.member(&me).and_then(|m| m.record.clone());
+    let relays = own.map(|r| r.relays.clone()).unwrap_or_default();
+    others.sort_by_cached_key(|m| {
+        let node = m.membership.node();
+        (!relays.contains(&node), nearness(&me, &node))
+    });
     let mut hopeful = 0;
     for member in others {
         if hopeful >= room {

@@ -6,20 +6,22 @@
 //! gossip, or when its node renews it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use protocol::codec;
 use protocol::id::NodeId;
 use protocol::limits::{MAX_DOCUMENT_BYTES, MAX_SERVERS, MAX_TOOLS};
+use protocol::time::UnixSeconds;
 use protocol::trust::node_record::MAX_RECORD_LIFE_S;
 use protocol::trust::{NodeRecord, ServerRecord, ToolRecord};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::MeshAdmission;
 use crate::clock::Clock;
+use crate::config::NodeRef;
 use crate::identity::Identity;
-use crate::members::{DirectoryError, Member, Members};
+use crate::members::{DirectoryError, Member, Members, Resolved};
 use crate::store::{Store, StoreError, Write};
 use crate::upstream::Upstreams;
 
@@ -49,6 +51,7 @@ pub struct Records {
     clock: Arc<dyn Clock>,
     sequence: AtomicU64,
     own: Mutex<Vec<u8>>,
+    through: OnceLock<Vec<NodeRef>>,
 }
 
 impl Records {
@@ -72,6 +75,7 @@ impl Records {
             clock,
             sequence,
             own,
+            through: OnceLock::new(),
         }
     }
 
@@ -87,12 +91,17 @@ impl Records {
             .sequence
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
         let sequence = now.0.max(last.unwrap_or_default() + 1);
+        let sealing_key = self
+            .identity
+            .sealing
+            .announce(&*self.identity.crypto, now.seconds())
+            .map_err(|e| RecordError::Sign(e.to_string()))?;
         let record = NodeRecord {
             mesh: self.identity.mesh(),
             membership: self.identity.membership().bytes().to_vec(),
             addresses: self.admission.addresses(),
-            relays: Vec::new(),
-            sealing_key: None,
+            relays: self.relays(now.seconds()),
+            sealing_key: Some(sealing_key.into()),
             servers: self.servers(),
             posture: None,
             sequence,
@@ -108,6 +117,36 @@ impl Records {
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&signed);
         Ok(signed)
+    }
+
+    /// Names the relays of this node; called once, by whoever builds it.
+    pub fn relay_through(&self, through: Vec<NodeRef>) {
+        drop(self.through.set(through));
+    }
+
+    /// Whether the relays announced are not those that can be named now.
+    #[must_use]
+    pub fn relays_changed(&self) -> bool {
+        let member = self.members.member(&self.identity.node());
+        let announced = member.and_then(|m| m.record.clone());
+        announced.is_some_and(|r| r.relays != self.relays(self.clock.now().seconds()))
+    }
+
+    /// The relays of this node that are known by now.
+    fn relays(&self, now: UnixSeconds) -> Vec<NodeId> {
+        let me = self.identity.node();
+        let mut relays = Vec::new();
+        for named in self.through.get().into_iter().flatten() {
+            let relay = match named {
+                NodeRef::Id(id) => Some(*id),
+                NodeRef::Name(name) => match self.members.resolve(name, now) {
+                    Resolved::One(member) => Some(member.membership.node()),
+                    Resolved::Nobody | Resolved::Several(_) => None,
+                },
+            };
+            relays.extend(relay.filter(|relay| *relay != me && !relays.contains(relay)));
+        }
+        relays
     }
 
     fn servers(&self) -> Vec<ServerRecord> {
@@ -237,6 +276,21 @@ impl Records {
     /// If the stream fails.
     pub async fn send_own(&self, mut stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
         write_record(&mut stream, &self.own()).await?;
+        stream.shutdown().await
+    }
+
+    /// Sends these records.
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub async fn send_some(
+        &self,
+        mut stream: impl AsyncWrite + Unpin,
+        records: &[Vec<u8>],
+    ) -> std::io::Result<()> {
+        for record in records.iter().take(MAX_RECORDS_PER_SYNC) {
+            write_record(&mut stream, record).await?;
+        }
         stream.shutdown().await
     }
 

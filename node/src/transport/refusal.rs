@@ -101,6 +101,8 @@ reasons! {
     Lost = 28, "lost", "the link was lost";
     /// The peer is revoked, or its membership's issuer is.
     Revoked = 29, "revoked", "the node is revoked in this mesh";
+    /// It delivered an envelope with a chain that no honest relay would have delivered.
+    Severed = 30, "severed", "the node delivered a broken chain and is kept off for a while";
 }
 
 impl Reason {

@@ -103,12 +103,35 @@ pub struct CallReply {
     /// Who signed, the request first: one entry for each envelope.
     #[serde(default)]
     pub signers: Vec<EnvelopeSigner>,
+    /// The relays that carried the answer, in the order in which they did, as their signed and
+    /// verified hop records say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
     /// The request envelope with what it takes to verify it, when captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_envelope: Option<FileBytes>,
     /// The response envelope likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_envelope: Option<FileBytes>,
+}
+
+/// What one relay says in its hop record.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Hop {
+    /// Its place on the route, the signer's being 0.
+    pub place: u64,
+    /// The relay, by name or id.
+    pub node: String,
+    /// Its verdict.
+    pub verdict: String,
+    /// The bundle version it decided under.
+    pub bundle_version: u64,
+    /// Whom it had the envelope from, by name or id.
+    pub from: String,
+    /// When it received it, by its clock, milliseconds.
+    pub received_ms: u64,
+    /// When it sent it on.
+    pub sent_ms: u64,
 }
 
 /// Who signed one envelope of a call.

@@ -28,6 +28,9 @@ pub struct Peer {
     /// How packets reach it.
     #[serde(default)]
     pub path: Option<LinkPath>,
+    /// Where there is no link: the nodes that would carry a call to it now, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relayed_by: Vec<Name>,
     /// Milliseconds from the first packet to the end of the TLS handshake.
     #[serde(default)]
     pub handshake_ms: Option<f64>,

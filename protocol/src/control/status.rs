@@ -188,6 +188,9 @@ pub struct Counters {
     pub calls_out: u64,
     /// Calls from the mesh that were handed to a server here.
     pub calls_in: u64,
+    /// Calls carried between other nodes.
+    #[serde(default)]
+    pub calls_relayed: u64,
     /// Refusals by the name of their reason; a reason never met is absent.
     pub refusals: BTreeMap<String, u64>,
 }

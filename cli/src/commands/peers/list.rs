@@ -56,7 +56,8 @@ fn link(peer: &Peer, now: UnixSeconds) -> Vec<String> {
     let path = match peer.path {
         Some(LinkPath::Direct) => "direct",
         Some(LinkPath::Circuit) => "circuit",
-        None => "-",
+        None if peer.relayed_by.is_empty() => "-",
+        None => "relayed",
     };
     let member = peer.membership_expires.map(|end| {
         let left = end.0.saturating_sub(now.0);
@@ -117,6 +118,7 @@ mod tests {
             group: Some("X25519MLKEM768".into()),
             signature_scheme: Some("id-MLDSA65-Ed25519-SHA512".into()),
             path: Some(LinkPath::Circuit),
+            relayed_by: vec![],
             handshake_ms: Some(1234.5),
             hello_ms: Some(1.0),
             rtts: Some(12),

@@ -1,0 +1,133 @@
+//! Three nodes in a line: `a` and `c` have a link with `b` and cannot have one with each other,
+//! because the addresses they announce do not answer. `c` names `b` as its relay.
+
+use std::path::Path;
+
+use node::state_dir::StateDir;
+
+use crate::hostile::Hostile;
+use crate::mesh::{TestMesh, TestNode};
+use crate::rogue::Rogue;
+use crate::wait::until;
+
+/// Where nobody answers (the discard port, RFC 863).
+const NOWHERE: &str = "127.0.0.1:9";
+
+/// What differs from an honest line.
+#[derive(Debug, Clone)]
+pub struct LineOptions {
+    /// Whose calls `b` carries.
+    pub accept: &'static str,
+    /// Whom `c` names as its relays.
+    pub through: &'static str,
+}
+
+impl Default for LineOptions {
+    fn default() -> Self {
+        Self {
+            accept: r#"["members"]"#,
+            through: r#"["b"]"#,
+        }
+    }
+}
+
+/// The line, with the fixture `fix` at its end.
+pub struct Line {
+    /// Their home.
+    pub mesh: TestMesh,
+    /// The caller's node.
+    pub a: TestNode,
+    /// The relay.
+    pub b: TestNode,
+    /// The server's node.
+    pub c: TestNode,
+}
+
+/// Writes a host's configuration.
+pub fn configure(state: &Path, text: &str) {
+    let path = StateDir::open(state).unwrap().config();
+    std::fs::write(path, text).unwrap();
+}
+
+/// A configuration whose node nobody can dial.
+#[must_use]
+pub fn undialable(rest: &str) -> String {
+    format!("[node]\nadvertise = [\"{NOWHERE}\"]\n{rest}")
+}
+
+impl Line {
+    /// Builds and links it.
+    pub async fn build(options: LineOptions) -> Self {
+        let mesh = TestMesh::empty();
+        mesh.found_at("b");
+        let relaying = format!("[relay]\naccept = {}\n", options.accept);
+        configure(&mesh.state("b"), &relaying);
+        let b = TestNode::start(&mesh.state("b")).await;
+        let a = Self::end(&mesh, &b, "a", "").await;
+        let through = format!("[relay]\nthrough = {}\n", options.through);
+        let c = Self::end(&mesh, &b, "c", &through).await;
+        c.attach_fixture("fix", &[]).await;
+        Self { mesh, a, b, c }
+    }
+
+    /// As [`Line::build`], with a rogue member `m` linked to both ends; returns when `a` knows as
+    /// many relays of `c` as its configuration names.
+    pub async fn with_rogue(options: LineOptions) -> (Self, Rogue) {
+        let relays = options.through.split(',').count();
+        let line = Self::build(options).await;
+        let state = line.mesh.admit(&line.b, "m").await;
+        let rogue = Rogue::of(Hostile::enter(&state));
+        rogue.link(&line.a).await;
+        rogue.link(&line.c).await;
+        let c = line.c.id();
+        let known = || async {
+            let member = line.a.node.enforcer().members().member(&c);
+            let record = member.and_then(|m| m.record.clone());
+            record.is_some_and(|r| r.relays.len() == relays)
+        };
+        until("the caller knows the relays", known).await;
+        (line, rogue)
+    }
+
+    /// Stops the relay and runs it again, linked to both ends.
+    pub async fn restart_b(self) -> Self {
+        let b = TestNode::start(&self.b.stop().await).await;
+        let remote = b.node.links().local_addr().unwrap();
+        for end in [&self.a, &self.c] {
+            let linked = || async {
+                drop(end.node.links().dial(remote, Some(b.id())).await);
+                b.node.links().get(end.id()).is_some()
+            };
+            until("the relay is linked again", linked).await;
+        }
+        Self { b, ..self }
+    }
+
+    /// Stops the server's node and runs it again, linked to the relay.
+    pub async fn restart_c(self) -> Self {
+        let c = TestNode::start(&self.c.stop().await).await;
+        let remote = self.b.node.links().local_addr().unwrap();
+        let linked = || async {
+            drop(c.node.links().dial(remote, Some(self.b.id())).await);
+            self.b.node.links().get(c.id()).is_some()
+        };
+        until("the server's node is linked again", linked).await;
+        Self { c, ..self }
+    }
+
+    async fn end(mesh: &TestMesh, b: &TestNode, host: &str, rest: &str) -> TestNode {
+        let state = mesh.admit(b, host).await;
+        configure(&state, &undialable(rest));
+        let node = TestNode::start(&state).await;
+        node.linked(b.id()).await;
+        b.linked(node.id()).await;
+        node
+    }
+
+    /// Stops all three.
+    pub async fn stop(self) {
+        for node in [self.a, self.c, self.b] {
+            node.stop().await;
+        }
+    }
+}
