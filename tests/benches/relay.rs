@@ -1,0 +1,181 @@
+//! What a relay on the way costs a call.
+//!
+//! Four processes of the release binary: `agents`, whose gateway the client calls; `near`, with
+//! which it has a link; `hub`, which relays; `far`, which is reached over `hub` alone. The same
+//! echo server stands behind `near` and `far`, and the client calls it directly too. In turns, so
+//! that all three see the same machine:
+//!
+//! - *direct*: client → server;
+//! - *one link*: client → agents → near → server;
+//! - *relayed*: client → agents → hub → far → server, sealed.
+//!
+//! Bars: a relay adds at most 1.2 ms of CPU time to a lone call, all nodes together and sealing
+//! included; two hops add at most 4 ms to the median of the same client calling directly.
+//!
+//! `cargo bench -p tests --bench relay [-- --format json] [--quick]`; ends with 1 when a bar is
+//! missed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark prints and has nobody to return errors to"
+)]
+
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use support::client::Client;
+use support::nodes::{Host, Site};
+use support::{Request, Samples, milliseconds};
+
+mod support;
+
+/// CPU time a relay may add to a lone call, in milliseconds.
+const MAX_CPU_MS: f64 = 1.2;
+/// What two hops may add to the median of a direct call, in milliseconds.
+const MAX_ADDED_MS: f64 = 4.0;
+/// Turns of the three.
+const ROUNDS: usize = 40;
+/// Calls of one in one turn.
+const TURN: usize = 50;
+/// An address at which nobody answers.
+const NOWHERE: &str = "[node]\nadvertise = [\"127.0.0.1:9\"]\n";
+
+/// One kind of call.
+#[derive(Default)]
+struct Kind {
+    samples: Samples,
+    cpu: Duration,
+}
+
+impl Kind {
+    fn cpu_ms(&self) -> f64 {
+        milliseconds(self.cpu) / f64::from(u32::try_from(self.samples.len()).expect("few"))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "p50_ms": self.samples.quantile(0.5),
+            "p99_ms": self.samples.quantile(0.99),
+            "nodes_cpu_ms_per_call": self.cpu_ms(),
+            "calls": self.samples.len(),
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let request = Request::from_arguments();
+    let rounds = if request.quick { 4 } else { ROUNDS };
+    let site = Site::new();
+    let echo = format!("http://{}/mcp", support::echo::serve());
+    configure(&site, "hub", "[relay]\naccept = [\"members\"]\n");
+    let hub = site.found("hub");
+    let join = |node: &str, configuration: &str| {
+        configure(&site, node, configuration);
+        let admission = site.admission("hub", node);
+        site.up(node, &["--admission", &admission.to_string_lossy()])
+    };
+    let agents = join("agents", NOWHERE);
+    let near = join("near", "");
+    let far = join("far", &format!("{NOWHERE}[relay]\nthrough = [\"hub\"]\n"));
+    let token = site.json("agents", &["agent", "add", "bench"]);
+    let token = token["token"].as_str().expect("a token");
+    for node in ["near", "far"] {
+        site.json(node, &["server", "add", "echo", "--url", &echo]);
+        site.await_tools("agents", &format!("{node}/echo"));
+    }
+    let gateway = agents.text("/gateway_url").to_owned();
+    let nodes = [hub, agents, near, far];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let kinds = runtime.block_on(async {
+        let mut clients = [
+            Client::open(&echo, None).await,
+            Client::open(&format!("{gateway}/near/echo"), Some(token)).await,
+            Client::open(&format!("{gateway}/far/echo"), Some(token)).await,
+        ];
+        let mut kinds = [Kind::default(), Kind::default(), Kind::default()];
+        // The first turn warms up and does not count.
+        for round in 0..=rounds {
+            for (client, kind) in clients.iter_mut().zip(&mut kinds) {
+                let before = cpu(&nodes);
+                let samples = turn(client).await;
+                if round > 0 {
+                    kind.samples.extend(&samples);
+                    kind.cpu += cpu(&nodes).saturating_sub(before);
+                }
+            }
+        }
+        kinds
+    });
+    report(request, &kinds)
+}
+
+/// Writes a host's configuration before it first runs.
+fn configure(site: &Site, node: &str, text: &str) {
+    use std::io::Write as _;
+    let state = site.file(node);
+    let mut dir = std::fs::DirBuilder::new();
+    dir.mode(0o700).create(&state).expect("a state directory");
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true).mode(0o600);
+    let file = file.open(state.join("config.toml"));
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.expect("a configuration");
+}
+
+fn cpu(nodes: &[Host]) -> Duration {
+    nodes.iter().map(Host::cpu).sum()
+}
+
+async fn turn(client: &mut Client) -> Samples {
+    let mut samples = Samples::default();
+    for _ in 0..TURN {
+        let started = Instant::now();
+        client.call("echo", r#"{"text":"hello"}"#, "hello").await;
+        samples.push(started.elapsed());
+    }
+    samples
+}
+
+fn report(request: Request, [direct, linked, relayed]: &[Kind; 3]) -> ExitCode {
+    let cpu = relayed.cpu_ms() - linked.cpu_ms();
+    let added = relayed.samples.quantile(0.5) - direct.samples.quantile(0.5);
+    let missed = cpu > MAX_CPU_MS || added > MAX_ADDED_MS;
+    if request.json {
+        let figures = json!({
+            "direct": direct.json(),
+            "one_link": linked.json(),
+            "relayed": relayed.json(),
+            "relay_cpu_ms": cpu,
+            "max_cpu_ms": MAX_CPU_MS,
+            "two_hops_added_ms_p50": added,
+            "max_added_ms": MAX_ADDED_MS,
+            "met": !missed,
+        });
+        println!("{figures:#}");
+    } else {
+        for (name, kind) in [
+            ("direct", direct),
+            ("one link", linked),
+            ("relayed", relayed),
+        ] {
+            println!(
+                "{name:9} p50 {:.2} ms, p99 {:.2} ms, nodes' CPU {:.2} ms a call",
+                kind.samples.quantile(0.5),
+                kind.samples.quantile(0.99),
+                kind.cpu_ms()
+            );
+        }
+        println!("a relay adds {cpu:.2} ms of CPU time (at most {MAX_CPU_MS})");
+        println!("two hops add {added:.2} ms to the median (at most {MAX_ADDED_MS})");
+    }
+    ExitCode::from(u8::from(missed))
+}
