@@ -89,6 +89,26 @@ impl Line {
         (line, rogue)
     }
 
+    /// A line of four: `a` and `d` meet at `b`, and `c` at its relay `d`, to which it alone knows
+    /// the way. Returns the fourth beside the three.
+    pub async fn of_four() -> (Self, TestNode) {
+        let mesh = TestMesh::empty();
+        mesh.found_at("b");
+        let relaying = "[relay]\naccept = [\"members\"]\n";
+        configure(&mesh.state("b"), relaying);
+        let b = TestNode::start(&mesh.state("b")).await;
+        let a = Self::end(&mesh, &b, "a", "").await;
+        let through = format!("{relaying}through = [\"b\"]\n");
+        let d = Self::end(&mesh, &b, "d", &through).await;
+        let remote = d.node.links().local_addr().unwrap();
+        let peer = format!("[peers]\nstatic = [\"{}@{remote}\"]\n", d.id());
+        let through = format!("{peer}[relay]\nthrough = [\"d\"]\n");
+        let c = Self::end(&mesh, &b, "c", &through).await;
+        c.linked(d.id()).await;
+        c.attach_fixture("fix", &[]).await;
+        (Self { mesh, a, b, c }, d)
+    }
+
     /// Stops the relay and runs it again, linked to both ends.
     pub async fn restart_b(self) -> Self {
         let b = TestNode::start(&self.b.stop().await).await;

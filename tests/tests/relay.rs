@@ -9,14 +9,15 @@
 
 use node::control::Operations as _;
 use node::session::ErrorKind;
-use protocol::control::DecisionQuery;
+use protocol::control::{CallRequest, DecisionQuery};
 use protocol::envelope::Direction;
 use protocol::limits::MAX_MESSAGE_BYTES;
 use protocol::trust::Act;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tests::admin::Admin;
 use tests::line::{Line, LineOptions};
-use tests::mesh::{TestNode, last, next, tool_call};
+use tests::mesh::{LOCAL, TestNode, last, next, tool_call};
 use tests::rogue::{Misdeed, Rogue};
 use tests::stage::holds;
 use tests::wait::until;
@@ -123,6 +124,33 @@ async fn every_hop_records_its_decision() {
     assert_eq!(envelopes(&b), envelopes(&c));
     assert!(b.iter().all(|(role, _)| role == "relay"), "{b:?}");
     assert_eq!(b.len(), 2);
+    line.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_of_four_nodes_has_two_records_each_way() {
+    let (line, second) = Line::of_four().await;
+    let server = line.a.sees("c", "fix").await;
+    let call = CallRequest {
+        node: server.node,
+        server: server.server,
+        tool: "echo".to_owned(),
+        arguments: RawValue::from_string(r#"{"n":4}"#.to_owned()).unwrap(),
+        agent: None,
+        capture: false,
+        timeout_ms: 60_000,
+    };
+    let (notifications, _none) = tokio::sync::mpsc::channel(1);
+    let reply = line.a.node.call(LOCAL, call, notifications).await.unwrap();
+    assert!(reply.result.unwrap().get().contains(r#""n":4"#));
+    let hops: Vec<_> = reply
+        .hops
+        .iter()
+        .map(|hop| (hop.place, hop.node.as_str(), hop.from.as_str()))
+        .collect();
+    assert_eq!(hops, [(1, "d", "c"), (2, "b", "d")]);
+    assert!(second.node.enforcer().calls().relayed() > 0);
+    second.stop().await;
     line.stop().await;
 }
 
