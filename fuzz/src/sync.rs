@@ -190,8 +190,7 @@ pub fn messages() -> Vec<Vec<u8>> {
         }),
         Message::PullAcks(PullAcks {
             id,
-            admin: signer,
-            length: 41,
+            log: row,
             hops: 32,
             life_ms: 10_000,
         }),
