@@ -54,10 +54,11 @@ pub use ticket::{
     TicketState,
 };
 pub use trust::{
-    AdminInfo, BundleInfo, IssuerInfo, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS, MAX_PROPOSALS,
-    MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode, Proposal, Propose, Proposed, Publication,
-    Publish, PublishedDocument, Revocation, RevocationQuery, RevocationState, Revocations,
-    RootInfo, Spread, SpreadEvent, SpreadQuery, Target, TimestamperInfo, Took, Trust,
+    AdminInfo, BundleFile, BundleInfo, IssuerInfo, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS,
+    MAX_PROPOSALS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode, Proposal, ProposalKind, Propose,
+    Proposed, Publication, Publish, PublishedDocument, Revocation, RevocationQuery,
+    RevocationState, Revocations, RootInfo, Spread, SpreadEvent, SpreadQuery, Target,
+    TimestamperInfo, Took, Trust,
 };
 
 /// The paths of the control API. The version is part of each.
@@ -104,6 +105,8 @@ pub mod route {
     pub const PUBLISH: &str = "/v1/trust/publish";
     /// `POST` [`super::Propose`] → [`super::Proposed`]; `DELETE` with `/{id}` → nothing.
     pub const PROPOSALS: &str = "/v1/trust/proposals";
+    /// `GET` → [`super::BundleFile`].
+    pub const BUNDLE: &str = "/v1/trust/bundle";
     /// `GET` with the fields of [`super::RevocationQuery`] as query → [`super::Revocations`].
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `POST` [`super::SpreadQuery`] → lines of [`super::SpreadEvent`] (`application/x-ndjson`).
@@ -114,9 +117,9 @@ pub mod route {
     pub const REVOKE_PAGE_SESSIONS: &str = "/v1/page/sessions/revoke";
 }
 
-/// Largest request body the control API reads: a call with the largest MCP message, or a file
-/// of that size in hexadecimal, and its fields.
-pub const MAX_REQUEST_BYTES: usize = 2 * crate::limits::MAX_MESSAGE_BYTES + 64 * 1024;
+/// Largest request body the control API reads: the largest proposal in hexadecimal, and its
+/// fields. A call with the largest MCP message is smaller.
+pub const MAX_REQUEST_BYTES: usize = 2 * crate::trust::proposal::MAX_PROPOSAL_BYTES + 64 * 1024;
 
 /// Largest answer a client of the control API reads: a call's result and both captured
 /// envelopes in hexadecimal, with their fields.

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::control::{
-    Failure, FailureKind, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS, MissingNode, Propose,
-    Proposed, Publication, Publish, PublishedDocument, RevocationQuery, Revocations, Spread,
-    SpreadQuery, Took, Trust,
+    BundleFile, Failure, FailureKind, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS, MissingNode,
+    Propose, Proposed, Publication, Publish, PublishedDocument, RevocationQuery, Revocations,
+    Spread, SpreadQuery, Took, Trust,
 };
 use protocol::crypto::Crypto;
 use protocol::distribution::{LogRow, Since};
 use protocol::id::{Digest, EntryId, NodeId};
 use protocol::name::Name;
 use protocol::time::UnixMillis;
+use protocol::trust::proposal::Proposed as Content;
 use protocol::trust::{Document, Missing, Offer, Proposal, TrustError, TrustState, VerifiedRoot};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -162,21 +163,35 @@ impl Trusting {
         if proposal.signatures(&*self.crypto).missing > 0 {
             return Ok(false);
         }
-        let document = Document::Root(proposal.document().into());
-        let offer = self.driver.publish(document).await.map_err(refused)?;
-        contradicted(&offer)?;
+        for document in proposal.documents() {
+            let offer = self.driver.publish(document).await.map_err(refused)?;
+            contradicted(&offer)?;
+        }
         let state = self.driver.in_force();
         let root = Arc::clone(state.root());
-        self.blocking(move |proposals| proposals.prune(&root))
-            .await?;
-        Ok(state.root().hash() == proposal.id() || overtaken(&state, proposal))
+        let id = proposal.id();
+        self.blocking(move |proposals| {
+            proposals.prune(&root)?;
+            // A complete one waits for nobody.
+            proposals.forget(&id)
+        })
+        .await?;
+        Ok(in_force(&state, proposal))
     }
 }
 
-/// Whether a root was in force, and another followed it at once.
-fn overtaken(state: &TrustState, proposal: &Proposal) -> bool {
-    let of_version = state.root_of(proposal.root().version);
-    of_version.is_some_and(|root| root.hash() == proposal.id())
+/// Whether what was proposed is in force, or was and another root followed it at once.
+fn in_force(state: &TrustState, proposal: &Proposal) -> bool {
+    match proposal.proposed() {
+        Content::Root(root) => {
+            let of_version = state.root_of(root.version);
+            of_version.is_some_and(|root| root.hash() == proposal.id())
+        }
+        Content::Bundle { .. } => {
+            let bundle = state.bundle();
+            bundle.is_some_and(|bundle| bundle.hash() == proposal.id())
+        }
+    }
 }
 
 #[async_trait]
@@ -186,6 +201,10 @@ impl TrustOperations for Trusting {
         let proposals = self.proposals.list(state.root());
         let now = self.clock.now().seconds();
         Ok(views::trust(&*self.crypto, &state, &proposals, now))
+    }
+
+    async fn bundle(&self) -> Result<BundleFile, Failure> {
+        Ok(views::bundle(&self.driver.in_force()))
     }
 
     async fn publish(&self, _: Caller, publish: Publish) -> Result<Publication, Failure> {
@@ -211,7 +230,7 @@ impl TrustOperations for Trusting {
         let state = self.driver.in_force();
         let read = Proposal::read(&*self.crypto, &propose.file.0)
             .map_err(|error| not_kept(&KeepError::Proposal(error)))?;
-        if overtaken(&state, &read) {
+        if in_force(&state, &read) {
             let proposal = views::proposal(&*self.crypto, &read);
             let in_force = true;
             return Ok(Proposed { proposal, in_force });
@@ -424,8 +443,10 @@ fn not_kept(error: &KeepError) -> Failure {
             Failure::new(FailureKind::Conflict, "proposal_of_another_root", message)
                 .with_hint("make the change again: the root has changed since")
         }
-        KeepError::Full => Failure::new(FailureKind::Conflict, "too_many_proposals", message)
-            .with_hint("discard one: `hedgerow admin discard ID`"),
+        KeepError::Full | KeepError::NoRoom => {
+            Failure::new(FailureKind::Conflict, "too_many_proposals", message)
+                .with_hint("discard one: `hedgerow admin discard ID`")
+        }
         KeepError::Write { .. } => {
             Failure::new(FailureKind::Internal, "proposal_not_kept", message)
         }

@@ -11,9 +11,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use protocol::control::{
-    Failure, FailureKind, MAX_LISTED_REVOCATIONS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, Propose,
-    Proposed, Publication, Publish, RevocationQuery, Revocations, Spread, SpreadEvent, SpreadQuery,
-    Trust, route,
+    BundleFile, Failure, FailureKind, MAX_LISTED_REVOCATIONS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS,
+    Propose, Proposed, Publication, Publish, RevocationQuery, Revocations, Spread, SpreadEvent,
+    SpreadQuery, Trust, route,
 };
 use protocol::id::Digest;
 use serde::Serialize;
@@ -35,6 +35,12 @@ pub trait TrustOperations: Send + Sync {
     /// # Errors
     /// Why it cannot be told.
     async fn in_force(&self) -> Result<Trust, Failure>;
+
+    /// The bundle in force.
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    async fn bundle(&self) -> Result<BundleFile, Failure>;
 
     /// Takes complete documents, in order, and returns when they are on disk. Their number was
     /// checked.
@@ -78,6 +84,7 @@ pub trait TrustOperations: Send + Sync {
 pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route(route::TRUST, get(in_force))
+        .route(route::BUNDLE, get(bundle))
         .route(route::PUBLISH, post(publish))
         .route(route::PROPOSALS, post(propose))
         .route(&format!("{}/{{id}}", route::PROPOSALS), delete(discard))
@@ -97,6 +104,10 @@ fn trust(context: &Context) -> Result<&dyn TrustOperations, Refusal> {
 
 async fn in_force(State(context): State<Context>) -> Answer<impl Serialize> {
     within(trust(&context)?.in_force()).await
+}
+
+async fn bundle(State(context): State<Context>) -> Answer<impl Serialize> {
+    within(trust(&context)?.bundle()).await
 }
 
 async fn publish(

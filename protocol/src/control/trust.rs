@@ -122,11 +122,53 @@ pub struct BundleInfo {
     pub policies: u64,
 }
 
+/// The policy bundle in force, as signed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BundleFile {
+    /// Its version; 0 where there is none yet.
+    pub version: u64,
+    /// The hash of its head's content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<Digest>,
+    /// When it was made, by its author's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<UnixSeconds>,
+    /// Its head, as signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<FileBytes>,
+    /// Its body, as encoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<FileBytes>,
+}
+
+/// What a proposal would bring into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProposalKind {
+    /// The next root.
+    Root,
+    /// A policy bundle.
+    Bundle,
+}
+
+impl ProposalKind {
+    /// The word for people.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Bundle => "bundle",
+        }
+    }
+}
+
 /// A change that waits for signatures.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Proposal {
     /// The hash of its content, which no signature changes.
     pub id: Digest,
+    /// What it would be.
+    pub kind: ProposalKind,
     /// The version it would be.
     pub version: u64,
     /// When it was made, by its author's clock.

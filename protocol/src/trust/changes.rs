@@ -1,11 +1,54 @@
-//! What a root changes, in words: for whoever is asked to sign it.
+//! What a root changes, or a bundle holds, in words: for whoever is asked to sign it.
 //!
 //! Every difference between the two roots is a sentence; a field this module forgot would be
 //! signed unseen, so the comparison takes both roots apart exhaustively.
 
+use super::bundle::BundleBody;
 use super::{Issuer, Root};
 use crate::crypto::{Crypto, SigningSet};
 use crate::name::Name;
+
+/// Most policies or pins of a bundle that are named one by one; further ones are counted.
+const MAX_NAMED: usize = 200;
+
+/// A sentence for everything a bundle holds: each policy with its length and digest, so that two
+/// people can compare what they are asked to sign, then pins, labels and sites.
+#[must_use]
+pub fn contents(crypto: &dyn Crypto, body: &BundleBody) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for policy in body.policies.iter().take(MAX_NAMED) {
+        let digest = crypto.sha256(&[&policy.bytes]);
+        said.push(format!(
+            "policy `{}`: {} bytes, SHA-256 {}",
+            policy.name,
+            policy.bytes.len(),
+            hex::encode(digest)
+        ));
+    }
+    further("policies", body.policies.len(), &mut said);
+    for pin in body.pins.iter().take(MAX_NAMED) {
+        let (server, tool, digest) = (&pin.server, &pin.tool, pin.digest.short());
+        said.push(format!(
+            "pins tool `{tool}` of server `{server}` to {digest}"
+        ));
+    }
+    further("pins", body.pins.len(), &mut said);
+    for (what, count) in [("labels", body.labels.len()), ("sites", body.sites.len())] {
+        if count > 0 {
+            said.push(format!("{what}: {count}"));
+        }
+    }
+    if said.is_empty() {
+        said.push("holds nothing: nothing would be permitted".to_owned());
+    }
+    said
+}
+
+fn further(what: &str, count: usize, said: &mut Vec<String>) {
+    if count > MAX_NAMED {
+        said.push(format!("and {} further {what}", count - MAX_NAMED));
+    }
+}
 
 /// A sentence for everything that `next` does and `base` does not. The version, the chain and the
 /// nonce, which change in every root, are left out. Never empty.

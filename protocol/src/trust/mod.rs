@@ -34,7 +34,7 @@ pub use facts::{MemberFacts, RecordFacts, ServerFacts, ToolFacts};
 pub use issuer_rate::IssuerRates;
 pub use membership::{Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
 pub use node_record::{NodeRecord, ServerRecord, ToolRecord};
-pub use proposal::{Proposal, ProposalError, Signatures};
+pub use proposal::{Proposal, ProposalError, Proposed, Signatures};
 pub use revocation::{Act, Entry, LogHead};
 pub use revoked::{Cause, Revoked};
 pub use root::{Issuer, Retired, Root, VerifiedRoot};

@@ -2,8 +2,9 @@
 
 use protocol::codec;
 use protocol::cose::CoseError;
+use protocol::trust::bundle::{Bundle, BundleBody, Policy, VerifiedBundleHead};
 use protocol::trust::proposal::MAX_PROPOSAL_BYTES;
-use protocol::trust::{Proposal, ProposalError, Root, TrustError};
+use protocol::trust::{Document, Proposal, ProposalError, Proposed, Root, TrustError};
 
 use crate::world::{CRYPTO, NOW, foreign, public, signing, world};
 
@@ -182,4 +183,106 @@ fn a_root_out_of_bounds_is_no_proposal() {
     ] {
         assert!(Proposal::revise(&CRYPTO, world().root.bytes(), NOW, [8; 16], edit).is_err());
     }
+}
+
+fn bundle(version: u64) -> Proposal {
+    let body = BundleBody {
+        policies: vec![Policy {
+            name: "first".parse().unwrap(),
+            media_type: "text/plain".to_owned(),
+            bytes: b"whatever it says".to_vec(),
+        }],
+        ..BundleBody::default()
+    };
+    Proposal::bundle(&CRYPTO, world().root.bytes(), NOW, version, &body).unwrap()
+}
+
+#[test]
+fn signatures_under_a_proposed_bundle_make_it_one() {
+    let unsigned = bundle(3);
+    assert_eq!(unsigned.signatures(&CRYPTO).missing, 2);
+    assert_eq!(unsigned.signatures(&CRYPTO).unsigned.len(), 3);
+    let one = sign(unsigned.clone(), 2);
+    let other = sign(Proposal::read(&CRYPTO, &unsigned.file()).unwrap(), 0);
+    let both = one.clone().merged(&CRYPTO, &other).unwrap();
+    assert_eq!(
+        (both.id(), both.version(), both.follows()),
+        (unsigned.id(), 3, world().root.hash())
+    );
+    assert_eq!(both.signatures(&CRYPTO).missing, 0);
+    let [Document::BundleHead(head), Document::BundleBody(body)] = &both.documents()[..] else {
+        panic!("a head and a body");
+    };
+    let head = VerifiedBundleHead::verify(&CRYPTO, &[&world().root], head).unwrap();
+    let joined = Bundle::join(&CRYPTO, head, body.clone()).unwrap();
+    assert_eq!(joined.hash(), both.id());
+    let short = one.document().into();
+    assert!(VerifiedBundleHead::verify(&CRYPTO, &[&world().root], &short).is_err());
+}
+
+#[test]
+fn what_a_bundle_holds_is_said_with_digests_to_compare() {
+    let said = bundle(1).changes(&CRYPTO);
+    let [line] = &said[..] else {
+        panic!("one policy, one line: {said:?}");
+    };
+    assert!(
+        line.starts_with("policy `first`: 16 bytes, SHA-256 "),
+        "{line}"
+    );
+    let empty = Proposal::bundle(
+        &CRYPTO,
+        world().root.bytes(),
+        NOW,
+        1,
+        &BundleBody::default(),
+    );
+    assert_eq!(
+        empty.unwrap().changes(&CRYPTO),
+        ["holds nothing: nothing would be permitted"]
+    );
+}
+
+#[test]
+fn a_bundle_is_proposed_with_its_own_body_and_under_its_own_root() {
+    let file = |base: &[u8], document: &[u8], body: Option<&[u8]>| {
+        let bytes = |b: &[u8]| minicbor::bytes::ByteVec::from(b.to_vec());
+        let mut map = std::collections::BTreeMap::from([(1_u8, bytes(base)), (2, bytes(document))]);
+        map.extend(body.map(|body| (3, bytes(body))));
+        codec::encode(&map)
+    };
+    let signed = sign(bundle(1), 0);
+    let (base, document) = (world().root.bytes(), signed.document());
+    let Proposed::Bundle { bytes: body, .. } = signed.proposed() else {
+        panic!("a bundle");
+    };
+    let read = |base, document, body| Proposal::read(&CRYPTO, &file(base, document, body));
+    assert_eq!(read(base, document, Some(body)), Ok(signed.clone()));
+    let other = BundleBody::default().encode();
+    assert_eq!(
+        read(base, document, Some(&other)),
+        Err(ProposalError::OtherBody)
+    );
+    assert_eq!(read(base, document, None), Err(ProposalError::OtherBody));
+    let root = sign(propose(|root| root.lease_s = 60), 0);
+    assert_eq!(
+        read(base, root.document(), Some(body)),
+        Err(ProposalError::OtherBody)
+    );
+    assert_eq!(
+        ProposalError::OtherBody.reason(),
+        "proposal_of_another_body"
+    );
+    let foreign = foreign().root.bytes();
+    assert_eq!(
+        read(foreign, document, Some(body)),
+        Err(ProposalError::OtherBase)
+    );
+    let later = Proposal::revise(&CRYPTO, base, NOW, [9; 16], |_| {}).unwrap();
+    assert_eq!(
+        read(later.document(), document, Some(body)),
+        Err(ProposalError::OtherBase)
+    );
+    // A version of 0 is none.
+    assert!(Proposal::bundle(&CRYPTO, base, NOW, 0, &BundleBody::default()).is_err());
 }

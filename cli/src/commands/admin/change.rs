@@ -342,12 +342,16 @@ pub(crate) fn sign(
 
 /// Says in words what a proposal is. Goes to stderr: stdout carries what came of it.
 pub(crate) fn explain(proposal: &Proposal, say: &mut dyn FnMut(&str)) {
-    let (base, root) = (proposal.base(), proposal.root());
-    say(&format!("root {} of mesh `{}`", root.version, base.name));
+    let base = proposal.base();
+    let (word, relation) = match proposal.proposed() {
+        protocol::trust::Proposed::Root(_) => ("root", "after"),
+        protocol::trust::Proposed::Bundle { .. } => ("bundle", "under"),
+    };
+    let version = proposal.version();
+    say(&format!("{word} {version} of mesh `{}`", base.name));
     say(&format!("  mesh   {}", proposal.mesh()));
-    if let Some(previous) = proposal.previous() {
-        say(&format!("  after  root {} ({previous})", base.version));
-    }
+    let follows = proposal.follows();
+    say(&format!("  {relation}  root {} ({follows})", base.version));
     for change in proposal.changes(&Primitives) {
         say(&format!("  - {change}"));
     }
@@ -374,13 +378,16 @@ pub(super) async fn hand_in(
 fn outcome(proposed: &Proposed, text: &mut Text) {
     let proposal = &proposed.proposal;
     if proposed.in_force {
-        text.line(format!("root {} is in force", proposal.version));
+        let word = proposal.kind.word();
+        text.line(format!("{word} {} is in force", proposal.version));
         return;
     }
     let (have, id) = (proposal.signed.len(), proposal.id.short());
     text.line(format!(
-        "root {} has {have} signatures and needs {} more",
-        proposal.version, proposal.missing
+        "{} {} has {have} signatures and needs {} more",
+        proposal.kind.word(),
+        proposal.version,
+        proposal.missing
     ));
     for admin in &proposal.unsigned {
         text.line(format!("  not signed by {admin}"));

@@ -121,7 +121,8 @@ fn list(proposals: &[Shown], text: &mut Text) {
 
 fn show(proposal: &Shown, text: &mut Text) {
     text.heading(format!(
-        "root {} ({}), made {}",
+        "{} {} ({}), made {}",
+        proposal.kind.word(),
         proposal.version,
         proposal.id.short(),
         instant(proposal.created.0)

@@ -19,6 +19,9 @@ use protocol::trust::{Proposal, ProposalError, VerifiedRoot};
 
 use crate::state_dir::private;
 
+/// Most bytes of proposals kept: three of the largest bundles. They are held in memory too.
+const MAX_KEPT_BYTES: usize = 3 * MAX_PROPOSAL_BYTES;
+
 /// The end of a kept proposal's file name.
 const EXTENSION: &str = "proposal";
 
@@ -34,6 +37,9 @@ pub enum KeepError {
     /// There are as many as are kept.
     #[error("{MAX_PROPOSALS} proposals wait here already")]
     Full,
+    /// They take as much room as they may.
+    #[error("the proposals that wait here have {MAX_KEPT_BYTES} bytes already")]
+    NoRoom,
     /// The disk.
     #[error("cannot keep the proposal in `{}`: {source}", path.display())]
     Write {
@@ -78,7 +84,7 @@ impl Proposals {
             let read = private::read_file(&path, MAX_PROPOSAL_BYTES)
                 .ok()
                 .and_then(|bytes| Proposal::read(&*crypto, &bytes).ok())
-                .filter(|proposal| proposal.previous() == Some(root.hash()));
+                .filter(|proposal| proposal.follows() == root.hash());
             match read {
                 Some(proposal) if kept.len() < MAX_PROPOSALS => {
                     kept.insert(proposal.id(), proposal);
@@ -105,13 +111,16 @@ impl Proposals {
     /// [`KeepError`].
     pub fn join(&self, root: &VerifiedRoot, file: &[u8]) -> Result<Proposal, KeepError> {
         let proposal = Proposal::read(&*self.crypto, file)?;
-        if proposal.previous() != Some(root.hash()) {
+        if proposal.follows() != root.hash() {
             return Err(KeepError::OtherRoot(root.root().version));
         }
         let mut kept = self.kept();
         let joined = match kept.get(&proposal.id()) {
             Some(known) => known.clone().merged(&*self.crypto, &proposal)?,
             None if kept.len() >= MAX_PROPOSALS => return Err(KeepError::Full),
+            None if size_of(&kept) + proposal.size() > MAX_KEPT_BYTES => {
+                return Err(KeepError::NoRoom);
+            }
             None => proposal,
         };
         if kept.get(&joined.id()) != Some(&joined) {
@@ -143,7 +152,7 @@ impl Proposals {
         let mut kept = self.kept();
         let overtaken: Vec<Digest> = kept
             .values()
-            .filter(|proposal| proposal.previous() != Some(root.hash()))
+            .filter(|proposal| proposal.follows() != root.hash())
             .map(Proposal::id)
             .collect();
         for id in overtaken {
@@ -159,10 +168,10 @@ impl Proposals {
         let kept = self.kept();
         let mut list: Vec<Proposal> = kept
             .values()
-            .filter(|proposal| proposal.previous() == Some(root.hash()))
+            .filter(|proposal| proposal.follows() == root.hash())
             .cloned()
             .collect();
-        list.sort_by_key(|proposal| (proposal.root().created, proposal.id()));
+        list.sort_by_key(|proposal| (proposal.created(), proposal.id()));
         list
     }
 
@@ -200,6 +209,10 @@ impl Proposals {
             _ => Ok(()),
         }
     }
+}
+
+fn size_of(kept: &BTreeMap<Digest, Proposal>) -> usize {
+    kept.values().map(Proposal::size).sum()
 }
 
 fn sync(directory: &Path) -> io::Result<()> {

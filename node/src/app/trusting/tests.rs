@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use hedgerow_crypto::{Primitives, SigningKeys};
+use protocol::control::ProposalKind;
 use protocol::crypto::{Signer as _, SigningSet, Suite};
 use protocol::id::MeshId;
 use protocol::time::UnixSeconds;
@@ -224,6 +225,48 @@ async fn two_of_three_gather_their_signatures_across_a_restart() {
     assert_eq!(world.root().root().lease_s, 1800);
     let left = std::fs::read_dir(world.home.path().join("proposals")).unwrap();
     assert_eq!(left.count(), 0);
+}
+
+fn bundle(world: &World, version: u64, policy: &[u8]) -> Proposal {
+    let body = protocol::trust::BundleBody {
+        policies: vec![protocol::trust::bundle::Policy {
+            name: "first".parse().unwrap(),
+            media_type: "text/plain".to_owned(),
+            bytes: policy.to_vec(),
+        }],
+        ..Default::default()
+    };
+    let root = world.root();
+    Proposal::bundle(&Primitives, root.bytes(), NOW, version, &body).unwrap()
+}
+
+#[tokio::test]
+async fn a_bundle_gathers_signatures_like_a_root() {
+    let (a, b, c) = (keys(), keys(), keys());
+    let world = World::of(&genesis(&[&a, &b, &c], 2));
+    assert_eq!(world.trusting.bundle().await.unwrap().version, 0);
+    let proposed = bundle(&world, 1, b"one");
+    let first = world.hand_in(&sign(&proposed, &a)).await.unwrap();
+    assert!(!first.in_force);
+    assert_eq!(first.proposal.kind, ProposalKind::Bundle);
+    let world = world.restarted();
+    let second = world.hand_in(&sign(&proposed, &c)).await.unwrap();
+    assert!(second.in_force);
+    let shown = world.trusting.bundle().await.unwrap();
+    assert_eq!((shown.version, shown.hash), (1, Some(proposed.id())));
+    assert_eq!(shown.body.unwrap().0, proposed.body().unwrap());
+    let trust = world.trusting.in_force().await.unwrap();
+    assert!(trust.proposals.is_empty());
+
+    // Another bundle of that version changes nothing, whoever signed it.
+    let other = bundle(&world, 1, b"other");
+    let both = sign(&sign(&other, &a), &b);
+    let refused = world.hand_in(&both).await.unwrap_err();
+    assert_eq!(refused.reason, "document_fork");
+    assert_eq!(
+        world.trusting.bundle().await.unwrap().hash,
+        Some(proposed.id())
+    );
 }
 
 #[tokio::test]

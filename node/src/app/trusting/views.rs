@@ -1,9 +1,9 @@
 //! The trust state in the control API's words. Reads; decides nothing.
 
 use protocol::control::{
-    AdminInfo, BundleInfo, FileBytes, Freshness as FreshnessView, FreshnessState, IssuerInfo,
-    Proposal as ProposalView, Revocation, RevocationState, Revocations, RootInfo, Target,
-    TimestamperInfo, Trust,
+    AdminInfo, BundleFile, BundleInfo, FileBytes, Freshness as FreshnessView, FreshnessState,
+    IssuerInfo, Proposal as ProposalView, ProposalKind, Revocation, RevocationState, Revocations,
+    RootInfo, Target, TimestamperInfo, Trust,
 };
 use protocol::crypto::Crypto;
 use protocol::distribution::LogRow;
@@ -12,7 +12,7 @@ use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::revocation::{EMPTY, KeptEntry};
 use protocol::trust::revoked::Standing;
-use protocol::trust::{Act, Freshness, Proposal, TrustState};
+use protocol::trust::{Act, Freshness, Proposal, Proposed, TrustState};
 
 /// Fewest characters of an entry id's beginning that is looked for; fewer are a number.
 const LEAST_BEGINNING: usize = 6;
@@ -107,13 +107,29 @@ fn freshness(freshness: Freshness, lease_s: u64) -> FreshnessView {
     }
 }
 
+/// The bundle in force, as signed.
+pub(super) fn bundle(state: &TrustState) -> BundleFile {
+    let bundle = state.bundle();
+    BundleFile {
+        version: bundle.map_or(0, protocol::trust::Bundle::version),
+        hash: bundle.map(protocol::trust::Bundle::hash),
+        created: bundle.map(|b| b.head().content().created),
+        head: bundle.map(|b| FileBytes(b.head().shared().to_vec())),
+        body: bundle.map(|b| FileBytes(b.body_bytes().to_vec())),
+    }
+}
+
 /// A proposal and whose signatures it has.
 pub(super) fn proposal(crypto: &dyn Crypto, proposal: &Proposal) -> ProposalView {
     let standing = proposal.signatures(crypto);
     ProposalView {
         id: proposal.id(),
-        version: proposal.root().version,
-        created: proposal.root().created,
+        kind: match proposal.proposed() {
+            Proposed::Root(_) => ProposalKind::Root,
+            Proposed::Bundle { .. } => ProposalKind::Bundle,
+        },
+        version: proposal.version(),
+        created: proposal.created(),
         signed: standing.signed,
         unsigned: standing.unsigned,
         missing: standing.missing,
