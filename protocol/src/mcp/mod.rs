@@ -19,6 +19,7 @@ mod error;
 mod intent;
 mod lexer;
 mod list;
+mod redact;
 mod splice;
 mod view;
 
@@ -29,6 +30,7 @@ pub use intent::{Annotations, derive_intents, own_intent, word};
 pub use list::{
     Item, ItemChange, ListKind, ListResult, list_items, merge_lists, rename_items, rewrite_items,
 };
+pub use redact::{REDACTED, redact};
 pub use splice::{
     Edit, splice_cancelled_id, splice_id, splice_progress_of, splice_progress_token, splice_target,
 };
