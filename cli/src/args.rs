@@ -98,6 +98,7 @@ pub(crate) enum Command {
     Revocations(commands::revocations::RevocationsCommand),
     Sign(commands::sign::Sign),
     Trust(commands::trust::TrustCommand),
+    Policy(commands::policy::Policy),
     /// Show an example configuration file
     Config(commands::config::ConfigCommand),
     /// Print completions for a shell

@@ -22,6 +22,7 @@ pub(crate) mod join;
 pub(crate) mod mcp;
 pub(crate) mod membership;
 pub(crate) mod peers;
+pub(crate) mod policy;
 pub(crate) mod restore;
 pub(crate) mod revocations;
 pub(crate) mod revoke;
@@ -88,6 +89,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Revocations(revocations) => blocking(revocations.run(&context)),
         Command::Sign(sign) => sign.run(&context),
         Command::Trust(trust) => blocking(trust.run(&context)),
+        Command::Policy(policy) => blocking(policy.run(&context)),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::SampleServer(server) => server.run(),

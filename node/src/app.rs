@@ -14,6 +14,7 @@ mod ledger;
 mod node;
 mod operations;
 mod page;
+mod policing;
 mod probe;
 mod serve;
 mod severing;

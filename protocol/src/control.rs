@@ -47,7 +47,7 @@ pub use server::{
 };
 pub use status::{
     Condition, Counters, DocumentVersions, Freshness, FreshnessState, IssuerAlarm, MeshInfo,
-    NodeInfo, Renewal, Status, StoreInfo, TimeHealth, TrustStatus,
+    NodeInfo, PolicyStatus, RefusedBundle, Renewal, Status, StoreInfo, TimeHealth, TrustStatus,
 };
 pub use ticket::{
     DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, Redeemer, TicketChoice, TicketInfo,

@@ -13,8 +13,9 @@ use protocol::control::{
 };
 use protocol::crypto::Signer as _;
 use protocol::id::{Digest, EntryId, MeshId, SignerId};
+use protocol::trust::bundle::{BundleBody, Policy};
 use protocol::trust::revocation::{entry_id, next_link};
-use protocol::trust::{Act, Entry, LogHead, Root, VerifiedRoot};
+use protocol::trust::{Act, Entry, LogHead, Proposal, Root, VerifiedRoot};
 use tokio::sync::mpsc;
 
 use crate::forge::now;
@@ -125,6 +126,38 @@ impl Admin {
                 .map(|keys| *keys as &dyn protocol::crypto::Signer),
         );
         root.sign(&Primitives, &signers).unwrap()
+    }
+
+    /// The bundle that follows the one in force at a node, of these documents.
+    pub async fn bundle(&self, at: &TestNode, body: &BundleBody) -> Publish {
+        let trust = in_force(at).await;
+        let version = trust.bundle.map_or(1, |bundle| bundle.version + 1);
+        let proposal =
+            Proposal::bundle(&Primitives, &trust.root.file.0, now(), version, body).unwrap();
+        let proposal = proposal.signed_by(&Primitives, &self.keys).unwrap();
+        let documents = vec![
+            PublishedDocument::BundleHead(FileBytes(proposal.document().to_vec())),
+            PublishedDocument::BundleBody(FileBytes(body.encode())),
+        ];
+        Publish { documents }
+    }
+
+    /// Puts a bundle of these documents in force at a node.
+    pub async fn put(&self, at: &TestNode, body: &BundleBody) {
+        let publish = self.bundle(at, body).await;
+        assert!(hand(at, publish).await.unwrap().new);
+    }
+}
+
+/// A policy document in JSON, as a bundle carries it.
+#[must_use]
+pub fn policy(text: &str) -> Policy {
+    let json: serde_json::Value = serde_json::from_str(text).unwrap();
+    let name = json.get("policy_name").and_then(|name| name.as_str());
+    Policy {
+        name: name.unwrap().parse().unwrap(),
+        media_type: protocol::policy::JSON_MEDIA_TYPE.to_owned(),
+        bytes: text.as_bytes().to_vec(),
     }
 }
 

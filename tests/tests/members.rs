@@ -1,5 +1,10 @@
 //! Who is a member, on whole nodes: a compromised issuer's key signs whatever its thief likes, and
 //! nodes admit no more of it than the root allows; a revoked member is known by its name for good.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say where"
+)]
 
 use std::path::PathBuf;
 

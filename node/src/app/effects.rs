@@ -1,11 +1,12 @@
-//! What a newer trust document changes beyond links and directory: the file of roots, sessions of
-//! revoked agents, the mark of a restored state.
+//! What a newer trust document changes beyond links and directory: the file of roots, the policies
+//! that decide, sessions of revoked agents, the mark of a restored state.
 
 use std::sync::{Arc, OnceLock, Weak};
 
 use protocol::trust::state::{Change, TrustState};
 
 use super::node::Node;
+use super::policing::Policing;
 use crate::backup::Restored;
 use crate::enforcement::Stopped;
 use crate::overlay::trust::Effected;
@@ -15,13 +16,15 @@ use crate::state_dir::StateDir;
 /// Carries it out, once there is a node.
 pub(super) struct Effects {
     dir: StateDir,
+    policing: Arc<Policing>,
     node: OnceLock<Weak<Node>>,
 }
 
 impl Effects {
-    pub(super) const fn new(dir: StateDir) -> Self {
+    pub(super) const fn new(dir: StateDir, policing: Arc<Policing>) -> Self {
         Self {
             dir,
+            policing,
             node: OnceLock::new(),
         }
     }
@@ -63,6 +66,11 @@ impl Effected for Effects {
             return;
         }
         if let Some(node) = self.node.get().and_then(Weak::upgrade) {
+            if matches!(change, Change::Bundle { .. })
+                && let Some(policy) = self.policing.take(state)
+            {
+                node.enforcer.replace_policy(policy);
+            }
             self.cut(&node);
         }
     }

@@ -11,7 +11,6 @@ use protocol::envelope::replay::ReplayWindow;
 use protocol::id::Digest;
 use protocol::limits::MAX_CLOCK_AHEAD_S;
 use protocol::name::Name;
-use protocol::policy::AllowMembers;
 use protocol::time::UnixMillis;
 use protocol::trust::{TrustError, TrustState};
 use tokio::net::{TcpListener, UnixListener};
@@ -20,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::dialer::MeshDialer;
 use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
+use super::policing::Policing;
 use super::severing::{Severed, Severing};
 use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Options, page, serve};
@@ -66,6 +66,7 @@ pub struct Node {
     pub(super) trust: Trust,
     pub(super) trusting: Trusting,
     pub(super) standing: Arc<Standing>,
+    pub(super) policing: Arc<Policing>,
     pub(super) dialing: Arc<Dialing>,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Arc<dyn Clock>,
@@ -182,6 +183,7 @@ impl Node {
             Arc::clone(&identity.crypto),
             Arc::clone(&tail),
         ));
+        let policing = Arc::new(Policing::default());
         let enforcer = Arc::new(Enforcer::new(Parts {
             identity: Arc::clone(&identity),
             members: Arc::clone(&members),
@@ -191,7 +193,7 @@ impl Node {
             inventory: Arc::new(Attached(Arc::clone(&upstreams))),
             clock: Arc::clone(&clock),
             counters: Arc::clone(&counters),
-            policy: Arc::new(AllowMembers),
+            policy: policing.start(&standing.now()),
         }));
         let admission = MeshAdmission::new(
             Arc::clone(&identity),
@@ -230,7 +232,7 @@ impl Node {
                     address: String::new(),
                     source,
                 })?;
-        let effected = Arc::new(Effects::new(dir.clone()));
+        let effected = Arc::new(Effects::new(dir.clone(), Arc::clone(&policing)));
         let (trust, distributing) = trust::start(
             trust::Parts {
                 identity: Arc::clone(&identity),
@@ -396,6 +398,7 @@ impl Node {
             retention: Retention::of(config.decisions()),
             seen,
             standing,
+            policing,
             _lock: lock,
         });
         effected.attend(&node);

@@ -140,6 +140,7 @@ impl Node {
                 .map(|b| b.to_string()),
             waiting: self.waiting(),
             issuer_alarms: self.issuer_alarms(),
+            policies: Some(self.policing.running().into()),
         }
     }
 
@@ -168,6 +169,7 @@ impl Node {
                     membership_expires: None,
                     versions: None,
                     servers: Vec::new(),
+                    relayed_by: Vec::new(),
                     last_reason: None,
                     last_error: Some(barred.to_string()),
                 })
@@ -388,6 +390,8 @@ impl Node {
             method: record.method,
             name: record.target,
             hash: Some(hash),
+            policy: record.policy,
+            bundle: record.bundle_version,
             stands_for: record.stands_for,
         }
     }

@@ -1,7 +1,7 @@
 //! Judging what a running node says of itself.
 
 use protocol::control::{
-    Check, FreshnessState, Peer, PeerState, Server, ServerState, Status, TrustStatus,
+    Check, FreshnessState, Peer, PeerState, PolicyStatus, Server, ServerState, Status, TrustStatus,
 };
 use protocol::id::NodeId;
 
@@ -70,6 +70,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
     ];
     if let Some(trust) = trust {
         checks.push(issuer_limits(trust));
+        checks.extend(trust.policies.as_ref().map(policies));
         checks.extend(roles(trust));
     }
     checks.push(servers(facts));
@@ -346,6 +347,29 @@ fn issuer_limits(trust: &TrustStatus) -> Check {
     Check::fail(NAME, of)
         .because("its key is in other hands, or its host runs twice, once from a copy")
         .mend("stop the copy; if the key may be stolen: `hedgerow revoke issuer ID --since TIME`, and name another in the root")
+}
+
+fn policies(policies: &PolicyStatus) -> Check {
+    const NAME: &str = "policies";
+    if let Some(refused) = &policies.refused {
+        let of = format!(
+            "bundle {} cannot be used here: {}",
+            refused.version, refused.why
+        );
+        return Check::fail(NAME, of)
+            .because("it was made with a newer version, or not by `hedgerow policy apply`")
+            .mend("update this node, or publish a bundle it can use: `hedgerow policy apply`");
+    }
+    match (policies.version, policies.policies) {
+        (0, _) => Check::warn(NAME, "no policy bundle yet: members may call everything")
+            .mend("write a policy and put it in force: `hedgerow policy apply FILE`"),
+        (version, 0) => Check::warn(
+            NAME,
+            format!("bundle {version} is empty: nothing may be called"),
+        )
+        .mend("put a policy in force: `hedgerow policy apply FILE`"),
+        (version, count) => Check::ok(NAME, format!("{count} policies of bundle {version} decide")),
+    }
 }
 
 fn roles(trust: &TrustStatus) -> [Check; 3] {

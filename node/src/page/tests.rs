@@ -111,6 +111,7 @@ impl Source for Fake {
             membership_expires: None,
             versions: Some(DocumentVersions::default()),
             servers: vec!["shop".parse().unwrap()],
+            relayed_by: Vec::new(),
             last_error: Some(self.text.clone()),
             last_reason: None,
         }])
@@ -169,6 +170,8 @@ impl Source for Fake {
             method: record.method.clone(),
             name: Some(self.text.clone()),
             hash: None,
+            policy: None,
+            bundle: 0,
             stands_for: None,
         }
     }

@@ -49,6 +49,12 @@ pub struct Decision {
     /// The tool, prompt or resource.
     #[serde(default)]
     pub name: Option<String>,
+    /// The policy that decided, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The version of the bundle decided under; 0 while there was none.
+    #[serde(default)]
+    pub bundle: u64,
     /// The record's own hash, hexadecimal.
     #[serde(default)]
     pub hash: Option<String>,

@@ -76,6 +76,30 @@ pub struct TrustStatus {
     /// Issuers that signed what they should not have, as far as this node has seen since its start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuer_alarms: Vec<IssuerAlarm>,
+    /// The policies that decide here; absent from a node that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<PolicyStatus>,
+}
+
+/// The policies that decide on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PolicyStatus {
+    /// The version of their bundle; 0 while there is none and members may call everything.
+    pub version: u64,
+    /// How many there are.
+    pub policies: u64,
+    /// The bundle in force, where this node cannot use it and goes on with the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedBundle>,
+}
+
+/// A bundle that a node cannot use.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RefusedBundle {
+    /// Its version.
+    pub version: u64,
+    /// The first thing that is wrong with it.
+    pub why: String,
 }
 
 /// What an issuer of memberships should not have done. Such memberships are refused.

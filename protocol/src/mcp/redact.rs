@@ -125,13 +125,21 @@ mod tests {
 
     #[test]
     fn what_lies_within_a_hidden_value_is_hidden_with_it() {
-        let got = redacted(&["/structuredContent/rows/1/ssn/deep/0", "/structuredContent/rows"]);
+        let got = redacted(&[
+            "/structuredContent/rows/1/ssn/deep/0",
+            "/structuredContent/rows",
+        ]);
         assert!(got.unwrap().contains("\"rows\":\"[redacted]\"}"));
     }
 
     #[test]
     fn what_is_not_there_changes_nothing() {
-        for pointer in ["/nothing", "/content/0/text", "/structuredContent/ssn/x", ""] {
+        for pointer in [
+            "/nothing",
+            "/content/0/text",
+            "/structuredContent/ssn/x",
+            "",
+        ] {
             assert_eq!(redacted(&[pointer]), None, "{pointer}");
         }
         let error = br#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#;

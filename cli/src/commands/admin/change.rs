@@ -333,6 +333,15 @@ pub(crate) fn sign(
 ) -> Result<Proposal, Failed> {
     explain(&proposal, &mut |line| say(&inert(line)));
     confirmation.ask("sign this with the admin key of this host?")?;
+    sign_with(context, proposal, passphrase)
+}
+
+/// Has this host's admin key sign a proposal that was shown and agreed to.
+pub(crate) fn sign_with(
+    context: &Context,
+    proposal: Proposal,
+    passphrase: &PassphraseOption,
+) -> Result<Proposal, Failed> {
     let keys: SigningKeys = {
         let state = context.state()?;
         passphrase.open(|phrase| seam::open_admin(state.path(), phrase))?
@@ -375,7 +384,8 @@ pub(super) async fn hand_in(
         .data(&proposed, |text| outcome(&proposed, text))
 }
 
-fn outcome(proposed: &Proposed, text: &mut Text) {
+/// What came of a proposal, for people.
+pub(crate) fn outcome(proposed: &Proposed, text: &mut Text) {
     let proposal = &proposed.proposal;
     if proposed.in_force {
         let word = proposal.kind.word();

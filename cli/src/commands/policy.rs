@@ -1,0 +1,57 @@
+//! `hedgerow policy`: documents that say what may be called, read, tried, and put in force.
+//!
+//! Everything that only reads documents needs no node. What is in force is a bundle: a change is
+//! the next bundle, signed by this host's admin key, and in force once enough admins have signed.
+
+use clap::{Args, Subcommand};
+
+mod apply;
+mod check;
+mod draft;
+mod files;
+mod pin;
+mod schema;
+mod show;
+mod spread;
+mod test;
+
+use super::Context;
+use crate::exit::Failed;
+
+/// Say what may be called: show, check and change the mesh's policies.
+///
+/// A policy is a JSON document or Cedar. What no policy permits is denied once there is one; until
+/// then members may call everything.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Show(show::Show),
+    Check(check::Check),
+    Test(test::Test),
+    Apply(apply::Apply),
+    Remove(apply::Remove),
+    Pin(pin::Pin),
+    Unpin(pin::Unpin),
+    Schema(schema::Schema),
+}
+
+impl Policy {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
+        match self.action {
+            Action::Show(show) => show.run(context).await,
+            Action::Check(check) => check.run(context),
+            Action::Test(test) => test.run(context),
+            Action::Apply(apply) => apply.run(context).await,
+            Action::Remove(remove) => remove.run(context).await,
+            Action::Pin(pin) => pin.run(context).await,
+            Action::Unpin(unpin) => unpin.run(context).await,
+            Action::Schema(schema) => schema.run(),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `hedgerow policy apply` and `remove`: other documents in force.
+
+use std::path::PathBuf;
+
+use protocol::name::PolicyName;
+
+use super::draft::{Draft, Signing};
+use super::files;
+use crate::commands::Context;
+use crate::exit::{Failed, say};
+
+/// Put documents in force, each in place of the one of its name.
+///
+/// A tool that a document names without its server means the definitions of that name that admins
+/// approved. Those announced now are shown and approved with the documents; one that changes later
+/// is denied until it is approved again (`hedgerow policy pin`).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow policy check readonly.json && hedgerow policy apply readonly.json
+  hedgerow policy apply policies/*.json --replace --yes --passphrase-file admin.pass")]
+pub(super) struct Apply {
+    /// The documents; `-` is stdin; a file ending in `.cedar` is raw Cedar, named by its file
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Remove every other document
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// Take documents out of force.
+#[derive(Debug, clap::Args)]
+pub(super) struct Remove {
+    /// Their names
+    #[arg(required = true)]
+    names: Vec<PolicyName>,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+impl Apply {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
+        let loaded = files::load(&self.files)?;
+        let mut draft = Draft::begin(context).await?;
+        if self.replace {
+            draft.body.policies.clear();
+        }
+        for document in &loaded {
+            approve_bare(&mut draft, document)?;
+            draft.put(document.carried.clone());
+        }
+        draft.publish(context, self.signing).await
+    }
+}
+
+/// Approves what the tools a document names without a server are now.
+fn approve_bare(draft: &mut Draft, loaded: &files::Loaded) -> Result<(), Failed> {
+    let Some(document) = loaded.compiled.document() else {
+        return Ok(());
+    };
+    let named = document.requirements.tools.iter().flatten();
+    for glob in named.filter(|glob| glob.is_bare()).map(|glob| &glob.item) {
+        let found: Vec<_> = draft
+            .tools
+            .iter()
+            .filter(|t| glob.matches(&t.name))
+            .cloned()
+            .collect();
+        if found.is_empty() && !draft.body.pins.iter().any(|pin| glob.matches(&pin.tool)) {
+            let (policy, name) = (&document.name, glob.as_str());
+            say(&crate::inert::inert(&format!(
+                "warning: policy `{policy}` allows `{name}`, but no server announces such a tool \
+                 now; approve it later with `hedgerow policy pin`"
+            )));
+        }
+        for tool in &found {
+            let said = tool.description.as_deref().unwrap_or_default();
+            let said = said.lines().next().unwrap_or_default();
+            say(&crate::inert::inert(&format!(
+                "`{}` is {}/{}/{}, {}: {said}",
+                glob.as_str(),
+                tool.node,
+                tool.server,
+                tool.name,
+                tool.digest.get(..12).unwrap_or_default()
+            )));
+            draft.pin(tool)?;
+        }
+    }
+    Ok(())
+}
+
+impl Remove {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
+        let mut draft = Draft::begin(context).await?;
+        for name in &self.names {
+            let before = draft.body.policies.len();
+            draft.body.policies.retain(|policy| policy.name != *name);
+            if draft.body.policies.len() == before {
+                return Err(Failed::input(format!("no policy `{name}` is in force"))
+                    .with_reason("unknown_policy")
+                    .with_hint("see `hedgerow policy show`"));
+            }
+        }
+        draft.publish(context, self.signing).await
+    }
+}

@@ -1,0 +1,121 @@
+//! Policy documents in files, as a bundle carries them.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use protocol::name::PolicyName;
+use protocol::policy::compile::CompiledPolicy;
+use protocol::policy::document::{Document, MAX_POLICY_BYTES};
+use protocol::policy::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE, PolicyError};
+use protocol::trust::bundle::Policy as Carried;
+
+use crate::commands::read_file;
+use crate::exit::Failed;
+
+/// The end of the name of a file of raw Cedar.
+const CEDAR: &str = "cedar";
+
+/// A document and where it came from.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) path: PathBuf,
+    pub(super) carried: Carried,
+    pub(super) compiled: CompiledPolicy,
+}
+
+/// Reads and compiles every file. What is wrong with any is said, all of it; then nothing is
+/// returned.
+pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<Loaded>, Failed> {
+    let mut loaded = Vec::with_capacity(paths.len());
+    let mut errors = Vec::new();
+    for path in paths {
+        match one(path)? {
+            Ok(document) => loaded.push(document),
+            Err(found) => errors.extend(found.into_iter().map(|error| (path.clone(), error))),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(refused(&errors));
+    }
+    twice(&loaded)?;
+    Ok(loaded)
+}
+
+fn one(path: &Path) -> Result<Result<Loaded, Vec<PolicyError>>, Failed> {
+    // One byte more than allowed is read, so that the refusal is the document's own.
+    let bytes = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let bound = u64::try_from(MAX_POLICY_BYTES).unwrap_or(u64::MAX);
+        let mut stdin = std::io::stdin().lock().take(bound.saturating_add(1));
+        stdin
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failed::io("cannot read stdin", &error))?;
+        bytes
+    } else {
+        read_file(path, MAX_POLICY_BYTES)?
+    };
+    let shown = path.display().to_string();
+    let (name, media_type) = if path.extension().is_some_and(|end| end == CEDAR) {
+        (cedar_name(path)?, CEDAR_MEDIA_TYPE)
+    } else {
+        match Document::parse(&shown, &bytes) {
+            Ok(document) => (document.name, JSON_MEDIA_TYPE),
+            Err(errors) => return Ok(Err(errors)),
+        }
+    };
+    let carried = Carried {
+        name,
+        media_type: media_type.to_owned(),
+        bytes,
+    };
+    Ok(CompiledPolicy::compile(&carried).map(|compiled| Loaded {
+        path: path.to_owned(),
+        carried,
+        compiled,
+    }))
+}
+
+/// Cedar has no place for the name of a document: it is that of its file.
+fn cedar_name(path: &Path) -> Result<PolicyName, Failed> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.parse()
+        .map_err(|error: protocol::name::PolicyNameError| {
+            Failed::input(error.to_string())
+                .with_reason("policy_bad_text")
+                .with_hint("a Cedar document is named by its file: rename it")
+        })
+}
+
+fn twice(loaded: &[Loaded]) -> Result<(), Failed> {
+    for (at, document) in loaded.iter().enumerate() {
+        let same = |other: &&Loaded| other.carried.name == document.carried.name;
+        if let Some(other) = loaded.iter().skip(at + 1).find(same) {
+            let message = format!(
+                "`{}` and `{}` both hold policy `{}`",
+                document.path.display(),
+                other.path.display(),
+                document.carried.name
+            );
+            return Err(Failed::input(message)
+                .with_reason("policy_duplicate_name")
+                .with_hint("give each document its own `policy_name`"));
+        }
+    }
+    Ok(())
+}
+
+/// Says everything that is wrong, and returns it summed up.
+pub(super) fn refused(errors: &[(PathBuf, PolicyError)]) -> Failed {
+    for (path, error) in errors {
+        let line = format!("{}: {error} [{}]", path.display(), error.reason());
+        crate::exit::say(&crate::inert::inert(&line));
+        let hint = format!("  mend: {}", error.hint());
+        crate::exit::say(&crate::inert::inert(&hint));
+    }
+    let reason = errors.first().map_or("", |(_, error)| error.reason());
+    let message = match errors.len() {
+        1 => "the document is refused; nothing was changed".to_owned(),
+        n => format!("{n} things are wrong with these documents; nothing was changed"),
+    };
+    Failed::input(message).with_reason(reason)
+}
