@@ -131,6 +131,7 @@ impl Fake {
                 revoked: None,
                 waiting: self.waiting.lock().unwrap().clone(),
                 issuer_alarms: Vec::new(),
+                policies: None,
             }),
         }
     }

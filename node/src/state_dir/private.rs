@@ -344,6 +344,8 @@ mod tests {
                 ..
             }
         ));
-        assert!(error.hint().unwrap().contains("chown 2"));
+        assert!(error.hint().unwrap().contains("chown -R 2 /x"));
+        let error = check_owner(Path::new("/x"), 1, 0).unwrap_err();
+        assert!(error.hint().unwrap().contains("sudo -u '#1'"));
     }
 }

@@ -24,6 +24,10 @@ const MAX_DECODED: usize = 200;
 /// Of how many connections one is refused by the sabotage of that name.
 const REFUSED_EVERY: usize = 40;
 
+/// How long after its clock was set right a node may lack timestamps it could not take before, in
+/// virtual milliseconds: some rounds of asking, and of newer timestamps.
+const SOON_MS: u64 = 20_000;
+
 /// Honest messages garbled by the sabotage of that name, of a thousand.
 const GARBLED: u64 = 5;
 
@@ -461,10 +465,13 @@ impl World<'_> {
         let promised = self.promised.remove(&(link, node));
         let own = self.hosts.get(node).filter(|h| h.is_honest());
         let wrong_clock = self.wrong_clocks.iter().any(|(_, wrong)| *wrong == node);
+        let righted = self.righted.get(&node);
+        let righted = righted.is_some_and(|at| self.queue.now.saturating_sub(*at) < SOON_MS * MS);
         if let Some(((_, mut promised), own)) = promised.zip(own) {
             // Timestamps ahead of its clock a node cannot take. It goes on without them, closed as
-            // stale or behind verified time, which is looked at elsewhere.
-            if wrong_clock {
+            // stale or behind verified time, which is looked at elsewhere. Those it could not take
+            // then are newer ones soon after its clock is right.
+            if wrong_clock || righted {
                 promised.timestamps.clear();
             }
             self.invariants

@@ -458,6 +458,7 @@ impl World<'_> {
         let (right, still): (Vec<_>, Vec<_>) = wrong.into_iter().partition(|(n, _)| *n == number);
         self.wrong_clocks = still;
         for (_, node) in right {
+            self.righted.insert(node, self.queue.now);
             self.set_clock(node, -by_ms);
         }
     }

@@ -163,6 +163,8 @@ pub(crate) struct World<'a> {
     pub(crate) absent: Vec<(usize, usize)>,
     /// Whose clock is wrong, by the number of the while.
     pub(crate) wrong_clocks: Vec<(usize, usize)>,
+    /// Whose clock was set right, and when.
+    pub(crate) righted: BTreeMap<usize, u64>,
     /// Whose disk is full, by the number of the while.
     pub(crate) full_disks: Vec<(usize, usize)>,
     /// Whether what is published now is what nobody may take.
@@ -226,6 +228,7 @@ impl<'a> World<'a> {
             settled_at: None,
             absent: Vec::new(),
             wrong_clocks: Vec::new(),
+            righted: BTreeMap::new(),
             full_disks: Vec::new(),
             rogue: false,
             targets: BTreeSet::new(),
