@@ -258,7 +258,7 @@ impl Problem {
     }
 }
 
-/// A piece of somebody's text, cut to [`MAX_SHOWN`] characters and inert in terminals, pages and
+/// A piece of somebody's text, cut to `MAX_SHOWN` characters and inert in terminals, pages and
 /// logs: what cannot be seen is spelled out.
 #[must_use]
 pub fn shown(text: &str) -> String {
