@@ -422,6 +422,8 @@ fn decision() -> DecisionRecord {
         bundle_version: 0,
         body_digest: Some(digest(1)),
         stands_for: None,
+        alerts: None,
+        observed: None,
     }
 }
 

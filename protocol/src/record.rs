@@ -47,6 +47,9 @@ pub enum Point {
     Link,
 }
 
+/// Most policies named in one list of a record; more than that say the same.
+pub const MAX_RECORDED_POLICIES: usize = 16;
+
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
@@ -115,6 +118,13 @@ pub struct DecisionRecord {
     /// name, and not recorded one by one because there were too many.
     #[n(21)]
     pub stands_for: Option<u64>,
+    /// The policies that ask for an alert, whatever was decided; at most
+    /// [`MAX_RECORDED_POLICIES`].
+    #[n(22)]
+    pub alerts: Option<Vec<String>>,
+    /// The policies that only observe and would have objected; at most [`MAX_RECORDED_POLICIES`].
+    #[n(23)]
+    pub observed: Option<Vec<String>>,
 }
 
 impl DecisionRecord {

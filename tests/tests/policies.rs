@@ -8,10 +8,12 @@
 )]
 
 use node::control::Operations as _;
+use node::enforcement::{LIMIT_EXCEEDED, SEVERED};
 use protocol::control::{DecisionQuery, PolicyStatus, ServerFilter};
 use protocol::trust::bundle::{BundleBody, Pin, Policy};
 use tests::admin::{Admin, in_force, policy};
-use tests::mesh::{LOCAL, TestMesh, TestNode};
+use tests::client::McpClient;
+use tests::mesh::{LOCAL, Session, TestMesh, TestNode, last, tool_call};
 use tests::wait::until;
 
 /// The form documents are known by, for the tools of the test server.
@@ -178,4 +180,145 @@ async fn a_bundle_with_one_bad_document_changes_nothing_and_is_told() {
         .unwrap_err();
     assert_eq!(denied.reason, "bundle_unusable");
     drop(mesh);
+}
+
+/// A mesh of two with these documents in force, and the session of an agent of the second with the
+/// server of the first.
+async fn under(documents: &[&str]) -> (TestMesh, TestNode, TestNode, Session) {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    hub.attach_fixture("bench", &[]).await;
+    let user = mesh.join(&hub, "user").await;
+    user.linked(hub.id()).await;
+    user.sees("hub", "bench").await;
+    let mut policies: Vec<Policy> = documents.iter().map(|text| policy(text)).collect();
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
+    let body = BundleBody {
+        policies,
+        ..BundleBody::default()
+    };
+    Admin::of(&hub.state).put(&hub, &body).await;
+    has_bundle(&user, 1).await;
+    let session = user.open("agent", "hub", "bench").await.unwrap();
+    (mesh, hub, user, session)
+}
+
+const ALL: &str = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
+
+#[tokio::test]
+async fn an_alert_lets_pass_what_another_document_permits_and_is_raised() {
+    let watch = r#"{"policy_name": "watch", "tools": ["*/state"], "restricted_intents": ["state"],
+        "action_on_violation": "alert"}"#;
+    let trial = r#"{"policy_name": "trial", "allowed_tools": ["*/echo"], "mode": "observe"}"#;
+    let (_mesh, hub, user, session) = under(&[ALL, watch, trial]).await;
+    session.call(1, "echo", "{}").await.unwrap();
+    session.call(2, "state", "{}").await.unwrap();
+    for at in [&hub, &user] {
+        let request = async |tool: &str| {
+            let recorded = at.node.decisions(DecisionQuery::default()).await.unwrap();
+            // The newest comes first, so the request comes last.
+            let mut of = recorded.into_iter().rev();
+            of.find(|d| d.name.as_deref() == Some(tool))
+        };
+        // What passes is recorded a moment later.
+        until("both are recorded", async || {
+            request("state").await.is_some() && request("echo").await.is_some()
+        })
+        .await;
+        let (state, echo) = (
+            request("state").await.unwrap(),
+            request("echo").await.unwrap(),
+        );
+        assert_eq!(
+            (state.verdict.as_str(), &state.alerts[..]),
+            ("allow", &["watch".to_owned()][..])
+        );
+        // It allows `echo` alone, and nobody minds.
+        assert_eq!(state.observed, ["trial"]);
+        assert!(
+            echo.alerts.is_empty() && echo.observed.is_empty(),
+            "{echo:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_result_must_not_show_is_hidden_before_it_is_signed() {
+    let hide = r#"{"policy_name": "hide", "allowed_tools": ["*/*"],
+        "on_result": {"redact": ["/echo/ssn", "/echo/rows"], "tag": ["phi"]}}"#;
+    let (_mesh, hub, _user, session) = under(&[hide]).await;
+    let arguments = r#"{"name": "A", "ssn": "078-05-1120", "rows": [1, 2]}"#;
+    let answer = session.call(1, "echo", arguments).await.unwrap();
+    let shown = serde_json::json!({"name": "A", "ssn": "[redacted]", "rows": "[redacted]"});
+    assert_eq!(answer["result"]["echo"], shown);
+    // What the server did not say stays as it is.
+    session.call(2, "state", "{}").await.unwrap();
+    drop(hub);
+}
+
+#[tokio::test]
+async fn calls_beyond_a_limit_wait_for_its_window() {
+    let few = r#"{"policy_name": "few", "allowed_tools": ["*/*"],
+        "limits": {"calls": 3, "window_s": 600, "per": "agent"}}"#;
+    let (_mesh, _hub, user, session) = under(&[few]).await;
+    for id in 1..=3 {
+        session.call(id, "echo", "{}").await.unwrap();
+    }
+    let fourth = session.call(4, "echo", "{}").await.unwrap_err();
+    assert_eq!(fourth.reason, LIMIT_EXCEEDED);
+    assert_eq!(fourth.message, "policy `few` allows 3 calls in 600 s");
+    // Lists are no calls, and another agent has its own count.
+    session
+        .ask(r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#)
+        .await
+        .unwrap();
+    let other = user.open("other", "hub", "bench").await.unwrap();
+    other.call(1, "echo", "{}").await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_count_as_open_until_they_end() {
+    let one = r#"{"policy_name": "one", "tools": ["*/hold", "*/echo"],
+        "limits": {"concurrent": 1}}"#;
+    let (_mesh, _hub, _user, session) = under(&[ALL, one]).await;
+    let mut held = session.begin(1, "hold", "{}").await.unwrap();
+    let second = session.call(2, "echo", "{}").await.unwrap_err();
+    assert_eq!(second.message, "policy `one` allows 1 calls at once");
+    session.call(3, "release", "{}").await.unwrap();
+    last(&mut held).await.unwrap();
+    drop(held);
+    let free = || async { session.call(4, "echo", "{}").await.is_ok() };
+    until("the call that ended counts no more", free).await;
+}
+
+#[tokio::test]
+async fn who_is_severed_is_cut_off_for_a_while() {
+    let tripwire = r#"{"policy_name": "tripwire", "tools": ["*/crash"],
+        "restricted_intents": ["crash"], "action_on_violation": "sever"}"#;
+    let (_mesh, hub, user, session) = under(&[ALL, tripwire]).await;
+    let token = user.token("client").await;
+    let path = "/mcp/hub/bench";
+    let client = McpClient::open(&user, path, &token).await;
+    session.call(1, "echo", "{}").await.unwrap();
+    let severed = session.call(2, "crash", "{}").await.unwrap_err();
+    assert_eq!(severed.reason, "intent_restricted");
+    let after = session.call(3, "echo", "{}").await.unwrap_err();
+    assert_eq!(after.reason, SEVERED);
+    assert!(
+        after.message.contains("`agent` was cut off"),
+        "{}",
+        after.message
+    );
+    // Nobody else is.
+    let other = user.open("other", "hub", "bench").await.unwrap();
+    other.call(1, "echo", "{}").await.unwrap();
+
+    // The session of a client is over at once.
+    let answer = client.post(tool_call(7, "crash", "{}")).await;
+    assert_eq!(answer.reason(), "intent_restricted");
+    let gone = || async {
+        let answer = client.post(tool_call(8, "echo", "{}")).await;
+        answer.status == 404
+    };
+    until("the session is over", gone).await;
+    drop(hub);
 }

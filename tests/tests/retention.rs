@@ -58,6 +58,8 @@ async fn decided(node: &TestNode, age_days: u64) {
             bundle_version: 0,
             body_digest: None,
             stands_for: None,
+            alerts: None,
+            observed: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&hedgerow_crypto::Primitives, &bytes);

@@ -305,6 +305,7 @@ impl Node {
             links: links.clone(),
             dialing: Arc::clone(&dialing),
             severed: Arc::clone(&severed),
+            gateway: Arc::clone(&gateway),
         }));
         admission.keep_off(Box::new(move |peer| severed.is(peer)));
         let issuers = Arc::new(IssuerNodes::restore(store.clone())?);

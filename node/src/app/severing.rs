@@ -1,12 +1,15 @@
-//! Cutting off a peer that broke a chain, and keeping it off for a while.
+//! Cutting off a peer that broke a chain, and keeping it off for a while; and ending the sessions of
+//! an agent that a policy cuts off.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::id::NodeId;
+use protocol::name::Name;
 
-use crate::enforcement::Sever;
+use crate::enforcement::{Sever, Stopped};
+use crate::gateway::Gateway;
 use crate::overlay::Dialing;
 use crate::transport::{Links, Reason};
 
@@ -48,6 +51,7 @@ pub(super) struct Severing {
     pub(super) links: Links,
     pub(super) dialing: Arc<Dialing>,
     pub(super) severed: Arc<Severed>,
+    pub(super) gateway: Arc<Gateway>,
 }
 
 impl Sever for Severing {
@@ -59,5 +63,13 @@ impl Sever for Severing {
         self.severed.add(peer);
         self.dialing.pause(peer, COOL_DOWN);
         self.links.close(peer, Reason::Severed);
+    }
+
+    fn sever_agent(&self, agent: &Name, why: &Stopped) {
+        tracing::warn!(%agent, reason = why.reason(), "severed: a policy cuts this agent off");
+        let (gateway, agent) = (Arc::clone(&self.gateway), agent.clone());
+        let why = why.clone().into_error();
+        // The call that is answered now is of one of these sessions.
+        tokio::spawn(async move { gateway.close_agent_because(&agent, &why).await });
     }
 }

@@ -392,6 +392,8 @@ impl Node {
             hash: Some(hash),
             policy: record.policy,
             bundle: record.bundle_version,
+            alerts: record.alerts.unwrap_or_default(),
+            observed: record.observed.unwrap_or_default(),
             stands_for: record.stands_for,
         }
     }

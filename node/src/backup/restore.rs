@@ -524,6 +524,8 @@ fn note(head: Head, now: UnixMillis) -> Write {
             bundle_version: 0,
             body_digest: None,
             stands_for: None,
+            alerts: None,
+            observed: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&Primitives, &bytes);

@@ -159,6 +159,8 @@ fn decision() -> Write {
             bundle_version: 0,
             body_digest: None,
             stands_for: None,
+            alerts: None,
+            observed: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&Primitives, &bytes);

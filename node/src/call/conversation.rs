@@ -20,7 +20,7 @@ use super::trace::Trace;
 use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Origin, Passed, Path,
+    Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Open, Origin, Passed, Path,
     Stopped, Subject,
 };
 use crate::members::Member;
@@ -43,6 +43,8 @@ pub(super) struct Topic {
     pub(super) server: Name,
     /// Where this node stands: ingress or egress.
     pub(super) point: Point,
+    /// What the call counts as open against, while anything of it lives.
+    pub(super) _open: Option<Arc<Open>>,
 }
 
 impl Topic {
@@ -447,8 +449,10 @@ impl Listener {
         let issuer = verified.header().cwt.iss;
         self.state.push(&*self.enforcer.identity().crypto, id, kind);
         let ends = self.state.ended();
+        let mut described = described;
+        let instead = described.instead.take();
         self.settle(kind, described).await?;
-        let body = verified.into_body();
+        let body = instead.map_or_else(|| verified.into_body(), Into::into);
         Ok(Some(Heard {
             id,
             issuer,

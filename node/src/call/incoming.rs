@@ -23,7 +23,8 @@ use super::relay::Relay;
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Enforcer, Incoming, Message, Occasion, Origin, Passed, Path, Stopped, Subject,
+    Answered, Enforcer, Incoming, Message, Occasion, Opening, Origin, Passed, Path, Stopped,
+    Subject,
 };
 use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter, Unexpected};
@@ -273,7 +274,9 @@ impl Acceptor {
             .enforcer
             .enforce(Point::Egress, Subject::Incoming(incoming))
             .await;
-        let Passed::Verified(first, described, seal) = passed.map_err(Broken::Stopped)? else {
+        let Passed::Verified(first, described, Opening { seal, open }) =
+            passed.map_err(Broken::Stopped)?
+        else {
             return Err(Broken::Transport(
                 "an incoming message was not verified".to_owned(),
             ));
@@ -287,6 +290,7 @@ impl Acceptor {
             request_id: claims.request_id,
             server: claims.server.clone(),
             point: Point::Egress,
+            _open: open.map(Arc::new),
         };
         if (claims.method == "initialize") != (kind == StreamKind::Session) {
             let message = "`initialize`, and only it, opens a session stream";

@@ -6,21 +6,33 @@ use protocol::crypto::domain::content_type;
 use protocol::envelope::replay::{Accepted, Begins, Entry, ReplayWindow, Reservation};
 use protocol::envelope::stream::StreamError;
 use protocol::envelope::{
-    CallSeal, Claims, CwtClaims, Direction, DocumentType, Expectation, Header, Kind, Refusal,
-    Sealed, SealedEnvelope, UnverifiedEnvelope, VerifiedEnvelope, seal, seal_relayed,
+    CallSeal, Claims, CwtClaims, Direction, DocumentType, Expectation, Header, HeaderError, Kind,
+    Refusal, Sealed, SealedEnvelope, UnverifiedEnvelope, VerifiedEnvelope, seal, seal_relayed,
 };
 use protocol::id::{Cti, Digest, EnvelopeId, NodeId, RequestId, Salt};
-use protocol::policy::{Denial, Facts, Party, Verdict};
+use protocol::policy::{Denial, Verdict};
 use protocol::record::{DecisionRecord, GENESIS, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
-use super::subject::{Described, Draft, Incoming, Origin, describe};
-use super::{ENVELOPE_LIFE_S, Enforcer, Issued, Ledger, LedgerError, Passed, Stopped, chain};
+use super::policies::Asked;
+use super::subject::{Described, Draft, Incoming, describe};
+use super::{
+    ENVELOPE_LIFE_S, Enforcer, Issued, Ledger, LedgerError, Open, Opening, Passed, Stopped, chain,
+};
 use crate::standing::Barred;
 
 /// The name under which a peer's flood is counted.
 const RATE_LIMITED: &str = "peer_rate_limited";
+
+/// What policy lets this node sign.
+struct Agreed {
+    header: Header,
+    /// The body to sign in place of the message's own.
+    instead: Option<Vec<u8>>,
+    /// What the call counts as open against.
+    open: Option<Arc<Open>>,
+}
 
 impl Enforcer {
     /// Decides on a message of this node and signs it.
@@ -39,8 +51,12 @@ impl Enforcer {
         record.request = Some(draft.request_id);
         record.direction = Some(draft.direction);
         let decided = self.decide_outgoing(point, now, draft, &mut record);
-        let header = match decided {
-            Ok(header) => header,
+        let Agreed {
+            header,
+            instead,
+            open,
+        } = match decided {
+            Ok(agreed) => agreed,
             Err(stopped) => return Err(self.stop(record, own, stopped).await),
         };
         let at = header.cwt.iat;
@@ -48,12 +64,13 @@ impl Enforcer {
             Some(copied) => Ok(copied.salt),
             None => self.random(Salt::from_bytes),
         };
-        let sealed = salt.and_then(|salt| Ok((self.sign(draft, header, salt)?, salt)));
+        let sealed =
+            salt.and_then(|salt| Ok((self.sign(draft, header, salt, instead.as_deref())?, salt)));
         match sealed {
             Ok((sealed, salt)) => {
                 record.envelope = Some(sealed.id);
                 self.write(record, false).await?;
-                Ok(Passed::Sealed(sealed, Issued { at, salt }))
+                Ok(Passed::Sealed(sealed, Issued { at, salt, open }))
             }
             Err(stopped) => Err(self.stop(record, own, stopped).await),
         }
@@ -64,9 +81,10 @@ impl Enforcer {
         draft: &Draft<'_>,
         header: Header,
         salt: Salt,
+        instead: Option<&[u8]>,
     ) -> Result<SealedEnvelope, Stopped> {
         let (crypto, signing) = (&*self.identity.crypto, &*self.identity.signing);
-        let body = draft.message.body();
+        let body = instead.unwrap_or_else(|| draft.message.body());
         let sealed = match draft.path.seal() {
             None => seal(crypto, signing, header, salt, body),
             Some(call) => seal_relayed(crypto, signing, header, salt, body, call),
@@ -80,7 +98,7 @@ impl Enforcer {
         now: UnixMillis,
         draft: &Draft<'_>,
         record: &mut DecisionRecord,
-    ) -> Result<Header, Stopped> {
+    ) -> Result<Agreed, Stopped> {
         let described = draft.message.described();
         record.kind = Some(described.kind);
         let header = self.header(now, draft, described)?;
@@ -111,17 +129,33 @@ impl Enforcer {
                 )
             })?;
         self.in_force(now, &header, own.facts(), &audience.membership)?;
-        self.evaluate(
+        let asked = Asked {
             point,
             now,
-            &header,
-            own.facts(),
-            &audience.membership,
-            None,
-            Some(draft.message.body()),
-            record,
-        )?;
-        Ok(header)
+            header: &header,
+            issuer: own.facts(),
+            audience: &audience.membership,
+            origin: None,
+            body: Some(draft.message.body()),
+        };
+        let duties = self.evaluate(&asked, record)?;
+        let instead = duties.amended(draft.message.body())?;
+        let mut header = header;
+        if !duties.tags.is_empty() {
+            header.claims.labels.extend(duties.tags.iter().cloned());
+            header.claims.labels.sort_unstable();
+            header.claims.labels.dedup();
+            let unmet = |e: HeaderError| {
+                Stopped::refuse(e.reason(), format!("the labels a policy gives: {e}"))
+            };
+            header.validate().map_err(unmet)?;
+        }
+        let open = duties.open.map(Arc::new);
+        Ok(Agreed {
+            header,
+            instead,
+            open,
+        })
     }
 
     fn header(
@@ -221,7 +255,7 @@ impl Enforcer {
         now: UnixMillis,
         incoming: &Incoming<'_>,
         record: &mut DecisionRecord,
-    ) -> Result<(VerifiedEnvelope, Described, Option<Arc<CallSeal>>), Stopped> {
+    ) -> Result<(VerifiedEnvelope, Described, Opening), Stopped> {
         let origin = incoming.origin;
         self.admit_peer(origin.peer, now)?;
         let crypto = &*self.identity.crypto;
@@ -288,18 +322,23 @@ impl Enforcer {
         self.check_chain(now.seconds(), id, header, place, incoming.records)
             .map_err(blame)?;
         self.accept(&entry, now.seconds()).await.map_err(blame)?;
-        let described = self.check_body(point, &verified, incoming)?;
-        self.evaluate(
+        let mut described = self.check_body(point, &verified, incoming)?;
+        let asked = Asked {
             point,
             now,
-            verified.header(),
-            &member.membership,
-            own.facts(),
-            Some(origin),
-            Some(verified.body()),
-            record,
-        )?;
-        Ok((verified, described, taken_up))
+            header: verified.header(),
+            issuer: &member.membership,
+            audience: own.facts(),
+            origin: Some(origin),
+            body: Some(verified.body()),
+        };
+        let duties = self.evaluate(&asked, record)?;
+        described.instead = duties.amended(verified.body())?;
+        let begun = Opening {
+            seal: taken_up,
+            open: duties.open,
+        };
+        Ok((verified, described, begun))
     }
 
     /// Whether a peer may send one more envelope now.
@@ -431,58 +470,6 @@ impl Enforcer {
         Ok(described)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the facts of one decision")]
-    pub(super) fn evaluate(
-        &self,
-        point: Point,
-        now: UnixMillis,
-        header: &Header,
-        issuer: &MemberFacts,
-        audience: &MemberFacts,
-        origin: Option<&Origin>,
-        body: Option<&[u8]>,
-        record: &mut DecisionRecord,
-    ) -> Result<(), Stopped> {
-        let policy = self.policy();
-        let claims = &header.claims;
-        let decision = policy.evaluate(&Facts {
-            point,
-            now,
-            issuer: party(issuer),
-            audience: party(audience),
-            agent: &header.cwt.sub,
-            human: claims.human.as_deref(),
-            human_vouched: false,
-            observed_address: origin.and_then(|o| o.address.as_deref()),
-            posture: None,
-            kind: claims.kind,
-            direction: claims.direction,
-            server: &claims.server,
-            method: &claims.method,
-            target: claims.name.as_deref(),
-            tool_digest: claims.tool_digest,
-            intents: &claims.intents,
-            labels: &claims.labels,
-            route: &[],
-            approved: false,
-            body,
-        });
-        record.bundle_version = policy.bundle_version();
-        match decision.verdict {
-            // Obligations come with the policies that state them; none can be stated now, and
-            // one that nobody carries out must not pass as if it had been.
-            Verdict::Allow(obligations) if obligations.is_empty() => Ok(()),
-            Verdict::Allow(_) => Err(Stopped::refuse(
-                "unmet_obligation",
-                "policy attaches an obligation this node cannot carry out",
-            )),
-            verdict => Err(Stopped {
-                verdict,
-                by_policy: true,
-            }),
-        }
-    }
-
     pub(super) fn replay(&self) -> MutexGuard<'_, ReplayWindow> {
         locked(&self.replay)
     }
@@ -536,6 +523,8 @@ impl Enforcer {
             bundle_version: 0,
             body_digest: None,
             stands_for: None,
+            alerts: None,
+            observed: None,
         }
     }
 
@@ -634,14 +623,5 @@ fn mismatch(what: &str) -> Stopped {
     Stopped {
         verdict: Verdict::Deny(denial),
         by_policy: false,
-    }
-}
-
-fn party(membership: &MemberFacts) -> Party<'_> {
-    Party {
-        node: membership.node(),
-        name: &membership.name,
-        groups: &membership.groups,
-        site: membership.site.as_ref(),
     }
 }

@@ -12,12 +12,15 @@
 //! It does not know links, streams of bytes or MCP servers.
 
 mod chain;
+mod charges;
 mod decide;
 mod ledger;
 mod limit;
 mod path;
+mod policies;
 mod refusals;
 mod relayed;
+mod severed;
 mod subject;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,11 +35,14 @@ use protocol::record::Point;
 use protocol::time::UnixSeconds;
 
 pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
+pub use charges::{MAX_CHARGED, Open};
 pub use ledger::{Ledger, LedgerError};
 pub use limit::{PEER_ENVELOPES_AT_ONCE, PEER_ENVELOPES_PER_S, PeerRate};
 pub use path::Path;
+pub use policies::LIMIT_EXCEEDED;
 pub use refusals::{FURTHER_REFUSALS, Occasion, RECORDED_REFUSALS, REFUSAL_WINDOW_MS};
 pub use relayed::{Crossed, Relayed};
+pub use severed::{SEVER_COOL_DOWN_MS, SEVERED};
 pub use subject::{
     Answered, Copied, Described, Draft, Incoming, Message, Origin, Subject, describe,
 };
@@ -65,7 +71,7 @@ pub enum Passed {
     Sealed(SealedEnvelope, Issued),
     /// One of another's, now verified, with what its body says of itself. Where it begins a call
     /// that relays carry, with what seals the call.
-    Verified(Box<VerifiedEnvelope>, Described, Option<Arc<CallSeal>>),
+    Verified(Box<VerifiedEnvelope>, Described, Opening),
     /// One between others, whose header is verified.
     Crossed(Box<Crossed>),
 }
@@ -77,12 +83,26 @@ pub struct Issued {
     pub at: UnixSeconds,
     /// The salt of its body.
     pub salt: Salt,
+    /// Of one that begins a call: what that counts as open against until this is dropped.
+    pub open: Option<Arc<Open>>,
+}
+
+/// What the beginning of a call leaves at its far end.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// What seals the call, where relays carry it.
+    pub seal: Option<Arc<CallSeal>>,
+    /// What it counts as open against until this is dropped.
+    pub open: Option<Open>,
 }
 
 /// Cuts a peer off that delivered what no honest one would have.
 pub trait Sever: Send + Sync {
     /// Closes the link with `peer` and keeps it closed for a while.
     fn sever(&self, peer: NodeId, reason: &str);
+
+    /// Ends the sessions of an agent of this node that a policy cuts off, telling it why.
+    fn sever_agent(&self, agent: &Name, why: &Stopped);
 }
 
 /// A message that may not pass, and what to tell whom.
@@ -190,6 +210,8 @@ pub struct Enforcer {
     allowances: refusals::Allowances,
     calls: CallCounts,
     sever: OnceLock<Arc<dyn Sever>>,
+    severed: severed::Severed,
+    charges: charges::Charges,
 }
 
 /// Calls begun, since start.
@@ -238,6 +260,8 @@ impl Enforcer {
             allowances: refusals::Allowances::default(),
             calls: CallCounts::default(),
             sever: OnceLock::new(),
+            severed: severed::Severed::default(),
+            charges: charges::Charges::default(),
         }
     }
 

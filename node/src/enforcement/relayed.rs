@@ -14,6 +14,7 @@ use protocol::record::{DecisionRecord, Point};
 use protocol::time::UnixMillis;
 
 use super::decide::{note, refused};
+use super::policies::Asked;
 use super::{Enforcer, Origin, Passed, Stopped, chain};
 
 /// Bytes that came over a link and are for another node.
@@ -125,15 +126,17 @@ impl Enforcer {
         // The insert is atomic with its check, so a copy verified meanwhile loses here.
         let accepted = self.replay().accept(&entry, now.seconds());
         let _covered = accepted.map_err(replayed)?;
-        let point = Point::Relay;
-        self.evaluate(
-            point,
-            now,
-            &header,
-            issuer,
-            audience,
-            Some(origin),
-            None,
+        // What goes with a result, the ends do: it is sealed here.
+        let _at_the_ends = self.evaluate(
+            &Asked {
+                point: Point::Relay,
+                now,
+                header: &header,
+                issuer,
+                audience,
+                origin: Some(origin),
+                body: None,
+            },
             record,
         )?;
         let previous = relayed.records.last().map(|r| hop::chain_hash(crypto, r));

@@ -141,6 +141,8 @@ pub struct Described {
     pub target: Option<String>,
     /// The intents derived from it, sorted.
     pub intents: Vec<String>,
+    /// What to hand on in its place, where a policy hides part of it.
+    pub instead: Option<Vec<u8>>,
 }
 
 /// Reads what a header states from the message itself.
@@ -162,5 +164,6 @@ pub fn describe(body: &[u8]) -> Result<Described, McpError> {
         intents: view.method().map_or_else(Vec::new, |method| {
             protocol::mcp::derive_intents(method, view.target(), None)
         }),
+        instead: None,
     })
 }

@@ -15,6 +15,9 @@ use tokio::sync::broadcast;
 
 use super::limits::{MAX_ALERTS, RING};
 
+/// The reason shown for what passed and a policy asks an alert for.
+const ALERTED: &str = "alert";
+
 /// How much an alert asks for attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -50,19 +53,22 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// The alert that a record is, if it is one: whatever was severed, and what was refused by a
-    /// check rather than by policy. A policy's denials are routine unless it asks for an alert.
+    /// The alert that a record is, if it is one: whatever was severed, what was refused by a check
+    /// rather than by policy, and what a policy asks an alert for, also where it lets the message
+    /// pass.
     fn of(record: &DecisionRecord) -> Option<Self> {
+        let asked_by = record.alerts.as_ref().and_then(|alerts| alerts.first());
         let severity = match record.verdict.as_str() {
             "sever" => Severity::Severe,
             "deny" if record.policy.is_none() => Severity::Warning,
+            _ if asked_by.is_some() => Severity::Warning,
             _ => return None,
         };
         Some(Self {
             time: record.time,
             severity,
-            reason: record.reason.clone().unwrap_or_default(),
-            policy: record.policy.clone(),
+            reason: record.reason.clone().unwrap_or_else(|| ALERTED.to_owned()),
+            policy: record.policy.clone().or_else(|| asked_by.cloned()),
             node: Some(record.issuer),
             agent: record.agent.clone(),
             server: record.server.clone(),
@@ -163,6 +169,8 @@ pub(super) mod tests {
             bundle_version: 3,
             body_digest: None,
             stands_for: None,
+            alerts: None,
+            observed: None,
         }
     }
 

@@ -172,6 +172,8 @@ impl Source for Fake {
             hash: None,
             policy: None,
             bundle: 0,
+            alerts: Vec::new(),
+            observed: Vec::new(),
             stands_for: None,
         }
     }

@@ -55,6 +55,12 @@ pub struct Decision {
     /// The version of the bundle decided under; 0 while there was none.
     #[serde(default)]
     pub bundle: u64,
+    /// The policies that ask for an alert, whatever was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<String>,
+    /// The policies that only observe and would have objected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<String>,
     /// The record's own hash, hexadecimal.
     #[serde(default)]
     pub hash: Option<String>,

@@ -36,6 +36,8 @@ pub(crate) fn record(sequence: u64, previous: Digest) -> DecisionRecord {
         bundle_version: 0,
         body_digest: Some(Digest::from_bytes([1; 32])),
         stands_for: Some(7),
+        alerts: None,
+        observed: None,
     }
 }
 

@@ -1,0 +1,249 @@
+//! Policy's part of a decision: what the policies are asked, and what goes with their answer.
+//!
+//! The same at every point: a call is charged where it begins and where it ends, results are redacted
+//! and tagged by both, whom a policy cuts off is cut off by whoever notices.
+
+use std::sync::Arc;
+
+use protocol::envelope::{Direction, Header};
+use protocol::mcp::{McpError, redact};
+use protocol::policy::{Action, Denial, Facts, LimitUse, Obligation, Party, Verdict};
+use protocol::record::{DecisionRecord, Point};
+use protocol::time::UnixMillis;
+use protocol::trust::MemberFacts;
+
+use super::charges::Open;
+use super::subject::Origin;
+use super::{Enforcer, Stopped};
+use crate::members::Member;
+
+/// The reason for a call beyond a limit that a policy sets.
+pub const LIMIT_EXCEEDED: &str = "limit_exceeded";
+
+/// A message that is decided on.
+pub(super) struct Asked<'a> {
+    pub(super) point: Point,
+    pub(super) now: UnixMillis,
+    pub(super) header: &'a Header,
+    pub(super) issuer: &'a MemberFacts,
+    pub(super) audience: &'a MemberFacts,
+    pub(super) origin: Option<&'a Origin>,
+    pub(super) body: Option<&'a [u8]>,
+}
+
+/// What is to be done with a message that may pass.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    /// Where in its result values are hidden.
+    redact: Vec<String>,
+    /// Labels its header gets.
+    pub(super) tags: Vec<String>,
+    /// What a call that begins counts as open against.
+    pub(super) open: Option<Open>,
+}
+
+impl Duties {
+    /// The message without what is to be hidden; `None` if nothing of it is.
+    pub(super) fn amended(&self, body: &[u8]) -> Result<Option<Vec<u8>>, Stopped> {
+        if self.redact.is_empty() {
+            return Ok(None);
+        }
+        redact(body, self.redact.iter().map(String::as_str)).map_err(|error: McpError| {
+            Stopped::refuse(
+                error.reason(),
+                format!("the result cannot be redacted: {error}"),
+            )
+        })
+    }
+}
+
+impl Asked<'_> {
+    /// The node of the client, with whose agent the call began.
+    const fn caller(&self) -> &MemberFacts {
+        match self.header.claims.direction {
+            Direction::ToServer => self.issuer,
+            Direction::ToClient => self.audience,
+        }
+    }
+
+    /// The address of the issuer's node, where this node saw it itself: behind a relay it is the
+    /// relay's that is seen.
+    fn observed(&self) -> Option<&str> {
+        let origin = self.origin?;
+        let own = origin.peer == self.header.cwt.iss;
+        origin.address.as_deref().filter(|_| own)
+    }
+
+    /// Whether it begins a call here, at one of its ends.
+    fn is_charged(&self) -> bool {
+        self.header.begins_call() && self.point != Point::Relay
+    }
+}
+
+impl Enforcer {
+    /// Asks the policies in force.
+    ///
+    /// # Errors
+    /// [`Stopped`] with what they say, or because something they ask for cannot be done here.
+    pub(super) fn evaluate(
+        &self,
+        asked: &Asked<'_>,
+        record: &mut DecisionRecord,
+    ) -> Result<Duties, Stopped> {
+        let policy = self.policy();
+        record.bundle_version = policy.bundle_version();
+        let (node, agent) = (asked.caller().node(), &asked.header.cwt.sub);
+        if let Some(denial) = self.severed.barred(node, agent, asked.now) {
+            return Err(by_policy(Verdict::Deny(denial)));
+        }
+        let members = self.on_the_way(asked);
+        let route: Vec<Party<'_>> = members.iter().map(|m| party(&m.membership)).collect();
+        let decision = policy.evaluate(&facts(asked, &route));
+        let alerts = decision.alerts().map(|violation| violation.policy.clone());
+        note(&mut record.alerts, alerts);
+        note(
+            &mut record.observed,
+            decision.observed.iter().map(|v| v.policy.clone()),
+        );
+        let Verdict::Allow(obligations) = decision.verdict else {
+            return Err(self.severing(asked, by_policy(decision.verdict)));
+        };
+        let mut duties = duties(obligations);
+        if asked.is_charged() {
+            duties.open = self
+                .charge(asked, &decision.limits, record)
+                .map_err(|stopped| self.severing(asked, stopped))?;
+        }
+        Ok(duties)
+    }
+
+    /// The members on a route over relays, as far as they are known here; none of a direct one.
+    fn on_the_way(&self, asked: &Asked<'_>) -> Vec<Arc<Member>> {
+        let route = &asked.header.claims.route;
+        if route.len() <= 2 {
+            return Vec::new();
+        }
+        let now = asked.now.seconds();
+        route
+            .iter()
+            .filter_map(|node| self.members.valid(node, now))
+            .collect()
+    }
+
+    /// Charges a call against the limits of the policies that let it pass.
+    fn charge(
+        &self,
+        asked: &Asked<'_>,
+        limits: &[LimitUse],
+        record: &mut DecisionRecord,
+    ) -> Result<Option<Open>, Stopped> {
+        if limits.is_empty() {
+            return Ok(None);
+        }
+        let node = asked.caller().node();
+        let bytes = asked.body.map_or(0, <[u8]>::len);
+        let charged = self
+            .charges
+            .charge(limits, node, &asked.header.cwt.sub, bytes, asked.now);
+        let exceeded = match charged {
+            Ok(open) => return Ok(Some(open)),
+            Err(exceeded) => exceeded,
+        };
+        let limit = exceeded.limit;
+        if limit.action.alerts() {
+            note(&mut record.alerts, [limit.policy.clone()]);
+        }
+        let retry = exceeded.retry_ms.map(|ms| ms.div_ceil(1000));
+        let denial = Denial {
+            reason: LIMIT_EXCEEDED.to_owned(),
+            message: exceeded.message,
+            policy: Some(limit.policy),
+            hint: retry.map(|s| format!("the window ends in {s} s")),
+        };
+        match limit.action {
+            Action::Alert => Ok(None),
+            Action::Sever => Err(by_policy(Verdict::Sever(denial))),
+            Action::RequireApproval => Err(by_policy(Verdict::Hold(denial))),
+            Action::Block | Action::BlockAndAlert => Err(by_policy(Verdict::Deny(denial))),
+        }
+    }
+
+    /// Cuts off the agent of a call that a policy severs; passes the verdict on.
+    fn severing(&self, asked: &Asked<'_>, stopped: Stopped) -> Stopped {
+        if let Verdict::Sever(why) = &stopped.verdict {
+            let (node, agent) = (asked.caller().node(), &asked.header.cwt.sub);
+            self.severed.cut(node, agent, why, asked.now);
+            if node == self.identity.node()
+                && let Some(sever) = self.sever.get()
+            {
+                sever.sever_agent(agent, &stopped);
+            }
+        }
+        stopped
+    }
+}
+
+fn facts<'a>(asked: &'a Asked<'_>, route: &'a [Party<'a>]) -> Facts<'a> {
+    let claims = &asked.header.claims;
+    Facts {
+        point: asked.point,
+        now: asked.now,
+        issuer: party(asked.issuer),
+        audience: party(asked.audience),
+        agent: &asked.header.cwt.sub,
+        human: claims.human.as_deref(),
+        human_vouched: false,
+        observed_address: asked.observed(),
+        posture: None,
+        kind: claims.kind,
+        direction: claims.direction,
+        server: &claims.server,
+        method: &claims.method,
+        target: claims.name.as_deref(),
+        tool_digest: claims.tool_digest,
+        intents: &claims.intents,
+        labels: &claims.labels,
+        route,
+        approved: false,
+        body: asked.body,
+    }
+}
+
+fn party(membership: &MemberFacts) -> Party<'_> {
+    Party {
+        node: membership.node(),
+        name: &membership.name,
+        groups: &membership.groups,
+        site: membership.site.as_ref(),
+    }
+}
+
+fn by_policy(verdict: Verdict) -> Stopped {
+    Stopped {
+        verdict,
+        by_policy: true,
+    }
+}
+
+fn duties(obligations: Vec<Obligation>) -> Duties {
+    let mut duties = Duties::default();
+    for obligation in obligations {
+        match obligation {
+            // Whom to alert stands in the record; the page and the log are told of it.
+            Obligation::Alert(_) => {}
+            Obligation::Redact(pointer) => duties.redact.push(pointer),
+            Obligation::Tag(label) => duties.tags.push(label),
+        }
+    }
+    duties
+}
+
+/// Adds names that are not there yet.
+fn note(noted: &mut Option<Vec<String>>, names: impl IntoIterator<Item = String>) {
+    for name in names {
+        let noted = noted.get_or_insert_default();
+        if !noted.contains(&name) && noted.len() < protocol::record::MAX_RECORDED_POLICIES {
+            noted.push(name);
+        }
+    }
+}
