@@ -1,6 +1,6 @@
 //! Sealing: HPKE (RFC 9180) base mode with X-Wing, HKDF-SHA256 and AES-256-GCM.
 //!
-//! [`SealingKey`] is a node's secret sealing key, [`Primitives`](crate::Primitives) seals to the
+//! [`SealingKey`] is a node's secret sealing key, [`Primitives`] seals to the
 //! public ones. `xwing` is the KEM, `hpke` the key schedule; both are checked against vectors made
 //! by others. A sealing key is drawn, used for a day and dropped: it has no stored form.
 
