@@ -61,6 +61,7 @@ const TARGETS: &[Target] = &[
     target("evidence", 32_768, signed::evidence, seeds::evidence),
     target("hello", 16_384, signed::hello, seeds::hellos),
     target("sync_message", 4096, sync::message, sync::messages),
+    target("ack", 8192, sync::ack, seeds::none),
     target("sync_machine", 16_384, sync::machine, sync::sequences),
     target("next_root", 32_768, trust::next_root, trust::next_roots),
     target("bundle", 8192, trust::bundle, trust::bundles),

@@ -1,11 +1,14 @@
 //! Messages of distribution: the decoder, and a machine that is fed whatever decodes.
 
+use protocol::codec;
+use protocol::cose::CoseSign;
 use protocol::crypto::{Signer, SigningSet};
+use protocol::distribution::ack::MAX_ACK_BYTES;
 use protocol::distribution::message::{
     Acks, BundlePush, Bytes, Head, Heads, LogPush, Part, PullAcks, TimestampPush, Want,
 };
 use protocol::distribution::{
-    Config, Context, Effect, Event, HeadSet, LogRow, MAX_SYNC_FRAME, Machine, Members, Message,
+    Ack, Config, Context, Effect, Event, HeadSet, LogRow, MAX_SYNC_FRAME, Machine, Members, Message,
     PullId, TimestampRow, TrustState, VersionRow,
 };
 use protocol::id::{Digest, NodeId, SignerId};
@@ -21,6 +24,22 @@ pub fn message(data: &[u8]) {
         assert_eq!(message.encode(), data, "one message, one encoding");
         assert!(message.weight() <= data.len());
     }
+}
+
+/// An acknowledgement, judged under the mesh that it names, so that what comes after that check is
+/// reached.
+pub fn ack(data: &[u8]) {
+    let Ok(cose) = CoseSign::parse(data, MAX_ACK_BYTES) else {
+        return;
+    };
+    let Ok(ack) = codec::decode::<Ack>(cose.payload, MAX_ACK_BYTES) else {
+        return;
+    };
+    assert_eq!(codec::encode(&ack), cose.payload, "one value, one encoding");
+    if let Ok(parsed) = Ack::parse(ack.mesh, data) {
+        assert_eq!(parsed, ack);
+    }
+    let _ = Ack::verify(&Fake, ack.mesh, &seeds::signer(1), data);
 }
 
 /// A machine with two peers, fed messages one after the other, each preceded by its peer, the time

@@ -21,6 +21,8 @@ const FILES: &[&str] = &[
     "log_head",
     "log_entry",
     "timestamp",
+    "sync_message",
+    "ack",
 ];
 
 /// The bytes of all vectors by file.
