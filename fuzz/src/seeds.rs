@@ -138,6 +138,7 @@ fn content_root() -> Root {
         nonce: vec![3; 16],
         previous: None,
         retired: None,
+        hosts: None,
     }
 }
 

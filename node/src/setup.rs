@@ -19,7 +19,7 @@ use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::name::Name;
 use protocol::trust::membership::sorted_names;
 use protocol::trust::{
-    Admission, Issuer, Membership, MembershipRequest, Role, Root, SignerCard, TrustError,
+    Admission, Issuer, Membership, MembershipRequest, Role, RoleHost, Root, SignerCard, TrustError,
     VerifiedRoot,
 };
 
@@ -228,7 +228,12 @@ pub fn found(state: &Path, founding: &Founding, admin: &Passphrase) -> Result<Me
     let now = SystemClock.now().seconds();
     let mut nonce = [0; 16];
     crypto.fill_random(&mut nonce)?;
-    let root = Root {
+    let node = keys.tls.node_id(&crypto);
+    let host = |signer: &SigningKeys| RoleHost {
+        signer: signer.public().id(&crypto),
+        node,
+    };
+    let mut root = Root {
         version: 1,
         epoch: 1,
         mesh: None,
@@ -250,7 +255,9 @@ pub fn found(state: &Path, founding: &Founding, admin: &Passphrase) -> Result<Me
         nonce: nonce.to_vec(),
         previous: None,
         retired: None,
+        hosts: None,
     };
+    root.name_hosts(vec![host(&issuer), host(&timestamper)]);
     let root = root.sign(&crypto, &[&admin])?;
     let mesh = VerifiedRoot::genesis(&crypto, &root)?.mesh();
     let membership = Membership {
@@ -454,9 +461,10 @@ pub fn role_card(state: &Path, role: NodeRole) -> Result<Vec<u8>, SetupError> {
         NodeRole::Issuer => (KeyKind::Issuer, Role::Issuer),
         NodeRole::Timestamper => (KeyKind::Timestamper, Role::Timestamper),
     };
+    let node = own_keys(&dir, &Primitives)?.tls.node_id(&Primitives);
     let keys = signing_set(&dir, kind, &Primitives)?;
     let now = SystemClock.now().seconds();
-    Ok(SignerCard::sign(&Primitives, role, &keys, now)?)
+    Ok(SignerCard::sign(&Primitives, role, &keys, now, Some(node))?)
 }
 
 fn admission_path(dir: &StateDir) -> PathBuf {

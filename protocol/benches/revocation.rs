@@ -116,7 +116,7 @@ fn log(entries: u32) -> Log {
 
 fn revoked(log: &Log, needed: usize) -> Revoked {
     let ruled = Ruled { log, marks: &[] };
-    let judged = judge(needed, &[ruled], &HashSet::new());
+    let judged = judge(needed, &HashSet::new(), &[ruled], &HashSet::new());
     Revoked::of(&[ruled], &judged)
 }
 
@@ -179,7 +179,7 @@ fn judge_100_000(bencher: Bencher) {
         log: &MANY_ENTRIES,
         marks: &[],
     };
-    let judged = || judge(2, black_box(&[ruled]), &HashSet::new());
+    let judged = || judge(2, &HashSet::new(), black_box(&[ruled]), &HashSet::new());
     bencher.bench(judged);
 }
 

@@ -142,6 +142,7 @@ impl Mesh {
             nonce: vec![0; 16],
             previous: None,
             retired: None,
+            hosts: None,
         };
         let root = root.sign(&Primitives, &[&admin]).unwrap();
         let root = Arc::new(VerifiedRoot::genesis(&Primitives, &root).unwrap());

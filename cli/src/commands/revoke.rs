@@ -135,8 +135,8 @@ fn alone(trust: &Trust, act: &Act) -> String {
             format!("nothing happens until {needed} admins have revoked the same")
         }
         _ => format!(
-            "at once, unless you cut off many: then it waits until {needed} admins have revoked \
-             the same"
+            "at once, unless you cut off many, or a node that admits others or signs timestamps: \
+             then it waits until {needed} admins have revoked the same"
         ),
     }
 }

@@ -65,6 +65,7 @@ impl Mesh {
             nonce: random::<16>().to_vec(),
             previous: None,
             retired: None,
+            hosts: None,
         };
         let root = root.sign(&Primitives, &[&admin]).unwrap();
         Self {

@@ -45,6 +45,7 @@ pub(crate) fn genesis(admins: &[SigningKeys], threshold: u64) -> Vec<u8> {
         nonce: vec![3; 16],
         previous: None,
         retired: None,
+        hosts: None,
     };
     let signers: Vec<&dyn Signer> = admins.iter().map(|a| a as &dyn Signer).collect();
     root.sign(&Primitives, &signers).unwrap()

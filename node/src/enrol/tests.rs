@@ -158,6 +158,7 @@ async fn world_of(max_per_hour: u64) -> World {
         nonce: vec![0; 16],
         previous: None,
         retired: None,
+        hosts: None,
     };
     let root = root.sign(&Primitives, &[&admin]).unwrap();
     let mesh = trust::VerifiedRoot::genesis(&Primitives, &root)

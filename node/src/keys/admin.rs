@@ -166,7 +166,7 @@ fn card_of(dir: &StateDir, keys: &SigningKeys) -> Result<(), SetupError> {
         return Ok(());
     }
     let now = SystemClock.now().seconds();
-    let card = SignerCard::sign(&Primitives, Role::Admin, keys, now)?;
+    let card = SignerCard::sign(&Primitives, Role::Admin, keys, now, None)?;
     crate::setup::replace(&path, &card)
 }
 

@@ -6,6 +6,7 @@
 
 use super::{TrustError, parse_document, sign_document};
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain::content_type};
+use crate::id::NodeId;
 use crate::time::UnixSeconds;
 
 /// What a key is for. Sets are never shared between roles.
@@ -58,6 +59,9 @@ pub struct SignerCard {
     /// When the card was made, by that host's clock.
     #[n(3)]
     pub created: UnixSeconds,
+    /// The node the key runs on; absent for an admin's, which runs on none.
+    #[n(4)]
+    pub node: Option<NodeId>,
 }
 
 impl SignerCard {
@@ -70,11 +74,13 @@ impl SignerCard {
         role: Role,
         signer: &dyn Signer,
         created: UnixSeconds,
+        node: Option<NodeId>,
     ) -> Result<Vec<u8>, CryptoError> {
         let card = Self {
             role,
             keys: signer.public().clone(),
             created,
+            node,
         };
         sign_document(crypto, &[signer], content_type::SIGNER_CARD, &card, &[])
     }

@@ -4,7 +4,7 @@
 //! signed unseen, so the comparison takes both roots apart exhaustively.
 
 use super::bundle::BundleBody;
-use super::{Issuer, Root};
+use super::{Issuer, RoleHost, Root};
 use crate::crypto::{Crypto, SigningSet};
 use crate::name::Name;
 
@@ -71,6 +71,7 @@ pub fn changes(crypto: &dyn Crypto, base: &Root, next: &Root) -> Vec<String> {
         nonce: _,
         previous: _,
         retired: _,
+        hosts: _,
     } = next;
     let mut said = Vec::new();
     sets(crypto, "admin", &base.admins, admins, &mut said);
@@ -90,6 +91,7 @@ pub fn changes(crypto: &dyn Crypto, base: &Root, next: &Root) -> Vec<String> {
         timestampers,
         &mut said,
     );
+    hosts_changed(base, next, &mut said);
     number("freshness lease", base.lease_s, *lease_s, " s", &mut said);
     number(
         "grace of read-only tools",
@@ -113,6 +115,21 @@ pub fn changes(crypto: &dyn Crypto, base: &Root, next: &Root) -> Vec<String> {
         said.push("changes nothing but the version".to_owned());
     }
     said
+}
+
+/// Which nodes are said to host a role, and which no longer.
+fn hosts_changed(base: &Root, next: &Root, said: &mut Vec<String>) {
+    let (before, after) = (base.hosts(), next.hosts());
+    let added = after.iter().filter(|host| !before.contains(host));
+    let removed = before.iter().filter(|host| !after.contains(host));
+    said.extend(added.map(|host| {
+        let RoleHost { node, signer } = host;
+        format!("names node {node} as the host of {signer}: one admin alone cannot revoke it")
+    }));
+    said.extend(removed.map(|host| {
+        let RoleHost { node, signer } = host;
+        format!("no longer names node {node} as the host of {signer}")
+    }));
 }
 
 fn number(what: &str, before: u64, after: u64, unit: &str, said: &mut Vec<String>) {

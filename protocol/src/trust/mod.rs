@@ -37,7 +37,7 @@ pub use node_record::{NodeRecord, ServerRecord, ToolRecord};
 pub use proposal::{Proposal, ProposalError, Proposed, Signatures};
 pub use revocation::{Act, Entry, LogHead};
 pub use revoked::{Cause, Revoked};
-pub use root::{Issuer, Retired, Root, VerifiedRoot};
+pub use root::{Issuer, Retired, RoleHost, Root, VerifiedRoot};
 pub use state::{Change, ForkOf, Freshness, Kept, Missing, Offer, TrustState};
 pub use threshold::Pending;
 pub use ticket::{MacKey, Ticket, TicketError, TicketSecret};

@@ -6,7 +6,8 @@
 //! 1. An entry that the threshold's number of admins lift is void.
 //! 2. Where one admin suffices for everything, every other entry is effective.
 //! 3. An act that stands in the logs of that many admins is *confirmed*: effective at once.
-//! 4. One admin alone voids no issuer, and makes at most [`LONE_ADMIN_REVOCATIONS`] others, or a
+//! 4. One admin alone voids no issuer and bars no node that the root names as the host of a role,
+//!    and makes at most [`LONE_ADMIN_REVOCATIONS`] others, or a
 //!    tenth of the nodes, effective within an hour of dates ([`super::dating`]). The rest is kept
 //!    and listed, and ineffective until confirmed.
 //! 5. What was effective here stays so until it is lifted or its admin's log is cut by the root.
@@ -257,10 +258,15 @@ fn note<K>(place: Entry<'_, K, Arc<Cause>>, cause: Arc<Cause>) {
     }
 }
 
-/// Judges all logs together. `needed` is the root's threshold; `held` says which entries were
-/// effective before.
+/// Judges all logs together. `needed` is the root's threshold and `role_hosts` the nodes its issuers
+/// and timestampers run on; `held` says which entries were effective before.
 #[must_use]
-pub fn judge(needed: usize, logs: &[Ruled<'_>], held: &HashSet<EntryId>) -> Vec<Judged> {
+pub fn judge(
+    needed: usize,
+    role_hosts: &HashSet<NodeId>,
+    logs: &[Ruled<'_>],
+    held: &HashSet<EntryId>,
+) -> Vec<Judged> {
     let lifted = agreed(logs, needed, |kept| match &kept.act {
         Act::Lift(entry) => Some(*entry),
         _ => None,
@@ -275,7 +281,7 @@ pub fn judge(needed: usize, logs: &[Ruled<'_>], held: &HashSet<EntryId>) -> Vec<
         HashSet::new()
     };
     let one = |ruled: &Ruled<'_>| {
-        let mut one = judge_one(ruled, needed, &lifted, &confirmed);
+        let mut one = judge_one(ruled, needed, role_hosts, &lifted, &confirmed);
         if !held.is_empty() {
             hold(ruled.log, &mut one.standings, held);
         }
@@ -342,6 +348,7 @@ fn agreed<'a, T: Eq + std::hash::Hash>(
 fn judge_one(
     ruled: &Ruled<'_>,
     needed: usize,
+    role_hosts: &HashSet<NodeId>,
     lifted: &HashSet<EntryId>,
     confirmed: &HashSet<&Act>,
 ) -> Judged {
@@ -357,6 +364,7 @@ fn judge_one(
             _ if needed <= 1 => Standing::Effective,
             act if confirmed.contains(act) => Standing::Confirmed,
             Act::Issuer { .. } => Standing::Unconfirmed,
+            Act::Node(node) if role_hosts.contains(node) => Standing::Unconfirmed,
             _ if quota.take(dated.date(i), &mut dated) => Standing::Effective,
             _ => Standing::Excess,
         })

@@ -1,17 +1,22 @@
 //! The root: which keys may speak for a mesh, in which role, with which limits.
 
+use std::collections::HashSet;
+
 use super::{Bytes, TrustError, document_hash, parse_document, sign_document, unique};
 use crate::cose::Quorum;
 use crate::crypto::{
     Crypto, CryptoError, Signer, SigningSet, Suite, domain, domain::content_type, join_digest,
 };
-use crate::id::{Digest, MeshId, SignerId};
+use crate::id::{Digest, MeshId, NodeId, SignerId};
 use crate::limits::{MAX_LOG_ENTRIES, MAX_RETIRED, MAX_ROLE_KEYS};
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
 /// Longest membership any root may allow, in seconds: 400 days.
 pub const MAX_MEMBERSHIP_LIFE_S: u64 = 400 * 24 * 3600;
+
+/// Most nodes named as hosts of a role: each issuer and each timestamper once.
+const MAX_ROLE_HOSTS: usize = 2 * MAX_ROLE_KEYS;
 
 /// Most names in one of an issuer's limits.
 const MAX_ISSUER_NAMES: usize = 64;
@@ -86,6 +91,24 @@ pub struct Root {
     /// Every admin that ever left `admins`; absent while there is none.
     #[n(15)]
     pub retired: Option<Vec<Retired>>,
+    /// The nodes that issuers and timestampers run on, sorted; absent while none is named. One admin
+    /// alone revokes none of them.
+    #[n(16)]
+    pub hosts: Option<Vec<RoleHost>>,
+}
+
+/// Where a key of a role is: revoking that node would take the role's holder away.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode,
+)]
+#[cbor(map)]
+pub struct RoleHost {
+    /// The issuer or timestamper. Of a key that holds no role an entry says nothing.
+    #[n(1)]
+    pub signer: SignerId,
+    /// The node it runs on.
+    #[n(2)]
+    pub node: NodeId,
 }
 
 /// An admin who is one no more, and how much of its revocation log goes on counting.
@@ -137,6 +160,7 @@ impl Root {
         let issuer_keys: Vec<SigningSet> = self.issuers.iter().map(|i| i.keys.clone()).collect();
         roles("issuers", &issuer_keys)?;
         self.validate_retired()?;
+        self.validate_hosts()?;
         self.refuse_shared_keys(&issuer_keys)?;
         if self.threshold == 0 || self.threshold > self.admins.len() as u64 {
             return Err(TrustError::Field("threshold"));
@@ -163,6 +187,31 @@ impl Root {
         } else {
             Err(TrustError::Field("retired"))
         }
+    }
+
+    fn validate_hosts(&self) -> Result<(), TrustError> {
+        let holds = |list: &Vec<RoleHost>| {
+            let ascending = list.windows(2).all(|w| matches!(w, [a, b] if a < b));
+            !list.is_empty() && list.len() <= MAX_ROLE_HOSTS && ascending
+        };
+        if self.hosts.as_ref().is_none_or(holds) {
+            Ok(())
+        } else {
+            Err(TrustError::Field("hosts"))
+        }
+    }
+
+    /// The nodes that role keys run on, none if the field is absent.
+    #[must_use]
+    pub fn hosts(&self) -> &[RoleHost] {
+        self.hosts.as_deref().unwrap_or_default()
+    }
+
+    /// Names these hosts: sorted, each once, the field absent if there is none.
+    pub fn name_hosts(&mut self, mut hosts: Vec<RoleHost>) {
+        hosts.sort_unstable();
+        hosts.dedup();
+        self.hosts = (!hosts.is_empty()).then_some(hosts);
     }
 
     /// The retired admins, none if the field is absent.
@@ -251,6 +300,7 @@ pub struct VerifiedRoot {
     issuers: Vec<SignerId>,
     timestampers: Vec<SignerId>,
     retired: Vec<SignerId>,
+    role_hosts: HashSet<NodeId>,
     /// The greatest rate any root before this one gave each of its issuers.
     earlier_rates: Vec<(SignerId, u64)>,
     bytes: Bytes,
@@ -317,13 +367,21 @@ impl VerifiedRoot {
     }
 
     fn of(crypto: &dyn Crypto, root: Root, mesh: MeshId, payload: &[u8], bytes: Bytes) -> Self {
-        let ids = |sets: &[SigningSet]| sets.iter().map(|s| s.id(crypto)).collect();
+        let ids =
+            |sets: &[SigningSet]| -> Vec<SignerId> { sets.iter().map(|s| s.id(crypto)).collect() };
+        let issuers: Vec<SignerId> = root.issuers.iter().map(|i| i.keys.id(crypto)).collect();
+        let timestampers = ids(&root.timestampers);
+        let in_office = |host: &&RoleHost| {
+            issuers.contains(&host.signer) || timestampers.contains(&host.signer)
+        };
+        let hosts = root.hosts().iter().filter(in_office);
         Self {
             mesh,
             hash: document_hash(crypto, content_type::ROOT, payload),
             admins: ids(&root.admins),
-            issuers: root.issuers.iter().map(|i| i.keys.id(crypto)).collect(),
-            timestampers: ids(&root.timestampers),
+            role_hosts: hosts.map(|host| host.node).collect(),
+            issuers,
+            timestampers,
             retired: root.retired().iter().map(|r| r.admin.id(crypto)).collect(),
             earlier_rates: Vec::new(),
             bytes,
@@ -430,6 +488,12 @@ impl VerifiedRoot {
     #[must_use]
     pub fn timestamper_ids(&self) -> &[SignerId] {
         &self.timestampers
+    }
+
+    /// The nodes that the issuers and timestampers run on, as far as the root names them.
+    #[must_use]
+    pub const fn role_hosts(&self) -> &HashSet<NodeId> {
+        &self.role_hosts
     }
 
     /// The retired admins' identifiers, in the order of [`Root::retired`].

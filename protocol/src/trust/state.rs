@@ -448,13 +448,13 @@ impl TrustState {
 
     /// Judges all logs anew. What was effective so far stays so, unless it is lifted or cut.
     fn rejudge(&mut self) {
-        let needed = self.root.root().needed();
+        let (needed, hosts) = (self.root.root().needed(), self.root.role_hosts());
         let ruled: Vec<Ruled<'_>> = self.logs.values().flat_map(|log| log.ruled()).collect();
-        let mut judged = judge(needed, &ruled, &self.held);
+        let mut judged = judge(needed, hosts, &ruled, &self.held);
         let fallen = fallen(&self.logs, &judged);
         if !fallen.is_empty() {
             Arc::make_mut(&mut self.held).extend(fallen);
-            judged = judge(needed, &ruled, &self.held);
+            judged = judge(needed, hosts, &ruled, &self.held);
         }
         if !self.held.is_empty() {
             let still = still_held(&ruled, &judged);

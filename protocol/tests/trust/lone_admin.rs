@@ -1,11 +1,12 @@
 //! One admin of three: what it may do alone, and what it may not.
 
+use protocol::id::SignerId;
 use protocol::limits::LONE_ADMIN_WINDOW_S;
 use protocol::time::UnixSeconds;
 use protocol::trust::revoked::Standing::{
     self, Confirmed, Effective, Excess, Held, Lift, Lifted, Unconfirmed,
 };
-use protocol::trust::{Act, Offer};
+use protocol::trust::{Act, Offer, RoleHost};
 
 use crate::world::{NOW, Node, World, Writer, id, node};
 
@@ -214,6 +215,60 @@ fn one_admin_alone_voids_no_issuer() {
             .issued(id(&world.issuer), NOW, 1)
             .is_some()
     );
+}
+
+#[test]
+fn one_admin_alone_takes_no_role_its_host() {
+    let world = World::new(2);
+    let mut own = stamped(&world);
+    let hosts = |signers: &[(SignerId, u32)]| {
+        let host = |&(signer, number): &(SignerId, u32)| RoleHost {
+            signer,
+            node: node(number),
+        };
+        signers.iter().map(host).collect::<Vec<_>>()
+    };
+    let (issuer, timestamper) = (id(&world.issuer), id(&world.timestampers[0]));
+    let elsewhere = id(&world.admins[2]);
+    // The third is said to host a key that holds no role, which protects nothing.
+    let named = hosts(&[(issuer, 1), (timestamper, 2), (elsewhere, 3)]);
+    let next = world.root_after(own.state.root(), &world.admins[..2], |root| {
+        root.name_hosts(named);
+    });
+    own.root(&next).unwrap();
+    assert!(own.state.root().role_hosts().contains(&node(1)));
+    let first = revoking(&world, 0, 1..5);
+    own.log(&first);
+    assert_eq!(
+        own.standings(&first),
+        [Unconfirmed, Unconfirmed, Effective, Effective]
+    );
+    assert!(own.state.revoked().node(&node(1)).is_none());
+    let second = revoking(&world, 1, 1..2);
+    own.log(&second);
+    assert_eq!(own.standings(&first)[..2], [Confirmed, Unconfirmed]);
+    assert!(own.state.revoked().node(&node(1)).is_some());
+    // The timestamper leaves its role, and its node is like any other.
+    let next = world.root_after(own.state.root(), &world.admins[..2], |root| {
+        root.timestampers.remove(0);
+    });
+    own.root(&next).unwrap();
+    assert_eq!(own.standings(&first)[1], Effective);
+}
+
+#[test]
+fn a_node_that_was_cut_off_stays_so_when_it_is_named_as_a_host() {
+    let world = World::new(2);
+    let mut own = stamped(&world);
+    let first = revoking(&world, 0, 1..2);
+    own.log(&first);
+    let (signer, node) = (id(&world.issuer), node(1));
+    let next = world.root_after(own.state.root(), &world.admins[..2], |root| {
+        root.name_hosts(vec![RoleHost { signer, node }]);
+    });
+    own.root(&next).unwrap();
+    assert_eq!(own.standings(&first), [Held]);
+    assert!(own.state.revoked().node(&node).is_some());
 }
 
 #[test]

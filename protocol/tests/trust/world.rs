@@ -89,6 +89,7 @@ impl World {
             nonce: vec![7; 16],
             previous: None,
             retired: None,
+            hosts: None,
         };
         let signed = root.sign(&Fake, &signers(&world.admins)).unwrap();
         world.genesis = signed.into();

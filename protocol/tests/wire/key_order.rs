@@ -12,7 +12,9 @@ use protocol::id::{Digest, EntryId, EnvelopeId, SignerId};
 use protocol::record::GENESIS;
 use protocol::trust::document::{LogRow, TimestampRow, VersionRow};
 use protocol::trust::state::{LogMarks, Memory};
-use protocol::trust::{Admission, Document, HeadSet, IssuerNode, PeerAddress, Role, SignerCard};
+use protocol::trust::{
+    Admission, Document, HeadSet, IssuerNode, PeerAddress, Role, RoleHost, SignerCard,
+};
 
 use crate::raw::Raw;
 use crate::world::{NOW, SALT, public, root_content, world};
@@ -48,6 +50,10 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
     root.mesh = Some(w.mesh());
     root.previous = Some(w.root.hash());
     root.retired = crate::trust::next_root().retired;
+    root.name_hosts(vec![RoleHost {
+        signer: SignerId::from_bytes([1; 32]),
+        node: w.host.id,
+    }]);
     let mut record = crate::node_record::content();
     record.sealing_key = Some(vec![1; 8].into());
     record.posture = Some(Digest::from_bytes([1; 32]));
@@ -74,6 +80,7 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         role: Role::Admin,
         keys: public(&w.issuer),
         created: NOW,
+        node: Some(w.host.id),
     };
     let payload = Payload {
         salt: SALT,

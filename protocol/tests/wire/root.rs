@@ -3,9 +3,10 @@
 use hedgerow_crypto::SigningKeys;
 use protocol::cose;
 use protocol::crypto::Signer;
+use protocol::id::SignerId;
 use protocol::limits::MAX_ROLE_KEYS;
 use protocol::trust::root::MAX_MEMBERSHIP_LIFE_S;
-use protocol::trust::{Root, VerifiedRoot};
+use protocol::trust::{RoleHost, Root, VerifiedRoot};
 
 use crate::case::{ACCEPTED, Alterations, Case, case, run};
 use crate::raw::{Raw, altered, flipped};
@@ -24,6 +25,13 @@ fn content() -> Root {
 fn signed(content: &Root, admins: &[&SigningKeys]) -> Vec<u8> {
     let signers: Vec<&dyn Signer> = admins.iter().map(|&keys| keys as &dyn Signer).collect();
     content.sign(&CRYPTO, &signers).unwrap()
+}
+
+fn host(byte: u8) -> RoleHost {
+    RoleHost {
+        signer: SignerId::from_bytes([byte; 32]),
+        node: world().host.id,
+    }
 }
 
 fn otherwise(alter: fn(&mut Root)) -> Vec<u8> {
@@ -127,6 +135,17 @@ fn fields_out_of_bounds_are_refused_even_when_signed() {
             r.mesh = Some(foreign().mesh())
         }),
         ("unknown suite", "unknown_suite", |r| r.suite = 9),
+        ("no hosts", FIELD, |r| r.hosts = Some(Vec::new())),
+        ("a host twice", FIELD, |r| r.hosts = Some(vec![host(1); 2])),
+        ("hosts unsorted", FIELD, |r| {
+            r.hosts = Some(vec![host(2), host(1)])
+        }),
+        ("too many hosts", FIELD, |r| {
+            r.hosts = Some((0..=64).map(host).collect())
+        }),
+        ("64 hosts", ACCEPTED, |r| {
+            r.hosts = Some((0..64).map(host).collect())
+        }),
         ("threshold 0", FIELD, |r| r.threshold = 0),
         ("threshold above the admins", FIELD, |r| r.threshold = 4),
         ("no admins", FIELD, |r| r.admins.clear()),

@@ -8,7 +8,14 @@ use protocol::trust::{Role, SignerCard, TrustError};
 use crate::world::{CRYPTO, NOW, public, world};
 
 fn card() -> Vec<u8> {
-    SignerCard::sign(&CRYPTO, Role::Issuer, &world().issuer, NOW).unwrap()
+    SignerCard::sign(
+        &CRYPTO,
+        Role::Issuer,
+        &world().issuer,
+        NOW,
+        Some(world().host.id),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -17,6 +24,7 @@ fn a_card_reads_back() {
     assert_eq!(read.role, Role::Issuer);
     assert_eq!(read.keys, public(&world().issuer));
     assert_eq!(read.created, NOW);
+    assert_eq!(read.node, Some(world().host.id));
 }
 
 #[test]
@@ -26,7 +34,7 @@ fn no_truncation_and_no_changed_byte_is_a_card() {
         assert!(SignerCard::verify(&CRYPTO, &bytes[..length]).is_err());
     }
     // Every byte of the head and of the content, and a few of the signatures.
-    for at in (0..2200).chain((2200..bytes.len()).step_by(211)) {
+    for at in (0..2260).chain((2260..bytes.len()).step_by(211)) {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
         assert!(SignerCard::verify(&CRYPTO, &changed).is_err(), "{at}");
@@ -40,6 +48,7 @@ fn a_card_signed_by_another_key_is_refused() {
         role: Role::Admin,
         keys: public(&w.issuer),
         created: NOW,
+        node: None,
     };
     let header = codec::encode(&std::collections::BTreeMap::from([(
         3_u8,

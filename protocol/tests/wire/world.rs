@@ -237,6 +237,7 @@ pub(crate) fn root_content(
         nonce: vec![7; 16],
         previous: None,
         retired: None,
+        hosts: None,
     }
 }
 

@@ -102,6 +102,7 @@ impl Authority {
             nonce: rng.bytes::<16>().to_vec(),
             previous: None,
             retired: None,
+            hosts: None,
         };
         let signers: Vec<&dyn Signer> = dyns(&admins).take(mesh.threshold).collect();
         let state = TrustState::genesis(crypto, &root.sign(crypto, &signers)?)?;

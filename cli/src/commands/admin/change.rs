@@ -13,7 +13,7 @@ use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::root::Retired;
-use protocol::trust::{Issuer, Proposal, ProposalError, Role, Root, SignerCard};
+use protocol::trust::{Issuer, Proposal, ProposalError, Role, RoleHost, Root, SignerCard};
 
 use crate::client::Client;
 use crate::commands::revocations::unconfirmed_soon;
@@ -153,7 +153,7 @@ struct RoleRemove {
 
 impl Add {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
-        let keys = card(&self.card, Role::Admin)?;
+        let keys = card(&self.card, Role::Admin)?.keys;
         let trust = trust(context).await?;
         let edit = |root: &mut Root| root.admins.push(keys);
         propose(context, &trust, self.signing, edit).await
@@ -236,8 +236,9 @@ impl IssuerCommand {
         let trust = trust(context).await?;
         match self.action {
             IssuerAction::Add(add) => {
+                let card = card(&add.card, Role::Issuer)?;
                 let issuer = Issuer {
-                    keys: card(&add.card, Role::Issuer)?,
+                    keys: card.keys.clone(),
                     groups: add.groups.map(protocol::trust::membership::sorted_names),
                     sites: add.sites.map(protocol::trust::membership::sorted_names),
                     max_life_s: add.max_days.saturating_mul(24 * 3600),
@@ -249,13 +250,16 @@ impl IssuerCommand {
                         Some(known) => *known = issuer,
                         None => root.issuers.push(issuer),
                     }
+                    name_host(root, &card);
                 };
                 propose(context, &trust, add.signing, edit).await
             }
             IssuerAction::Remove(remove) => {
                 let info = one_of("issuer", &remove.id, &trust.issuers, |i| i.id.to_string())?;
-                let edit =
-                    |root: &mut Root| root.issuers.retain(|i| i.keys.id(&Primitives) != info.id);
+                let edit = |root: &mut Root| {
+                    root.issuers.retain(|i| i.keys.id(&Primitives) != info.id);
+                    forget_host(root, &info.id);
+                };
                 propose(context, &trust, remove.signing, edit).await
             }
         }
@@ -267,19 +271,40 @@ impl TimestamperCommand {
         let trust = trust(context).await?;
         match self.action {
             TimestamperAction::Add(add) => {
-                let keys = card(&add.card, Role::Timestamper)?;
-                let edit = |root: &mut Root| root.timestampers.push(keys);
+                let card = card(&add.card, Role::Timestamper)?;
+                let edit = |root: &mut Root| {
+                    root.timestampers.push(card.keys.clone());
+                    name_host(root, &card);
+                };
                 propose(context, &trust, add.signing, edit).await
             }
             TimestamperAction::Remove(remove) => {
                 let known = &trust.timestampers;
                 let info = one_of("timestamper", &remove.id, known, |t| t.id.to_string())?;
-                let edit =
-                    |root: &mut Root| root.timestampers.retain(|t| t.id(&Primitives) != info.id);
+                let edit = |root: &mut Root| {
+                    root.timestampers.retain(|t| t.id(&Primitives) != info.id);
+                    forget_host(root, &info.id);
+                };
                 propose(context, &trust, remove.signing, edit).await
             }
         }
     }
+}
+
+/// Names the node that a card's key runs on, in place of one named before.
+fn name_host(root: &mut Root, card: &SignerCard) {
+    let signer = card.keys.id(&Primitives);
+    let mut hosts = root.hosts().to_vec();
+    hosts.retain(|host| host.signer != signer);
+    hosts.extend(card.node.map(|node| RoleHost { signer, node }));
+    root.name_hosts(hosts);
+}
+
+/// Names no host any more for a key that leaves its role.
+fn forget_host(root: &mut Root, signer: &SignerId) {
+    let mut hosts = root.hosts().to_vec();
+    hosts.retain(|host| host.signer != *signer);
+    root.name_hosts(hosts);
 }
 
 /// What is in force, as this host's node knows it.
@@ -287,7 +312,7 @@ pub(super) async fn trust(context: &Context) -> Result<Trust, Failed> {
     context.client()?.read(route::TRUST).await
 }
 
-fn card(path: &std::path::Path, role: Role) -> Result<SigningSet, Failed> {
+fn card(path: &std::path::Path, role: Role) -> Result<SignerCard, Failed> {
     let bytes = read_file(path, MAX_DOCUMENT_BYTES)?;
     let shown = path.display();
     let card = SignerCard::verify(&Primitives, &bytes).map_err(|error| {
@@ -301,7 +326,7 @@ fn card(path: &std::path::Path, role: Role) -> Result<SigningSet, Failed> {
         );
         return Err(Failed::input(message).with_reason("card_of_another_role"));
     }
-    Ok(card.keys)
+    Ok(card)
 }
 
 /// Makes the next root, shows what it changes, has it signed, and hands it to the node.

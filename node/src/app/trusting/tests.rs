@@ -47,6 +47,7 @@ fn genesis(admins: &[&SigningKeys], threshold: u64) -> Vec<u8> {
         nonce: vec![7; 16],
         previous: None,
         retired: None,
+        hosts: None,
     };
     let signers: Vec<&dyn protocol::crypto::Signer> = admins
         .iter()

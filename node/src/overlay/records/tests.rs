@@ -90,6 +90,7 @@ fn world() -> World {
         nonce: vec![0; 16],
         previous: None,
         retired: None,
+        hosts: None,
     };
     let root = root.sign(&Primitives, &[&admin]).unwrap();
     let mesh = VerifiedRoot::genesis(&Primitives, &root).unwrap().mesh();

@@ -60,6 +60,7 @@ impl World {
             nonce: vec![7; 16],
             previous: None,
             retired: None,
+            hosts: None,
         };
         let log = |admin: &String| OwnLog {
             admin: admin.clone(),
