@@ -202,6 +202,8 @@ impl Operations for Node {
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, Failure> {
+        // For who looks again: what is shown now is what they said last.
+        self.trust.compare();
         let links = self.links.all();
         let me = self.identity.node();
         let link_of = |id: NodeId| links.iter().find(|l| l.peer == id);

@@ -59,6 +59,10 @@ pub const SYNC_GRACE: Duration = Duration::from_secs(2);
 /// Longest pause of the task: the machine's clock may jump, this one does not.
 const LONGEST_SLEEP_MS: u64 = 60_000;
 
+/// Shortest time between two comparisons with all peers that the operator's looking asks for: a
+/// command that looks again and again costs each peer a few hundred bytes so often.
+const COMPARE_PAUSE: Duration = Duration::from_millis(100);
+
 /// Where the outcome of a publication goes.
 type Reply = oneshot::Sender<Result<Offer, PublishError>>;
 
@@ -67,6 +71,7 @@ enum Command {
     Message(NodeId, Box<Message>),
     Gossip(NodeId, Box<Message>, Gossiped),
     Publish(Box<Document>, Reply),
+    Compare,
     Pull {
         log: LogRow,
         life: Duration,
@@ -257,6 +262,14 @@ impl Trust {
         answer.await.map_err(|_| PublishError::Stopping)?
     }
 
+    /// Has the linked peers asked what they hold now, for whoever looks next; what is known of them
+    /// else is what they said last. Not more often than every [`COMPARE_PAUSE`], and not while the
+    /// task has other work to do.
+    pub fn compare(&self) {
+        // Full or stopping: whoever looks sees what was said before.
+        drop(self.commands.try_send(Command::Compare));
+    }
+
     /// Asks every node of the mesh whether it has a log up to this state; their answers come on the
     /// channel until `life` is over.
     ///
@@ -301,6 +314,8 @@ struct Driver {
     outboxes: HashMap<NodeId, mpsc::Sender<Arc<Message>>>,
     syncs: Arc<Syncs>,
     pulls: HashMap<PullId, mpsc::Sender<Ack>>,
+    /// When all peers were asked for their heads last, because somebody looked.
+    compared_at: Option<Instant>,
     persisting: FuturesOrdered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
     keeper: Keeper,
     /// The last write under way.
@@ -334,6 +349,7 @@ pub fn start(
         outboxes: HashMap::new(),
         syncs: Arc::clone(&syncs),
         pulls: HashMap::new(),
+        compared_at: None,
         persisting: FuturesOrdered::new(),
         keeper,
         unkept: None,
@@ -401,6 +417,13 @@ impl Driver {
                     // Whoever asked may have left; the document is in force all the same.
                     (Ok(offer), None) => drop(reply.send(Ok(offer))),
                     (Err(error), _) => drop(reply.send(Err(error.into()))),
+                }
+            }
+            Command::Compare => {
+                let due = |at: Instant| at.elapsed() >= COMPARE_PAUSE;
+                if self.compared_at.is_none_or(due) {
+                    self.compared_at = Some(Instant::now());
+                    self.handle(Event::Compare);
                 }
             }
             Command::Pull { log, life, answers } => {

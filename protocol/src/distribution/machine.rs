@@ -131,6 +131,11 @@ impl Machine {
                 self.durable.persisted(id, cx.now);
                 self.answer_pulls(cx, out);
             }
+            Event::Compare => {
+                for &peer in self.peers.keys() {
+                    self.send_heads(peer, true, out);
+                }
+            }
             Event::Pull { id, log, life_ms } => self.pull(cx, id, log, life_ms, out),
         }
         if self.next_due() <= self.now() {

@@ -99,6 +99,9 @@ pub enum Event<'a> {
     Publish(Document),
     /// What this [`Effect::Persist`] and every one before it said is on disk.
     Persisted(u64),
+    /// The operator wants to know what the peers hold now: each is asked for its heads. Whoever has
+    /// taken a document from here says so by itself only at the next comparison.
+    Compare,
     /// The operator asks which nodes have a log up to a state of it.
     Pull {
         /// Sixteen random bytes.

@@ -490,5 +490,6 @@ const fn kind(input: &Input<'_>) -> u64 {
         Input::Publish(_) => 5,
         Input::Persisted(_) => 6,
         Input::Pull { .. } => 7,
+        Input::Compare => 8,
     }
 }

@@ -118,3 +118,23 @@ fn both_histories_of_a_forked_log_are_announced() {
     // Each names its own head.
     assert_ne!(announced[0], announced[1]);
 }
+
+#[test]
+fn who_took_a_document_from_here_says_so_when_compared() {
+    let mut world = World::new(1, 1);
+    let mut net = Net::new(&world, 3, 5);
+    net.link(0, 1);
+    net.link(0, 2);
+    net.settle();
+    let bundle = world.bundle(1_000);
+    net.publish(0, bundle);
+    net.settle();
+    assert!(net.agree());
+    let heard = |net: &Net, of: usize| {
+        let heads = net.hosts[0].machine.peer_heads(&node(of)).unwrap();
+        heads.bundle.as_ref().map(|bundle| bundle.version)
+    };
+    net.event(0, Event::Compare);
+    net.settle();
+    assert_eq!([heard(&net, 1), heard(&net, 2)], [Some(1); 2]);
+}
