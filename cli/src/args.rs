@@ -80,6 +80,7 @@ pub(crate) enum Command {
     Backup(commands::backup::Backup),
     Restore(commands::restore::Restore),
     Service(commands::service::ServiceCommand),
+    Approvals(commands::approvals::Approvals),
     Agent(commands::agent::AgentCommand),
     Tools(commands::tools::Tools),
     /// Call a tool

@@ -8,6 +8,7 @@ use crate::state::State;
 
 pub(crate) mod admin;
 pub(crate) mod agent;
+pub(crate) mod approvals;
 pub(crate) mod backup;
 pub(crate) mod call;
 pub(crate) mod completions;
@@ -77,6 +78,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Backup(backup) => backup.run(&context),
         Command::Restore(restore) => restore.run(&context),
         Command::Service(service) => service.run(&context),
+        Command::Approvals(approvals) => blocking(approvals.run(&context)),
         Command::Agent(agent) => blocking(agent.run(&context)),
         Command::Tools(tools) => blocking(tools.run(&context)),
         Command::Call(call) => blocking(call.run(&context)),

@@ -33,6 +33,7 @@ fn help_goes_to_stdout_and_names_every_command() {
         "status",
         "peers",
         "server",
+        "approvals",
         "agent",
         "tools",
         "call",

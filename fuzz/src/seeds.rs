@@ -425,6 +425,7 @@ fn decision() -> DecisionRecord {
         stands_for: None,
         alerts: None,
         observed: None,
+        approval: None,
     }
 }
 

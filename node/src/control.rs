@@ -16,6 +16,7 @@ use protocol::name::Name;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
+mod approving;
 mod enrolling;
 mod lines;
 mod page;
@@ -25,6 +26,7 @@ mod serve;
 mod tests;
 mod trusting;
 
+pub use approving::ApprovalOperations;
 pub use enrolling::Enrolling;
 pub use page::PageOperations;
 pub use serve::{Admit, BindError, bind, serve};
@@ -152,6 +154,11 @@ pub trait Operations: Enrolling {
 
     /// What is in force in the mesh, and what changes it; absent where nothing keeps it.
     fn trust(&self) -> Option<&dyn TrustOperations> {
+        None
+    }
+
+    /// Calls that wait for approval; absent where none can.
+    fn approvals(&self) -> Option<&dyn ApprovalOperations> {
         None
     }
 

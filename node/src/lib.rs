@@ -14,6 +14,7 @@
 )]
 
 pub mod app;
+pub mod approvals;
 pub mod backup;
 pub mod call;
 pub mod clock;

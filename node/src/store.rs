@@ -33,6 +33,7 @@ use redb::{Database, ReadableDatabase};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 mod apply;
+mod approvals;
 mod books;
 mod copy;
 mod error;
@@ -44,6 +45,7 @@ mod tests;
 mod trust;
 mod writer;
 
+pub use approvals::{MAX_APPROVAL_BYTES, MAX_APPROVALS};
 pub use books::{
     Books, BooksWork, Grant, KeptTicket, MAX_PENDING, MAX_REDEMPTIONS, MAX_TICKETS, PendingJoin,
     Redemption,

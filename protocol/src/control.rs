@@ -16,6 +16,7 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 mod agent;
+mod approval;
 mod backup;
 mod call;
 mod decision;
@@ -29,12 +30,15 @@ mod ticket;
 mod trust;
 
 pub use agent::{AddAgent, Agent, AgentToken};
+pub use approval::{
+    AnswerApproval, Approval, ApprovalAnswer, ApprovalPolicy, ApprovalQuery, ApprovalState,
+};
 pub use backup::{COPY_PREFIX, StoreCopy};
 pub use call::{
     CallEvent, CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, Hop, MAX_CALL_TIMEOUT_MS,
     ServerFilter, Tool,
 };
-pub use decision::{Decision, DecisionQuery, MAX_DECISIONS};
+pub use decision::{Decision, DecisionApproval, DecisionQuery, MAX_DECISIONS};
 pub use doctor::{Check, Level};
 pub use membership::{
     Admission, InspectRequest, IssueMembership, MAX_MEMBERSHIP_DAYS, MembershipRequestInfo,
@@ -97,6 +101,12 @@ pub mod route {
     pub const APPROVE: &str = "/v1/peers/approve";
     /// `POST` [`super::PeerChoice`] → [`super::DecidedPeer`].
     pub const DENY: &str = "/v1/peers/deny";
+    /// `GET` with the fields of [`super::ApprovalQuery`] as query → array of [`super::Approval`].
+    pub const APPROVALS: &str = "/v1/approvals";
+    /// `POST` [`super::AnswerApproval`] → [`super::Approval`].
+    pub const APPROVE_CALL: &str = "/v1/approvals/approve";
+    /// `POST` [`super::AnswerApproval`] → [`super::Approval`].
+    pub const DENY_CALL: &str = "/v1/approvals/deny";
     /// `GET` with the fields of [`super::DecisionQuery`] as query → array of [`super::Decision`].
     pub const DECISIONS: &str = "/v1/decisions";
     /// `GET` → [`super::Trust`].

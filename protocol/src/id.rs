@@ -213,6 +213,11 @@ bytes_id!(
     SessionId, 16
 );
 bytes_id!(
+    /// Sixteen random bytes that a node draws for one call it holds until somebody approves it.
+    /// Lowercase hex as text.
+    ApprovalId, 16
+);
+bytes_id!(
     /// Sixteen random bytes that make every envelope unique (CWT `cti`).
     Cti, 16
 );
@@ -236,6 +241,7 @@ hex_text!(Challenge);
 hex_text!(Digest);
 hex_text!(RequestId);
 hex_text!(SessionId);
+hex_text!(ApprovalId);
 hex_text!(Cti);
 hex_text!(Salt);
 

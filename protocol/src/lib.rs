@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod approval;
 pub mod codec;
 pub mod control;
 pub mod cose;

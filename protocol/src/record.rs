@@ -7,7 +7,7 @@
 use crate::codec::{self, CodecError};
 use crate::crypto::{Crypto, domain};
 use crate::envelope::{Direction, Kind};
-use crate::id::{Digest, EnvelopeId, NodeId, RequestId};
+use crate::id::{ApprovalId, Digest, EnvelopeId, NodeId, RequestId};
 use crate::name::Name;
 use crate::time::UnixMillis;
 
@@ -125,6 +125,28 @@ pub struct DecisionRecord {
     /// The policies that only observe and would have objected; at most [`MAX_RECORDED_POLICIES`].
     #[n(23)]
     pub observed: Option<Vec<String>>,
+    /// Of a call that somebody had to approve.
+    #[n(24)]
+    pub approval: Option<ApprovalNote>,
+}
+
+/// What a record says of an approval: that it was asked for, how it was answered and by whom, or
+/// that a call went on by it.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct ApprovalNote {
+    /// Which.
+    #[n(1)]
+    pub id: ApprovalId,
+    /// The digest of what the call asks for.
+    #[n(2)]
+    pub arguments: Digest,
+    /// The node whose operator answered.
+    #[n(3)]
+    pub by: Option<NodeId>,
+    /// What the operator said.
+    #[n(4)]
+    pub words: Option<String>,
 }
 
 impl DecisionRecord {

@@ -60,6 +60,7 @@ async fn decided(node: &TestNode, age_days: u64) {
             stands_for: None,
             alerts: None,
             observed: None,
+            approval: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&hedgerow_crypto::Primitives, &bytes);

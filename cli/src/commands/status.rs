@@ -75,6 +75,12 @@ fn show(status: &Status, text: &mut Text) {
             status.counters.calls_out, status.counters.calls_in, status.counters.calls_relayed
         ),
     );
+    let policies = status.trust.as_ref().and_then(|t| t.policies.as_ref());
+    if let Some(held) = policies.map(|p| p.held).filter(|held| *held > 0) {
+        text.warning(format!(
+            "{held} calls wait for approval: `hedgerow approvals`"
+        ));
+    }
     text.field(
         "store",
         format!(

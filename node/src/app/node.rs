@@ -23,6 +23,7 @@ use super::policing::Policing;
 use super::severing::{Severed, Severing};
 use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Options, page, serve};
+use crate::approvals::{self, Approvals};
 use crate::backup::Restored;
 use crate::call::{Acceptor, InFlight, MeshFabric, NoWaypoints, Relay, incoming::Servers};
 use crate::clock::Clock;
@@ -59,6 +60,7 @@ pub struct Node {
     pub(super) fabric: Arc<MeshFabric>,
     pub(super) acceptor: Arc<Acceptor>,
     pub(super) relay: Arc<Relay>,
+    pub(super) approvals: Arc<Approvals>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) agents: Arc<TokenTable>,
     pub(super) admission: Arc<MeshAdmission>,
@@ -167,7 +169,7 @@ impl Node {
         let state = trust::restore(dir, &store, &*identity.crypto)?;
         let standing = Arc::new(Standing::new(Arc::new(state)));
         members.attend(Arc::clone(&standing));
-        hold_restored(dir, &standing, &members, config, options)?;
+        let restored = hold_restored(dir, &standing, &members, config, options)?;
         let counters = Arc::new(Counters::new());
         let in_flight = InFlight::new(tasks.stopping());
         let closing = in_flight.closing();
@@ -270,6 +272,19 @@ impl Node {
             config.relay().accept.clone(),
         ));
         acceptor.relay_through(Arc::clone(&relay));
+        let approvals = Arc::new(Approvals::restore(approvals::Parts {
+            identity: Arc::clone(&identity),
+            members: Arc::clone(&members),
+            standing: Arc::clone(&standing),
+            enforcer: Arc::clone(&enforcer),
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+        })?);
+        if restored {
+            // A backup does not know which approvals were used after it was made.
+            approvals.forget().await?;
+        }
+        acceptor.hold_in(Arc::clone(&approvals));
         let fabric = Arc::new(MeshFabric::new(
             Arc::clone(&enforcer),
             dialer,
@@ -382,6 +397,7 @@ impl Node {
             fabric,
             acceptor,
             relay,
+            approvals,
             gateway,
             agents,
             admission,
@@ -426,6 +442,12 @@ impl Node {
     #[must_use]
     pub const fn relay(&self) -> &Arc<Relay> {
         &self.relay
+    }
+
+    /// The calls it holds until somebody approves them.
+    #[must_use]
+    pub const fn held_calls(&self) -> &Arc<Approvals> {
+        &self.approvals
     }
 
     /// What decides on every message.
@@ -481,20 +503,20 @@ fn open_store(dir: &StateDir, config: &Config, identity: &Identity) -> Result<St
 }
 
 /// A node whose state came from a backup takes no calls until it has heard of the present from a
-/// peer; the only node of its mesh has nobody to hear it from.
+/// peer; the only node of its mesh has nobody to hear it from. Whether it is such a node.
 fn hold_restored(
     dir: &StateDir,
     standing: &Standing,
     members: &Members,
     config: &Config,
     options: &Options,
-) -> Result<(), AppError> {
+) -> Result<bool, AppError> {
     let pending = Restored::pending(dir).map_err(|e| AppError::Stored {
         what: "mark of a restore",
         detail: e.to_string(),
     })?;
     if pending.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     if members.all().len() > 1 || !seeds(dir, config, options)?.is_empty() {
         tracing::warn!("restored from a backup: no call passes before a peer has been heard");
@@ -506,7 +528,7 @@ fn hold_restored(
             detail: e.to_string(),
         })?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn restore_members(

@@ -23,7 +23,7 @@ use super::probe::{Probe, read};
 use super::views::upstream_spec;
 use crate::backup;
 use crate::call::Trace;
-use crate::control::{Caller, Operations, PageOperations, TrustOperations};
+use crate::control::{ApprovalOperations, Caller, Operations, PageOperations, TrustOperations};
 use crate::doctor;
 use crate::members::Resolved;
 use crate::session::Fabric as _;
@@ -104,6 +104,10 @@ impl Node {
 impl Operations for Node {
     fn trust(&self) -> Option<&dyn TrustOperations> {
         Some(&self.trusting)
+    }
+
+    fn approvals(&self) -> Option<&dyn ApprovalOperations> {
+        Some(self)
     }
 
     async fn status(&self) -> Result<Status, Failure> {

@@ -36,6 +36,7 @@ impl From<Running> for PolicyStatus {
         Self {
             version: running.version,
             policies: running.policies,
+            held: 0,
             refused: running
                 .refused
                 .map(|(version, why)| RefusedBundle { version, why }),

@@ -105,6 +105,11 @@ impl StreamHandler for Streams {
                     () = serve => {}
                 }
             }
+            StreamKind::Approval => {
+                if let Some(node) = self.node.upgrade() {
+                    node.serve_approval(stream).await;
+                }
+            }
             // Nobody speaks these yet; dropping the stream resets it.
             StreamKind::Witness => {
                 tracing::debug!(peer = %stream.peer.short(), "stream of a kind not spoken yet");
@@ -529,6 +534,9 @@ async fn prune(node: Arc<Node>, stop: CancellationToken) {
             tracing::warn!(%error, "replay floors were not pruned");
         }
         node.enforcer.sum_up(false).await;
+        if let Err(error) = node.approvals.expire().await {
+            tracing::warn!(%error, "held calls whose time is over were not ended");
+        }
         match node.prune_decisions().await {
             Ok(0) => {}
             Ok(pruned) => tracing::info!(pruned, "forgot the oldest decision records"),

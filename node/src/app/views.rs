@@ -3,9 +3,9 @@
 //! Reads only. Nothing here holds a secret: specs are shown without their values.
 
 use protocol::control::{
-    Decision, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, Freshness,
-    FreshnessState, Hop, IssuerAlarm, LinkPath, Peer, PeerState, Renewal, Secret, Server,
-    ServerInfo, ServerState, Tool, TrustStatus,
+    Decision, DecisionApproval, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure,
+    FileBytes, Freshness, FreshnessState, Hop, IssuerAlarm, LinkPath, Peer, PeerState,
+    PolicyStatus, Renewal, Secret, Server, ServerInfo, ServerState, Tool, TrustStatus,
 };
 use protocol::crypto::{Algorithm, Suite};
 use protocol::envelope::hop::HopRecord;
@@ -140,7 +140,10 @@ impl Node {
                 .map(|b| b.to_string()),
             waiting: self.waiting(),
             issuer_alarms: self.issuer_alarms(),
-            policies: Some(self.policing.running().into()),
+            policies: Some(PolicyStatus {
+                held: self.approvals.pending() as u64,
+                ..self.policing.running().into()
+            }),
         }
     }
 
@@ -389,6 +392,12 @@ impl Node {
             server: record.server.map(|s| s.to_string()),
             method: record.method,
             name: record.target,
+            approval: record.approval.map(|note| DecisionApproval {
+                id: note.id,
+                arguments: note.arguments,
+                by: note.by.as_ref().map(&name_of),
+                words: note.words,
+            }),
             hash: Some(hash),
             policy: record.policy,
             bundle: record.bundle_version,

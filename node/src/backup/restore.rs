@@ -526,6 +526,7 @@ fn note(head: Head, now: UnixMillis) -> Write {
             stands_for: None,
             alerts: None,
             observed: None,
+            approval: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&Primitives, &bytes);

@@ -161,6 +161,7 @@ fn decision() -> Write {
             stands_for: None,
             alerts: None,
             observed: None,
+            approval: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&Primitives, &bytes);

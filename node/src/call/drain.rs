@@ -49,6 +49,12 @@ impl InFlight {
         Ok(place)
     }
 
+    /// Cancelled when the node stops: what only waits ends then.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
     /// Calls in flight now.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -15,20 +15,24 @@ use protocol::envelope::{Direction, UnverifiedEnvelope, VerifiedEnvelope};
 use protocol::id::{NodeId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
-use super::drain::InFlight;
+use super::drain::{InFlight, Place};
 use super::relay::Relay;
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
+use crate::approvals::Approvals;
 use crate::enforcement::{
-    Answered, Enforcer, Incoming, Message, Occasion, Opening, Origin, Passed, Path, Stopped,
+    Answered, Enforcer, Hold, Incoming, Message, Occasion, Opening, Origin, Passed, Path, Stopped,
     Subject,
 };
-use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
+use crate::session::{ErrorKind, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter, Unexpected};
 use crate::transport::{IncomingStream, StreamHandler, StreamKind};
+
+mod held;
 
 /// How long a peer may take to send the first message of a stream it opened.
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,6 +98,7 @@ pub struct Acceptor {
     in_flight: InFlight,
     sessions: Mutex<Sessions>,
     relay: OnceLock<Arc<Relay>>,
+    approvals: OnceLock<Arc<Approvals>>,
 }
 
 /// Takes its session out of the table when the stream that carries it ends, however it ends.
@@ -113,6 +118,21 @@ struct First {
     envelope: Box<VerifiedEnvelope>,
     /// The raw JSON of its id.
     id: Option<String>,
+    /// What it must wait for, if policy wants it approved.
+    hold: Option<Box<Hold>>,
+}
+
+/// What a call is carried with.
+struct Carrying<'a> {
+    topic: &'a Topic,
+    hosted: &'a Hosted,
+    speaker: &'a mut Speaker,
+    /// What the client says within the call.
+    said: &'a mut mpsc::Receiver<Vec<u8>>,
+    /// Held while its server is told of it.
+    beginning: &'a tokio::sync::Mutex<()>,
+    /// Its place among the calls in flight, from when it begins until its response is out.
+    place: &'a mut Option<Place>,
 }
 
 /// A stream whose first message was accepted.
@@ -156,7 +176,13 @@ impl Acceptor {
             in_flight,
             sessions: Mutex::default(),
             relay: OnceLock::new(),
+            approvals: OnceLock::new(),
         }
+    }
+
+    /// Gives it where calls wait for approval; called once. Without it they are refused.
+    pub fn hold_in(&self, approvals: Arc<Approvals>) {
+        drop(self.approvals.set(approvals));
     }
 
     /// Gives it what carries streams that are for other nodes; called once. Without it they are
@@ -274,12 +300,25 @@ impl Acceptor {
             .enforcer
             .enforce(Point::Egress, Subject::Incoming(incoming))
             .await;
-        let Passed::Verified(first, described, Opening { seal, open }) =
-            passed.map_err(Broken::Stopped)?
-        else {
-            return Err(Broken::Transport(
-                "an incoming message was not verified".to_owned(),
-            ));
+        let (first, described, seal, open, hold) = match passed.map_err(Broken::Stopped)? {
+            Passed::Verified(first, described, Opening { seal, open, .. }) => {
+                (first, described, seal, open, None)
+            }
+            Passed::Held(held) => {
+                let held = *held;
+                (
+                    held.envelope,
+                    held.described,
+                    held.seal,
+                    None,
+                    Some(Box::new(held.hold)),
+                )
+            }
+            Passed::Sealed(..) | Passed::Crossed(_) => {
+                return Err(Broken::Transport(
+                    "an incoming message was not verified".to_owned(),
+                ));
+            }
         };
         let claims = &first.header().claims;
         let topic = Topic {
@@ -334,6 +373,7 @@ impl Acceptor {
         let first = First {
             envelope: first,
             id: described.id,
+            hold,
         };
         Ok((topic, first, make))
     }
@@ -350,7 +390,7 @@ impl Acceptor {
             Ok(registered) => registered,
             Err(stopped) => return self.refuse(&mut speaker, &topic, stopped).await,
         };
-        let First { envelope, id } = first;
+        let First { envelope, id, .. } = first;
         let body = envelope.into_body();
         let place = match self.in_flight.enter() {
             Ok(place) => place,
@@ -449,56 +489,29 @@ impl Acceptor {
             let stopped = Stopped::refuse("unknown_session", message);
             return self.refuse(&mut speaker, &topic, stopped).await;
         };
-        let _place = match self.in_flight.enter() {
-            Ok(place) => place,
-            Err(stopped) => return self.refuse(&mut speaker, &topic, stopped).await,
-        };
-        let First { envelope, id } = first;
-        if envelope.header().claims.method != "ping" {
-            hosted.await_initialized().await;
-        }
-        let body = envelope.into_body();
-        let call = match hosted.session.request(body.into()).await {
-            Ok(call) => call,
-            Err(error) => {
-                return self
-                    .answer_error(&mut speaker, &topic, id.as_deref(), error)
-                    .await;
-            }
-        };
-        let McpCall {
-            mut inbound,
-            outbound,
-        } = call;
+        let id = first.id.clone();
+        let mut place = None;
         let ended = {
-            let speaking = async {
-                loop {
-                    match inbound.recv().await {
-                        Some(Ok(message)) => {
-                            if speaker.say(&message, None).await? {
-                                return Ok(None);
-                            }
-                        }
-                        Some(Err(error)) => return Ok(Some(error)),
-                        None => {
-                            let message = "the server's answer was lost";
-                            let on = topic.occasion();
-                            return Err(self.stop(on, "upstream_silent", message).await);
-                        }
-                    }
-                }
-            };
+            let (to_call, mut said) = mpsc::channel(MESSAGE_QUEUE);
+            let beginning = tokio::sync::Mutex::new(());
             let listening = async {
-                while let Some(heard) = listener.hear().await? {
-                    // A server that takes no more is about to end the call itself.
-                    if outbound.send(heard.body.into()).await.is_err() {
-                        return std::future::pending().await;
-                    }
-                }
-                // Callers end their direction after the response: before it, they have gone.
-                Err::<Option<SessionError>, _>(Broken::Transport("the caller left".to_owned()))
+                let heard = hand_over(&mut listener, &to_call).await;
+                // A call that is just being begun is begun before it is dropped.
+                drop(beginning.lock().await);
+                heard
             };
-            tokio::select! { biased; ended = speaking => ended, ended = listening => ended }
+            let carrying = self.carry(
+                first,
+                Carrying {
+                    topic: &topic,
+                    hosted: &hosted,
+                    speaker: &mut speaker,
+                    said: &mut said,
+                    beginning: &beginning,
+                    place: &mut place,
+                },
+            );
+            tokio::select! { biased; ended = carrying => ended, ended = listening => ended }
         };
         match ended {
             Ok(None) => {
@@ -513,6 +526,80 @@ impl Acceptor {
             Err(Broken::Stopped(stopped)) => speaker.refuse(&stopped).await,
             Err(broken) => tracing::debug!(?broken, "call stream ended"),
         }
+    }
+
+    /// Carries a call to its end: waits until it may begin where it is held, has it begun, and hands
+    /// messages on both ways. The final response was said, or the error is to be told.
+    async fn carry(
+        &self,
+        first: First,
+        carrying: Carrying<'_>,
+    ) -> Result<Option<SessionError>, Broken> {
+        let First { envelope, hold, .. } = first;
+        let Carrying {
+            topic,
+            hosted,
+            speaker,
+            said,
+            beginning,
+            place,
+        } = carrying;
+        let _open = match &hold {
+            Some(hold) => {
+                // Few calls are held, so that what that takes is not in the future of all.
+                Box::pin(self.approval(topic, &envelope, hold, speaker, said)).await?
+            }
+            None => None,
+        };
+        match self.in_flight.enter() {
+            Ok(entered) => *place = Some(entered),
+            Err(stopped) => {
+                let on = topic.occasion();
+                return Err(Broken::refused(&self.enforcer, on, stopped).await);
+            }
+        }
+        if envelope.header().claims.method != "ping" {
+            hosted.await_initialized().await;
+        }
+        let body = envelope.into_body();
+        let begun = {
+            let _beginning = beginning.lock().await;
+            hosted.session.request(body.into()).await
+        };
+        let McpCall {
+            mut inbound,
+            outbound,
+        } = match begun {
+            Ok(call) => call,
+            Err(error) => return Ok(Some(error)),
+        };
+        let speaking = async {
+            loop {
+                match inbound.recv().await {
+                    Some(Ok(message)) => {
+                        if speaker.say(&message, None).await? {
+                            return Ok(None);
+                        }
+                    }
+                    Some(Err(error)) => return Ok(Some(error)),
+                    None => {
+                        let message = "the server's answer was lost";
+                        let on = topic.occasion();
+                        return Err(self.stop(on, "upstream_silent", message).await);
+                    }
+                }
+            }
+        };
+        let handing_on = async {
+            while let Some(message) = said.recv().await {
+                // A server that takes no more is about to end the call itself.
+                if outbound.send(message.into()).await.is_err() {
+                    break;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! { biased; ended = speaking => ended, ended = handing_on => ended }
     }
 
     /// Tells the caller, signed, that the server failed.
@@ -566,6 +653,21 @@ impl Acceptor {
     fn table(&self) -> std::sync::MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Hands what a client says within a call to whoever carries it, until the client is gone.
+async fn hand_over(
+    listener: &mut Listener,
+    to_call: &mpsc::Sender<Vec<u8>>,
+) -> Result<Option<SessionError>, Broken> {
+    while let Some(heard) = listener.hear().await? {
+        // A call that takes no more is about to end itself.
+        if to_call.send(heard.body).await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+    // Callers end their direction after the response: before it, they have gone.
+    Err(Broken::Transport("the caller left".to_owned()))
 }
 
 /// Why a session is not opened after all.

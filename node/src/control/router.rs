@@ -62,6 +62,7 @@ pub(super) fn routes(operations: Arc<dyn Operations>, caller: Caller) -> Router 
         .route(route::DECISIONS, get(decisions))
         .merge(super::enrolling::routes())
         .merge(trusting::routes())
+        .merge(super::approving::routes())
         .merge(super::page::routes())
         .fallback(async || Refusal(unknown_route()))
         .method_not_allowed_fallback(async || Refusal(unknown_route()))

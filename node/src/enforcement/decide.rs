@@ -18,7 +18,8 @@ use protocol::trust::MemberFacts;
 use super::policies::Asked;
 use super::subject::{Described, Draft, Incoming, describe};
 use super::{
-    ENVELOPE_LIFE_S, Enforcer, Issued, Ledger, LedgerError, Open, Opening, Passed, Stopped, chain,
+    ENVELOPE_LIFE_S, Enforcer, Held, Issued, Ledger, LedgerError, Open, Opening, Passed, Stopped,
+    chain,
 };
 use crate::standing::Barred;
 
@@ -241,9 +242,18 @@ impl Enforcer {
         let mut record = self.blank_record(point, now);
         record.issuer = incoming.origin.peer;
         match self.verify(point, now, incoming, &mut record).await {
-            Ok((verified, described, call)) => {
-                self.write(record, false).await?;
-                Ok(Passed::Verified(Box::new(verified), described, call))
+            Ok((envelope, described, mut call)) => {
+                let envelope = Box::new(envelope);
+                let Some(hold) = call.hold.take() else {
+                    self.write(record, false).await?;
+                    return Ok(Passed::Verified(envelope, described, call));
+                };
+                Ok(Passed::Held(Box::new(Held {
+                    envelope,
+                    described,
+                    seal: call.seal,
+                    hold: hold.noted(record),
+                })))
             }
             Err(stopped) => Err(self.stop(record, incoming.origin.peer, stopped).await),
         }
@@ -337,6 +347,7 @@ impl Enforcer {
         let begun = Opening {
             seal: taken_up,
             open: duties.open,
+            hold: duties.hold,
         };
         Ok((verified, described, begun))
     }
@@ -525,6 +536,7 @@ impl Enforcer {
             stands_for: None,
             alerts: None,
             observed: None,
+            approval: None,
         }
     }
 
@@ -611,7 +623,7 @@ pub(super) fn refused(refusal: Refusal) -> Stopped {
     )
 }
 
-fn mismatch(what: &str) -> Stopped {
+pub(super) fn mismatch(what: &str) -> Stopped {
     let denial = Denial {
         reason: "header_body_mismatch".to_owned(),
         message: format!("the {what} in the signed header is not that of the message"),

@@ -14,6 +14,7 @@
 mod chain;
 mod charges;
 mod decide;
+mod held;
 mod ledger;
 mod limit;
 mod path;
@@ -36,6 +37,7 @@ use protocol::time::UnixSeconds;
 
 pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
 pub use charges::{MAX_CHARGED, Open};
+pub use held::{APPROVAL_OUTDATED, APPROVAL_REQUIRED, Covers, Held, HeldCall, Hold};
 pub use ledger::{Ledger, LedgerError};
 pub use limit::{PEER_ENVELOPES_AT_ONCE, PEER_ENVELOPES_PER_S, PeerRate};
 pub use path::Path;
@@ -72,6 +74,9 @@ pub enum Passed {
     /// One of another's, now verified, with what its body says of itself. Where it begins a call
     /// that relays carry, with what seals the call.
     Verified(Box<VerifiedEnvelope>, Described, Opening),
+    /// One of another's that begins a call for a server here, verified, and not to be acted on
+    /// until it is approved.
+    Held(Box<Held>),
     /// One between others, whose header is verified.
     Crossed(Box<Crossed>),
 }
@@ -94,6 +99,8 @@ pub struct Opening {
     pub seal: Option<Arc<CallSeal>>,
     /// What it counts as open against until this is dropped.
     pub open: Option<Open>,
+    /// What it must wait for before anything acts on it.
+    hold: Option<held::Wanted>,
 }
 
 /// Cuts a peer off that delivered what no honest one would have.
@@ -279,10 +286,11 @@ impl Enforcer {
             Subject::Incoming(incoming) => (incoming.stream.is_none(), &self.calls.r#in),
             Subject::Relayed(relayed) => (relayed.stream.is_none(), &self.calls.relayed),
         };
+        // On the heap: each is several kilobytes, which every stream would have to keep room for.
         let outcome = match subject {
-            Subject::Outgoing(draft) => self.outgoing(point, &draft).await,
-            Subject::Incoming(incoming) => self.incoming(point, &incoming).await,
-            Subject::Relayed(relayed) => self.relayed(&relayed).await,
+            Subject::Outgoing(draft) => Box::pin(self.outgoing(point, &draft)).await,
+            Subject::Incoming(incoming) => Box::pin(self.incoming(point, &incoming)).await,
+            Subject::Relayed(relayed) => Box::pin(self.relayed(&relayed)).await,
         };
         if begins && outcome.is_ok() {
             count.fetch_add(1, Ordering::Relaxed);

@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use protocol::envelope::{Direction, Header};
 use protocol::mcp::{McpError, redact};
-use protocol::policy::{Action, Denial, Facts, LimitUse, Obligation, Party, Verdict};
+use protocol::policy::{
+    Action, ApprovalTerms, Denial, Facts, LimitUse, Obligation, Party, Verdict,
+};
 use protocol::record::{DecisionRecord, Point};
 use protocol::time::UnixMillis;
 use protocol::trust::MemberFacts;
 
 use super::charges::Open;
+use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
 use super::subject::Origin;
 use super::{Enforcer, Stopped};
 use crate::members::Member;
@@ -40,6 +43,8 @@ pub(super) struct Duties {
     pub(super) tags: Vec<String>,
     /// What a call that begins counts as open against.
     pub(super) open: Option<Open>,
+    /// What it must wait for, where this node holds it; then it has no other duties yet.
+    pub(super) hold: Option<Wanted>,
 }
 
 impl Duties {
@@ -90,6 +95,16 @@ impl Enforcer {
         asked: &Asked<'_>,
         record: &mut DecisionRecord,
     ) -> Result<Duties, Stopped> {
+        self.evaluate_by(asked, None, record)
+    }
+
+    /// As [`Enforcer::evaluate`], of a call that was approved as far as `covers` says.
+    pub(super) fn evaluate_by(
+        &self,
+        asked: &Asked<'_>,
+        covers: Option<&Covers<'_>>,
+        record: &mut DecisionRecord,
+    ) -> Result<Duties, Stopped> {
         let policy = self.policy();
         record.bundle_version = policy.bundle_version();
         let (node, agent) = (asked.caller().node(), &asked.header.cwt.sub);
@@ -98,13 +113,38 @@ impl Enforcer {
         }
         let members = self.on_the_way(asked);
         let route: Vec<Party<'_>> = members.iter().map(|m| party(&m.membership)).collect();
-        let decision = policy.evaluate(&facts(asked, &route));
+        let unapproved = facts(asked, &route);
+        let mut decision = policy.evaluate(&unapproved);
+        let mut hold = None;
+        if let Verdict::Hold(why) = &decision.verdict {
+            let why = why.clone();
+            let terms = decision.approval.clone().unwrap_or_default();
+            let approved = Facts {
+                approved: true,
+                ..unapproved
+            };
+            match (covers, asked.on_hold()) {
+                (Some(covers), _) if is_covered(&terms, covers) => {
+                    decision = policy.evaluate(&approved);
+                }
+                (Some(_), _) => return Err(outdated(why)),
+                (None, OnHold::PassOn) => decision = policy.evaluate(&approved),
+                (None, OnHold::Wait) => hold = Some(Wanted { why, terms }),
+                (None, OnHold::Refuse) => return Err(cannot_wait(why)),
+            }
+        }
         let alerts = decision.alerts().map(|violation| violation.policy.clone());
         note(&mut record.alerts, alerts);
         note(
             &mut record.observed,
             decision.observed.iter().map(|v| v.policy.clone()),
         );
+        if hold.is_some() {
+            return Ok(Duties {
+                hold,
+                ..Duties::default()
+            });
+        }
         let Verdict::Allow(obligations) = decision.verdict else {
             return Err(self.severing(asked, by_policy(decision.verdict)));
         };
@@ -163,8 +203,10 @@ impl Enforcer {
         match limit.action {
             Action::Alert => Ok(None),
             Action::Sever => Err(by_policy(Verdict::Sever(denial))),
-            Action::RequireApproval => Err(by_policy(Verdict::Hold(denial))),
-            Action::Block | Action::BlockAndAlert => Err(by_policy(Verdict::Deny(denial))),
+            // Nobody need approve what will pass by itself when the window ends.
+            Action::RequireApproval | Action::Block | Action::BlockAndAlert => {
+                Err(by_policy(Verdict::Deny(denial)))
+            }
         }
     }
 
@@ -181,6 +223,11 @@ impl Enforcer {
         }
         stopped
     }
+}
+
+/// Whether every policy that holds a call has what it asks for; of no policy nothing does.
+fn is_covered(terms: &ApprovalTerms, covers: &Covers<'_>) -> bool {
+    !terms.parts.is_empty() && terms.parts.iter().all(covers)
 }
 
 fn facts<'a>(asked: &'a Asked<'_>, route: &'a [Party<'a>]) -> Facts<'a> {
@@ -218,7 +265,7 @@ fn party(membership: &MemberFacts) -> Party<'_> {
     }
 }
 
-fn by_policy(verdict: Verdict) -> Stopped {
+pub(super) fn by_policy(verdict: Verdict) -> Stopped {
     Stopped {
         verdict,
         by_policy: true,

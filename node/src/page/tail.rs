@@ -171,6 +171,7 @@ pub(super) mod tests {
             stands_for: None,
             alerts: None,
             observed: None,
+            approval: None,
         }
     }
 

@@ -174,6 +174,7 @@ impl Source for Fake {
             bundle: 0,
             alerts: Vec::new(),
             observed: Vec::new(),
+            approval: None,
             stands_for: None,
         }
     }

@@ -10,6 +10,7 @@ use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use redb::{Key, ReadableTable, ReadableTableMetadata, Table, Value, WriteTransaction};
 
+use super::approvals;
 use super::books::Books;
 use super::error::panic_text;
 use super::tables::{self, MakeDecision, Outcome, Prune, Write, meta};
@@ -155,8 +156,10 @@ impl<'t> Batch<'t> {
     /// Why the tables cannot take a request, if so. Removals in the same request make no room.
     fn refusal(&self, writes: &[Write]) -> Result<Option<StoreError>, StorageFault> {
         let mut new = Growth::default();
+        let mut held = Vec::new();
         for write in writes {
             match write {
+                Write::PutApproval(id, _) => held.push(*id),
                 Write::ReplayFloor { issuer, .. } => {
                     new.floors += absent(&self.floors, issuer.as_bytes())?;
                 }
@@ -174,7 +177,9 @@ impl<'t> Batch<'t> {
                 _ => {}
             }
         }
+        let (held_new, held) = approvals::growth(self.transaction, &held)?;
         let bounds = [
+            ("approval", held, held_new, approvals::MAX_APPROVALS),
             (
                 "replay floor",
                 self.floors.len()?,
@@ -243,6 +248,10 @@ impl<'t> Batch<'t> {
             Write::Books(work) => {
                 work(&mut Books::open(self.transaction, &mut self.memberships)?)?;
             }
+            Write::PutApproval(id, bytes) => {
+                return approvals::put(self.transaction, &id, &bytes);
+            }
+            Write::RemoveApproval(id) => return approvals::remove(self.transaction, &id),
             Write::PutTrust(row, bytes) => {
                 put(&mut self.trust, row.key().as_slice(), bytes.as_slice())?;
             }

@@ -3,7 +3,7 @@
 //! Keys and values are bytes of fixed layout or canonical CBOR; nothing here depends on how Rust
 //! lays a type out. Adding a table is no new format; changing one is.
 
-use protocol::id::{Digest, NodeId};
+use protocol::id::{ApprovalId, Digest, NodeId};
 use protocol::limits;
 use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
@@ -145,6 +145,10 @@ pub enum Write {
     PutTrust(TrustRow, Vec<u8>),
     /// Forgets one.
     RemoveTrust(TrustRow),
+    /// Keeps what is to be known of a held call after a restart.
+    PutApproval(ApprovalId, Vec<u8>),
+    /// Forgets a held call.
+    RemoveApproval(ApprovalId),
 }
 
 impl core::fmt::Debug for Write {
@@ -167,6 +171,8 @@ impl core::fmt::Debug for Write {
             Self::Books(_) => "Books",
             Self::PutTrust(..) => "PutTrust",
             Self::RemoveTrust(_) => "RemoveTrust",
+            Self::PutApproval(..) => "PutApproval",
+            Self::RemoveApproval(_) => "RemoveApproval",
         })
     }
 }
@@ -202,6 +208,7 @@ pub(super) fn value_bound(write: &Write) -> Option<(&'static str, usize, usize)>
         Write::PutTrust(_, bytes) => {
             Some(("trust document", bytes.len(), super::trust::MAX_ROW_BYTES))
         }
+        Write::PutApproval(_, bytes) => Some(("approval", bytes.len(), super::MAX_APPROVAL_BYTES)),
         _ => None,
     }
 }

@@ -35,6 +35,8 @@ pub enum StreamKind {
     Witness,
     /// Trust documents: one stream each way for as long as the link is up.
     Trust,
+    /// A question about calls that wait for approval, or an answer to one.
+    Approval,
 }
 
 impl StreamKind {
@@ -53,6 +55,7 @@ impl StreamKind {
             Self::Join => 4,
             Self::Witness => 5,
             Self::Trust => 6,
+            Self::Approval => 7,
         }
     }
 
@@ -65,6 +68,7 @@ impl StreamKind {
             Self::Join => const { &[Self::OURS, Self::Join.byte()] },
             Self::Witness => const { &[Self::OURS, Self::Witness.byte()] },
             Self::Trust => const { &[Self::OURS, Self::Trust.byte()] },
+            Self::Approval => const { &[Self::OURS, Self::Approval.byte()] },
         }
     }
 
@@ -78,6 +82,7 @@ impl StreamKind {
             4 => Some(Self::Join),
             5 => Some(Self::Witness),
             6 => Some(Self::Trust),
+            7 => Some(Self::Approval),
             _ => None,
         }
     }

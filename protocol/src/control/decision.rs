@@ -1,6 +1,6 @@
 //! Decision records, as the control API lists them.
 
-use crate::id::EnvelopeId;
+use crate::id::{ApprovalId, Digest, EnvelopeId};
 
 /// Most decisions in one answer.
 pub const MAX_DECISIONS: u32 = 1000;
@@ -61,10 +61,28 @@ pub struct Decision {
     /// The policies that only observe and would have objected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<String>,
+    /// Of a call that somebody had to approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<DecisionApproval>,
     /// The record's own hash, hexadecimal.
     #[serde(default)]
     pub hash: Option<String>,
     /// Of a record that sums up: how many refusals it stands for.
     #[serde(default)]
     pub stands_for: Option<u64>,
+}
+
+/// What a decision record says of an approval.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DecisionApproval {
+    /// Which.
+    pub id: ApprovalId,
+    /// The digest of what the call asks for.
+    pub arguments: Digest,
+    /// The node whose operator answered, by name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
 }

@@ -88,6 +88,9 @@ pub struct PolicyStatus {
     pub version: u64,
     /// How many there are.
     pub policies: u64,
+    /// Calls that this node holds until somebody approves them.
+    #[serde(default)]
+    pub held: u64,
     /// The bundle in force, where this node cannot use it and goes on with the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedBundle>,

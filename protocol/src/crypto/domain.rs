@@ -35,6 +35,8 @@ pub const HOP_RECORD: Label = Label("hedgerow/v1/hop-record");
 pub const DECISION_RECORD: Label = Label("hedgerow/v1/decision-record");
 /// The digest of a tool definition.
 pub const TOOL_DIGEST: Label = Label("hedgerow/v1/tool-digest");
+/// The digest of what a call asks for, to which an approval is bound.
+pub const CALL_ARGUMENTS: Label = Label("hedgerow/v1/call-arguments");
 /// [`crate::id::SignerId`] of a signing set that holds a role.
 pub const ROLE_KEY: Label = Label("hedgerow/v1/role-key");
 /// [`crate::id::TicketId`] of a ticket's secret.
@@ -91,4 +93,6 @@ pub mod content_type {
     pub const NODE_RECORD: &str = "application/vnd.hedgerow.node-record+cbor";
     /// A node's acknowledgement that revocations are in force on it.
     pub const REVOCATION_ACK: &str = "application/vnd.hedgerow.revocation-ack+cbor";
+    /// An operator's answer to a call that a node holds.
+    pub const APPROVAL: &str = "application/vnd.hedgerow.approval+cbor";
 }

@@ -177,7 +177,7 @@ pub struct ApprovalPart {
 }
 
 /// What it takes to approve a call that is held.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApprovalTerms {
     /// Every document that holds it; an approval counts for those whose `by` holds the approver,
     /// and the call goes on when all are covered.

@@ -120,6 +120,7 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("hop record", Raw::of(&hop).payload),
         ("hop header", Raw::of(&hop).protected),
+        ("answer", codec::encode(&crate::approval::answer())),
         ("document header", Raw::of(w.root.bytes()).protected),
     ]
 }

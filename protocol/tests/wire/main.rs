@@ -12,6 +12,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod approval;
 mod case;
 mod envelope;
 mod evidence;

@@ -3,8 +3,8 @@
 use protocol::codec;
 use protocol::envelope::{Direction, Kind};
 use protocol::hello::{Heads, Hello};
-use protocol::id::{Digest, NodeId};
-use protocol::record::{DecisionRecord, GENESIS, Point, chain_hash};
+use protocol::id::{ApprovalId, Digest, NodeId};
+use protocol::record::{ApprovalNote, DecisionRecord, GENESIS, Point, chain_hash};
 use protocol::time::UnixMillis;
 
 use crate::case::{ACCEPTED, Case, case, run};
@@ -38,6 +38,12 @@ pub(crate) fn record(sequence: u64, previous: Digest) -> DecisionRecord {
         stands_for: Some(7),
         alerts: None,
         observed: None,
+        approval: Some(ApprovalNote {
+            id: ApprovalId::from_bytes([3; 16]),
+            arguments: Digest::from_bytes([4; 32]),
+            by: Some(w.caller.id),
+            words: Some("go ahead".to_owned()),
+        }),
     }
 }
 

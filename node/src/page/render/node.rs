@@ -38,11 +38,20 @@ pub(in crate::page) fn glance(status: &Status, peers: &[Peer], servers: &[ToolSe
             div { dt { "Calls in" } dd { (status.counters.calls_in) } }
             div { dt { "Refused" } dd { (refused) } }
             div { dt { "MCP sessions" } dd { (status.sessions) } }
+            @if let Some(held) = held(status) {
+                div { dt { "Wait for approval" } dd { (held) } }
+            }
             @if let Some(trust) = &status.trust {
                 div { dt { "Bundle" } dd { (version(trust.versions.bundle)) } }
             }
         }
     }
+}
+
+/// Calls that wait here for approval, if any do.
+fn held(status: &Status) -> Option<u64> {
+    let policies = status.trust.as_ref()?.policies.as_ref()?;
+    (policies.held > 0).then_some(policies.held)
 }
 
 /// Why the node is not as it should be.

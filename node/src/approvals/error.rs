@@ -1,0 +1,113 @@
+//! Why an answer to a held call does not count.
+
+use protocol::approval::MAX_WORDS_BYTES;
+use protocol::control::{ApprovalState, Failure, FailureKind};
+use protocol::id::NodeId;
+use protocol::trust::TrustError;
+
+use crate::standing::Barred;
+
+/// Why an answer was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalError {
+    /// No such call is held here.
+    #[error("no held call `{0}` is known here")]
+    Unknown(String),
+    /// The first digits of several.
+    #[error("several held calls begin with `{0}`")]
+    Ambiguous(String),
+    /// The words are too long or hold control characters.
+    #[error("words have at most {MAX_WORDS_BYTES} bytes and no control characters")]
+    Words,
+    /// The answer is no document, or its signatures do not hold.
+    #[error("the answer does not hold: {0}")]
+    Document(TrustError),
+    /// It is about a call that another node holds.
+    #[error("the answer is for node {}", .0.short())]
+    OtherHolder(NodeId),
+    /// Who signed has no valid membership here.
+    #[error("node {} has no valid membership here", .0.short())]
+    UnknownSigner(NodeId),
+    /// Who signed is revoked.
+    #[error(transparent)]
+    Barred(Barred),
+    /// It is about other arguments than the held call has.
+    #[error("the answer is about other arguments than the held call has")]
+    OtherArguments,
+    /// It was made before the call was held, or after now.
+    #[error("the answer was made at another time than the call was held")]
+    Outdated,
+    /// It came too late.
+    #[error("the time to answer is over")]
+    Late,
+    /// The call has been answered, or this operator has said all there is to say.
+    #[error("the held call was answered already: it is {}", .0.name())]
+    Answered(ApprovalState),
+    /// No policy that holds the call lets this operator approve it.
+    #[error("no policy that holds this call lets the operator of node `{0}` approve it")]
+    NotAnApprover(String),
+    /// The store did not take it.
+    #[error("the store did not take the answer: {0}")]
+    Store(String),
+    /// The signature could not be made.
+    #[error("the answer cannot be signed: {0}")]
+    Signing(String),
+}
+
+impl ApprovalError {
+    /// The stable name of the refusal.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown_approval",
+            Self::Ambiguous(_) => "ambiguous_approval",
+            Self::Words => "approval_words",
+            Self::Document(error) => error.reason(),
+            Self::OtherHolder(_) => "approval_of_another_node",
+            Self::UnknownSigner(_) => "unknown_approver",
+            Self::Barred(barred) => barred.reason(),
+            Self::OtherArguments => "approval_mismatch",
+            Self::Outdated => "approval_misdated",
+            Self::Late => super::APPROVAL_TIMED_OUT,
+            Self::Answered(_) => "approval_answered",
+            Self::NotAnApprover(_) => "not_an_approver",
+            Self::Store(_) => "store_unavailable",
+            Self::Signing(_) => "signing_failed",
+        }
+    }
+
+    /// What the operator can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown(_) => Some("see `hedgerow approvals list --all`"),
+            Self::Ambiguous(_) => Some("give more digits"),
+            Self::NotAnApprover(_) => Some(
+                "see `hedgerow approvals show` for who may; the policy says so in `approval.by`",
+            ),
+            Self::Late | Self::Answered(_) => {
+                Some("the agent must make the call again to have it held again")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<ApprovalError> for Failure {
+    fn from(error: ApprovalError) -> Self {
+        use ApprovalError as E;
+        let kind = match &error {
+            E::Unknown(_) => FailureKind::NotFound,
+            E::Ambiguous(_) | E::Answered(_) | E::Late => FailureKind::Conflict,
+            E::Words => FailureKind::Invalid,
+            E::Store(_) => FailureKind::Unavailable,
+            E::Signing(_) => FailureKind::Internal,
+            _ => FailureKind::Denied,
+        };
+        let failure = Self::new(kind, error.reason(), error.to_string());
+        match error.hint() {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Calls that policy wants approved, on whole nodes: who may approve them, what an approval lets
+//! pass and how often, and what becomes of those nobody answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say where"
+)]
+
+use node::approvals::{
+    APPROVAL_DENIED, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError, MAX_PENDING_PER_AGENT,
+};
+use node::control::{ApprovalOperations as _, Operations as _};
+use node::enforcement::{APPROVAL_OUTDATED, APPROVAL_REQUIRED};
+use node::session::{McpCall, SessionError};
+use protocol::approval::Choice;
+use protocol::control::{
+    AnswerApproval, Approval, ApprovalQuery, ApprovalState, Decision, DecisionQuery, Failure,
+};
+use protocol::crypto::Crypto as _;
+use protocol::trust::bundle::{BundleBody, Policy};
+use tests::admin::{Admin, in_force, policy};
+use tests::mesh::{LOCAL, Session, TestMesh, TestNode, last, name, next};
+use tests::wait::until;
+
+/// `state` may be called, anything else is held.
+const ASK: &str = r#"{"policy_name": "ask", "allowed_tools": ["*/state"],
+    "action_on_violation": "require_approval"}"#;
+
+async fn put(admin: &Admin, at: &[&TestNode], documents: &[&str], version: u64) {
+    let mut policies: Vec<Policy> = documents.iter().map(|text| policy(text)).collect();
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
+    let body = BundleBody {
+        policies,
+        ..BundleBody::default()
+    };
+    admin.put(at[0], &body).await;
+    for node in at {
+        let has = || async {
+            let bundle = in_force(node).await.bundle;
+            bundle.is_some_and(|bundle| bundle.version == version)
+        };
+        until("the node has the bundle", has).await;
+    }
+}
+
+/// A mesh of two with these documents in force, and the session of an agent of the second with the
+/// server of the first.
+async fn under(documents: &[&str]) -> (TestMesh, TestNode, TestNode, Session) {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    hub.attach_fixture("bench", &[]).await;
+    let user = mesh.join(&hub, "user").await;
+    user.linked(hub.id()).await;
+    user.sees("hub", "bench").await;
+    let admin = Admin::of(&hub.state);
+    put(&admin, &[&hub, &user], documents, 1).await;
+    let session = user.open("agent", "hub", "bench").await.unwrap();
+    (mesh, hub, user, session)
+}
+
+async fn held(at: &TestNode, all: bool) -> Vec<Approval> {
+    let query = ApprovalQuery { node: None, all };
+    at.node.held(query).await.unwrap()
+}
+
+/// Waits until exactly so many calls are held, and returns them.
+async fn holds(at: &TestNode, count: usize) -> Vec<Approval> {
+    until(&format!("{count} calls are held"), || async {
+        held(at, false).await.len() == count
+    })
+    .await;
+    held(at, false).await
+}
+
+async fn answer(
+    at: &TestNode,
+    held: &Approval,
+    choice: Choice,
+    words: Option<&str>,
+) -> Result<Approval, Failure> {
+    let answer = AnswerApproval {
+        approval: held.id.short(),
+        node: None,
+        words: words.map(str::to_owned),
+    };
+    at.node.answer_held(LOCAL, answer, choice).await
+}
+
+async fn approve(at: &TestNode, held: &Approval) {
+    answer(at, held, Choice::Approve, None).await.unwrap();
+}
+
+/// Begins a call that is held, and leaves it.
+async fn call_and_leave(at: &TestNode, session: &Session, id: u64, arguments: &str) -> Approval {
+    let before = held(at, false).await.len();
+    let call = session.begin(id, "echo", arguments).await.unwrap();
+    let all = holds(at, before + 1).await;
+    drop(call);
+    let newest = all.last().unwrap().id;
+    until("the caller has left", || async {
+        let held = held(at, true).await;
+        held.iter().any(|a| a.id == newest && !a.waiting)
+    })
+    .await;
+    all.into_iter().find(|a| a.id == newest).unwrap()
+}
+
+/// Whether a call is held rather than let through, as its caller's progress tells.
+async fn is_held(call: &mut McpCall) -> Result<bool, SessionError> {
+    let message = next(call).await?;
+    let text = message["params"]["message"].as_str().unwrap_or_default();
+    Ok(text.contains("waits for approval"))
+}
+
+async fn recorded(at: &TestNode) -> Vec<Decision> {
+    at.node.decisions(DecisionQuery::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_held_call_goes_on_once_its_operator_approves_it() {
+    let (_mesh, hub, user, session) = under(&[ASK]).await;
+    // What a document allows outright is not held.
+    session.call(1, "state", "{}").await.unwrap();
+    let mut call = session
+        .begin(2, "echo", r#"{"text": "monthly"}"#)
+        .await
+        .unwrap();
+    let progress = next(&mut call).await.unwrap();
+    assert_eq!(progress["method"], "notifications/progress");
+    assert_eq!(progress["params"]["progressToken"], 2);
+    // The server's own progress may follow, and usually begins at 0.
+    assert!(progress["params"]["progress"].as_f64().unwrap() < 0.0);
+    let one = &holds(&hub, 1).await[0];
+    assert!(one.waiting, "{one:?}");
+    assert_eq!(
+        (one.node.as_str(), one.agent.as_str(), one.server.as_str()),
+        ("user", "agent", "bench")
+    );
+    assert!(one.params.contains("monthly"), "{}", one.params);
+    assert_eq!(one.policies[0].policy, "ask");
+    assert_eq!(one.policies[0].by, None);
+    let status = hub.status().await.trust.unwrap().policies.unwrap();
+    assert_eq!(status.held, 1);
+
+    let words = Some("the monthly run");
+    let answered = answer(&hub, one, Choice::Approve, words).await.unwrap();
+    assert_eq!(answered.answers[0].words.as_deref(), words);
+    let response = last(&mut call).await.unwrap();
+    assert_eq!(response["result"]["echo"]["text"], "monthly");
+    assert_eq!(held(&hub, true).await[0].state, ApprovalState::Used);
+    assert!(held(&hub, false).await.is_empty());
+
+    // Hold, answer and what followed, all of one approval; what passes is recorded a moment later.
+    let of_this = async || {
+        let mut of = recorded(&hub).await;
+        of.retain(|d| d.approval.as_ref().is_some_and(|a| a.id == one.id));
+        of.reverse();
+        of
+    };
+    until("all is recorded", async || of_this().await.len() == 3).await;
+    let all = of_this().await;
+    let of: Vec<_> = all
+        .iter()
+        .map(|d| (d.verdict.as_str(), d.reason.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        of,
+        [
+            ("hold", APPROVAL_REQUIRED),
+            ("allow", "approval_given"),
+            ("allow", "")
+        ]
+    );
+    let given = all
+        .iter()
+        .find(|d| d.reason.as_deref() == Some("approval_given"));
+    let given = given.unwrap().approval.as_ref().unwrap();
+    assert_eq!(given.by.as_deref(), Some("hub"));
+    assert_eq!(given.words.as_deref(), words);
+    // The caller's node let it pass: holding is the server's node's.
+    let ingress = recorded(&user).await;
+    assert!(ingress.iter().all(|d| d.verdict == "allow"), "{ingress:?}");
+}
+
+#[tokio::test]
+async fn a_denied_call_ends_with_the_operators_words() {
+    let (_mesh, hub, _user, session) = under(&[ASK]).await;
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    let one = &holds(&hub, 1).await[0];
+    let unfit = answer(&hub, one, Choice::Deny, Some("a\nb"))
+        .await
+        .unwrap_err();
+    assert_eq!(unfit.reason, "approval_words");
+    let words = Some("not on a Friday");
+    answer(&hub, one, Choice::Deny, words).await.unwrap();
+    let error = last(&mut call).await.unwrap_err();
+    assert_eq!(error.reason, APPROVAL_DENIED);
+    assert!(
+        error
+            .message
+            .contains("`hub` denied the call: not on a Friday")
+    );
+    // What was denied is not approved after all.
+    let late = answer(&hub, one, Choice::Approve, None).await.unwrap_err();
+    assert_eq!(late.reason, "approval_answered");
+}
+
+#[tokio::test]
+async fn what_nobody_approves_in_time_is_denied() {
+    let brief = r#"{"policy_name": "brief", "allowed_tools": ["*/state"],
+        "action_on_violation": "require_approval", "approval": {"within_s": 1}}"#;
+    let (_mesh, hub, _user, session) = under(&[brief]).await;
+    let error = session.call(1, "echo", "{}").await.unwrap_err();
+    assert_eq!(error.reason, APPROVAL_TIMED_OUT);
+    let one = &held(&hub, true).await[0];
+    assert_eq!(one.state, ApprovalState::TimedOut);
+    let late = answer(&hub, one, Choice::Approve, None).await.unwrap_err();
+    assert_eq!(late.reason, APPROVAL_TIMED_OUT);
+    hub.counted(APPROVAL_TIMED_OUT, 2).await;
+}
+
+#[tokio::test]
+async fn only_those_whom_the_policy_names_approve_and_from_their_own_node() {
+    let named = r#"{"policy_name": "named", "allowed_tools": ["*/state"],
+        "action_on_violation": "require_approval", "approval": {"by": {"nodes": ["user"]}}}"#;
+    let (mesh, hub, user, session) = under(&[named]).await;
+    let other = mesh.join(&hub, "other").await;
+    other.linked(hub.id()).await;
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    let one = &holds(&hub, 1).await[0];
+    let own = answer(&hub, one, Choice::Approve, None).await.unwrap_err();
+    assert_eq!(own.reason, "not_an_approver");
+    hub.counted("not_an_approver", 1).await;
+    // Who may not answer is not shown what is asked for either.
+    let at_hub = || ApprovalQuery {
+        node: Some(name("hub")),
+        all: false,
+    };
+    assert!(other.node.held(at_hub()).await.unwrap().is_empty());
+    let seen = user.node.held(at_hub()).await.unwrap();
+    assert_eq!(seen[0].id, one.id);
+    assert_eq!(seen[0].holder, "hub");
+
+    // An answer that somebody else signs in the right name.
+    let forged = protocol::approval::Answer {
+        mesh: hub.status().await.mesh.id,
+        approval: one.id,
+        holder: hub.id(),
+        arguments: one.arguments,
+        by: user.id(),
+        agent: protocol::name::Name::operator(),
+        at: one.asked,
+        choice: Choice::Approve,
+        words: None,
+    };
+    let stranger = hedgerow_crypto::SigningKeys::generate(&hedgerow_crypto::Primitives).unwrap();
+    let forged = forged
+        .sign(&hedgerow_crypto::Primitives, &stranger)
+        .unwrap();
+    let refused = hub.node.held_calls().answer(&forged).await.unwrap_err();
+    assert_eq!(refused.reason(), "unknown_key");
+
+    let yes = AnswerApproval {
+        approval: one.id.to_string(),
+        node: Some(name("hub")),
+        words: Some("yes".to_owned()),
+    };
+    let answered = user.node.answer_held(LOCAL, yes, Choice::Approve).await;
+    assert_eq!(answered.unwrap().answers[0].node, "user");
+    last(&mut call).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_policy_that_holds_a_call_wants_its_own_approval() {
+    let second = r#"{"policy_name": "second", "tools": ["*/echo"],
+        "approval": {"required": true, "by": {"nodes": ["user"]}}}"#;
+    let (_mesh, hub, user, session) = under(&[ASK, second]).await;
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    let one = &holds(&hub, 1).await[0];
+    assert_eq!(one.policies.len(), 2);
+    let half = answer(&hub, one, Choice::Approve, None).await.unwrap();
+    assert_eq!(half.state, ApprovalState::Pending);
+    assert!(half.waiting, "{half:?}");
+    let twice = answer(&hub, one, Choice::Approve, None).await.unwrap_err();
+    assert_eq!(twice.reason, "approval_answered");
+    let yes = AnswerApproval {
+        approval: one.id.to_string(),
+        node: Some(name("hub")),
+        words: None,
+    };
+    let whole = user.node.answer_held(LOCAL, yes, Choice::Approve).await;
+    assert_ne!(whole.unwrap().state, ApprovalState::Pending);
+    last(&mut call).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_approval_lets_the_same_call_pass_once_and_no_other() {
+    let (_mesh, hub, _user, session) = under(&[ASK]).await;
+    let one = call_and_leave(&hub, &session, 1, r#"{"sum": 1}"#).await;
+    approve(&hub, &one).await;
+    assert_eq!(held(&hub, false).await[0].state, ApprovalState::Approved);
+    // Other arguments, another agent.
+    let mut other = session.begin(2, "echo", r#"{"sum": 2}"#).await.unwrap();
+    assert!(is_held(&mut other).await.unwrap());
+    drop(other);
+    let another = _user.open("another", "hub", "bench").await.unwrap();
+    let mut another = another.begin(1, "echo", r#"{"sum": 1}"#).await.unwrap();
+    assert!(is_held(&mut another).await.unwrap());
+    drop(another);
+    // The same, written otherwise and with another progress token.
+    let same = session.call(3, "echo", r#"{ "sum":1 }"#).await.unwrap();
+    assert_eq!(same["result"]["echo"]["sum"], 1);
+    let mut again = session.begin(4, "echo", r#"{"sum": 1}"#).await.unwrap();
+    assert!(is_held(&mut again).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_repetition_takes_the_place_of_a_caller_that_left() {
+    let (_mesh, hub, _user, session) = under(&[ASK]).await;
+    let one = call_and_leave(&hub, &session, 1, "{}").await;
+    let mut again = session.begin(2, "echo", "{}").await.unwrap();
+    assert!(is_held(&mut again).await.unwrap());
+    let all = held(&hub, false).await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!((all[0].id, all[0].waiting), (one.id, true));
+    // A third at the same time is a call of its own.
+    let mut third = session.begin(3, "echo", "{}").await.unwrap();
+    assert!(is_held(&mut third).await.unwrap());
+    assert_eq!(holds(&hub, 2).await.len(), 2);
+    approve(&hub, &one).await;
+    last(&mut again).await.unwrap();
+    assert_eq!(held(&hub, false).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_cancels_is_not_run_and_may_ask_again() {
+    let (_mesh, hub, _user, session) = under(&[ASK]).await;
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    assert!(is_held(&mut call).await.unwrap());
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    call.outbound.send(cancel.into()).await.unwrap();
+    until("nobody waits any more", || async {
+        held(&hub, false).await.iter().all(|a| !a.waiting)
+    })
+    .await;
+    let one = &held(&hub, false).await[0];
+    approve(&hub, one).await;
+    assert_eq!(held(&hub, false).await[0].state, ApprovalState::Approved);
+    session.call(2, "echo", "{}").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_counts_for_one_call_once() {
+    let (_mesh, hub, _user, session) = under(&[ASK]).await;
+    let one = call_and_leave(&hub, &session, 1, r#"{"sum": 1}"#).await;
+    let two = call_and_leave(&hub, &session, 2, r#"{"sum": 2}"#).await;
+    let calls = hub.node.held_calls();
+    let sign = |id, holder, arguments| {
+        calls
+            .sign(id, holder, arguments, Choice::Approve, None)
+            .unwrap()
+    };
+    let crossed = sign(two.id, hub.id(), one.arguments);
+    assert_eq!(
+        calls.answer(&crossed).await,
+        Err(ApprovalError::OtherArguments)
+    );
+    let elsewhere = sign(one.id, _user.id(), one.arguments);
+    assert_eq!(
+        calls.answer(&elsewhere).await,
+        Err(ApprovalError::OtherHolder(_user.id()))
+    );
+    let mut id = [0; 16];
+    hedgerow_crypto::Primitives.fill_random(&mut id).unwrap();
+    let unknown = protocol::id::ApprovalId::from_bytes(id);
+    let unknown = sign(unknown, hub.id(), one.arguments);
+    let unknown = calls.answer(&unknown).await.unwrap_err();
+    assert_eq!(unknown.reason(), "unknown_approval");
+
+    let good = sign(one.id, hub.id(), one.arguments);
+    calls.answer(&good).await.unwrap();
+    session.call(3, "echo", r#"{"sum": 1}"#).await.unwrap();
+    let replayed = calls.answer(&good).await.unwrap_err();
+    assert_eq!(replayed, ApprovalError::Answered(ApprovalState::Used));
+    hub.counted("approval_answered", 1).await;
+    hub.counted("approval_mismatch", 1).await;
+}
+
+#[tokio::test]
+async fn what_is_held_and_what_was_used_survive_a_restart() {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    hub.attach_fixture("bench", &[]).await;
+    put(&Admin::of(&hub.state), &[&hub], &[ASK], 1).await;
+    let session = hub.open("agent", "hub", "bench").await.unwrap();
+    let used = call_and_leave(&hub, &session, 1, r#"{"sum": 1}"#).await;
+    approve(&hub, &used).await;
+    session.call(2, "echo", r#"{"sum": 1}"#).await.unwrap();
+    let mut waiting = session.begin(3, "echo", r#"{"sum": 2}"#).await.unwrap();
+    assert!(is_held(&mut waiting).await.unwrap());
+    let pending = holds(&hub, 1).await[0].clone();
+    // A node that stops does not wait for those who wait.
+    let state = hub.stop().await;
+    let cut = last(&mut waiting).await.unwrap_err();
+    assert_eq!(cut.reason, "node_stopping");
+
+    let hub = TestNode::start(&state).await;
+    hub.sees("hub", "bench").await;
+    let all = held(&hub, true).await;
+    assert_eq!(all.len(), 2, "{all:?}");
+    let again = all.iter().find(|a| a.id == pending.id).unwrap();
+    assert_eq!(
+        (again.state, again.waiting),
+        (ApprovalState::Pending, false)
+    );
+    approve(&hub, &pending).await;
+    let session = hub.open("agent", "hub", "bench").await.unwrap();
+    session.call(1, "echo", r#"{"sum": 2}"#).await.unwrap();
+    for sum in [1, 2] {
+        let arguments = format!(r#"{{"sum": {sum}}}"#);
+        let mut call = session.begin(2 + sum, "echo", &arguments).await.unwrap();
+        assert!(is_held(&mut call).await.unwrap(), "{sum}");
+    }
+    drop(mesh);
+}
+
+#[tokio::test]
+async fn one_agent_holds_only_so_many_calls() {
+    let (_mesh, hub, user, session) = under(&[ASK]).await;
+    let mut calls = Vec::new();
+    for id in 0..MAX_PENDING_PER_AGENT as u64 {
+        let arguments = format!(r#"{{"n": {id}}}"#);
+        let mut call = session.begin(id, "echo", &arguments).await.unwrap();
+        assert!(is_held(&mut call).await.unwrap());
+        calls.push(call);
+    }
+    let more = session.call(99, "echo", "{}").await.unwrap_err();
+    assert_eq!(more.reason, APPROVALS_FULL);
+    hub.counted(APPROVALS_FULL, 1).await;
+    // Another agent has its own room, and so has this one once something was settled.
+    let other = user.open("other", "hub", "bench").await.unwrap();
+    let mut other = other.begin(1, "echo", "{}").await.unwrap();
+    assert!(is_held(&mut other).await.unwrap());
+    let one = &held(&hub, false).await[0];
+    answer(&hub, one, Choice::Deny, None).await.unwrap();
+    let mut room = session.begin(100, "echo", "{}").await.unwrap();
+    assert!(is_held(&mut room).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_approved_call_is_judged_by_what_is_in_force_when_it_goes_on() {
+    let (_mesh, hub, user, session) = under(&[ASK]).await;
+    let admin = Admin::of(&hub.state);
+    let one = call_and_leave(&hub, &session, 1, r#"{"sum": 1}"#).await;
+    let two = call_and_leave(&hub, &session, 2, r#"{"sum": 2}"#).await;
+    for held in [&one, &two] {
+        approve(&hub, held).await;
+    }
+    // Others must approve now.
+    let others = r#"{"policy_name": "ask", "allowed_tools": ["*/state"],
+        "action_on_violation": "require_approval", "approval": {"by": {"nodes": ["user"]}}}"#;
+    put(&admin, &[&hub, &user], &[others], 2).await;
+    let outdated = session.call(3, "echo", r#"{"sum": 1}"#).await.unwrap_err();
+    assert_eq!(outdated.reason, APPROVAL_OUTDATED);
+    // And what is forbidden stays so.
+    let forbid = r#"{"policy_name": "forbid", "restricted_intents": ["echo"]}"#;
+    put(&admin, &[&hub, &user], &[ASK, forbid], 3).await;
+    let denied = session.call(4, "echo", r#"{"sum": 2}"#).await.unwrap_err();
+    assert_eq!(denied.reason, "intent_restricted");
+}
