@@ -17,10 +17,11 @@ use protocol::crypto::{Crypto, CryptoError, Signer as _, Suite};
 use protocol::id::{MeshId, NodeId};
 use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::name::Name;
+use protocol::trust::bundle::BundleBody;
 use protocol::trust::membership::sorted_names;
 use protocol::trust::{
-    Admission, Issuer, Membership, MembershipRequest, Role, RoleHost, Root, SignerCard, TrustError,
-    VerifiedRoot,
+    Admission, Issuer, Membership, MembershipRequest, Proposal, ProposalError, Role, RoleHost, Root,
+    SignerCard, TrustError, VerifiedRoot,
 };
 
 use crate::clock::{Clock as _, SystemClock};
@@ -70,6 +71,9 @@ pub enum SetupError {
     /// The documents and keys do not belong together.
     #[error("the admission does not fit this host: {0}")]
     Identity(#[from] IdentityError),
+    /// The first bundle cannot be made.
+    #[error("the first policies: {0}")]
+    Policies(#[from] ProposalError),
     /// The roots after the genesis cannot be used.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -215,6 +219,20 @@ pub fn identity(state: &Path, name: Option<Name>) -> Result<PublicIdentity, Setu
 /// # Errors
 /// [`SetupError`].
 pub fn found(state: &Path, founding: &Founding, admin: &Passphrase) -> Result<MeshId, SetupError> {
+    found_under(state, founding, admin, None)
+}
+
+/// As [`found`], with a first bundle, signed by the new admin, that the node puts in force when it
+/// first runs. Without one members may call everything until there is one.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn found_under(
+    state: &Path,
+    founding: &Founding,
+    admin: &Passphrase,
+    policies: Option<&BundleBody>,
+) -> Result<MeshId, SetupError> {
     let dir = StateDir::create(state)?;
     refuse_taken(&dir)?;
     let crypto = Primitives;
@@ -274,6 +292,11 @@ pub fn found(state: &Path, founding: &Founding, admin: &Passphrase) -> Result<Me
         replaces: None,
     };
     let membership = membership.sign(&crypto, &issuer)?;
+    if let Some(body) = policies {
+        let bundle = Proposal::bundle(&crypto, &root, now, 1, body)?;
+        let bundle = bundle.signed_by(&crypto, &admin)?;
+        replace(&dir.founding_bundle(), &bundle.file())?;
+    }
     // The membership last: a directory without it is not a node yet, and `up` starts over.
     replace(&dir.root(), &root)?;
     write_new(&dir.membership(), &membership)?;

@@ -251,6 +251,12 @@ impl StateDir {
         self.path.join("proposals")
     }
 
+    /// The bundle a mesh is founded with, until its first node has put it in force.
+    #[must_use]
+    pub fn founding_bundle(&self) -> PathBuf {
+        self.path.join("founding.bundle")
+    }
+
     /// This node's membership.
     #[must_use]
     pub fn membership(&self) -> PathBuf {

@@ -105,7 +105,7 @@ class Mesh:
 
     def set_up(self):
         request, admission = self.directory / "b.request", self.directory / "b.admission"
-        self.agents.start("up", "--name", self.agents.name)
+        self.agents.start("up", "--name", self.agents.name, "--policy", "open")
         self.tool_host.cli("id", "--request", str(request))
         issue = ["membership", "issue", str(request), "--name", self.there]
         self.agents.cli(*issue, "--out", str(admission))

@@ -71,7 +71,7 @@ def set_up(binary, directory):
     """Two nodes, servers on the second, an agent of the first that is revoked."""
     first, second = Node(binary, directory, "agents"), Node(binary, directory, "tool-host")
     request, admission = directory / "b.request", directory / "b.admission"
-    first.start("up", "--name", first.name, "--mesh", "acme")
+    first.start("up", "--name", first.name, "--mesh", "acme", "--policy", "open")
     second.cli("id", "--request", str(request))
     first.cli("membership", "issue", str(request), "--name", second.name, "--out", str(admission))
     second.start("up", "--admission", str(admission))
@@ -92,7 +92,7 @@ def without(binary, directory):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         os.environ["HEDGEROW_PAGE_LISTEN"] = f"127.0.0.1:{taken.getsockname()[1]}"
         try:
-            lone.start("up", "--name", lone.name)
+            lone.start("up", "--name", lone.name, "--policy", "open")
         finally:
             del os.environ["HEDGEROW_PAGE_LISTEN"]
         code, said = lone.cli("dashboard", fails=True)

@@ -185,7 +185,9 @@ impl Stage<'_> {
         self.heading("Two nodes, two processes, one mesh")?;
         let agent_host = self.workspace.state(AGENT_HOST);
         let tool_host = self.workspace.state(TOOL_HOST);
-        let founding = ["--name", AGENT_HOST, "--mesh", "demo", "--group", "agents"];
+        let founding = [
+            "--name", AGENT_HOST, "--mesh", "demo", "--group", "agents", "--policy", "open",
+        ];
         let (host, founder) = self.commands.up(&agent_host, AGENT_HOST, &founding).await?;
         hosts.push(host);
         let founder = NodeReport::of(founder);

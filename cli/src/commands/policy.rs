@@ -15,6 +15,9 @@ mod show;
 mod spread;
 mod test;
 
+use protocol::policy::PolicyError;
+use protocol::trust::bundle::BundleBody;
+
 use super::Context;
 use crate::exit::Failed;
 
@@ -39,6 +42,31 @@ enum Action {
     Pin(pin::Pin),
     Unpin(pin::Unpin),
     Schema(schema::Schema),
+}
+
+/// The body of a bundle of these files.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(crate) fn bundle_of(files: &[std::path::PathBuf]) -> Result<BundleBody, Failed> {
+    let loaded = files::load(files)?;
+    let mut policies: Vec<_> = loaded.into_iter().map(|one| one.carried).collect();
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
+    let body = BundleBody {
+        policies,
+        ..BundleBody::default()
+    };
+    body.validate().map_err(|error| {
+        Failed::input(format!("the bundle cannot be made: {error}")).with_reason(error.reason())
+    })?;
+    Ok(body)
+}
+
+/// What keeps the documents of a bundle from being used together.
+pub(crate) fn refused(version: u64, errors: Vec<PolicyError>) -> Failed {
+    let named = |error| (std::path::PathBuf::from(format!("bundle {version}")), error);
+    let errors: Vec<_> = errors.into_iter().map(named).collect();
+    files::refused(&errors)
 }
 
 impl Policy {

@@ -90,6 +90,7 @@ pub(crate) mod seam {
     use protocol::control::Check;
     use protocol::cose::CoseError;
     use protocol::trust::TrustError;
+    use protocol::trust::bundle::BundleBody;
 
     pub(crate) use node::enrol::{Joined, Progress};
     pub(crate) use node::keys::passphrase::{MAX_PASSPHRASE_BYTES, Passphrase};
@@ -145,14 +146,15 @@ pub(crate) mod seam {
         node::setup::role_card(state, role).map_err(set_up)
     }
 
-    /// Founds a mesh in the state directory: keys, root, the first membership. The admin key is
-    /// sealed under `admin`.
+    /// Founds a mesh in the state directory: keys, root, the first membership, the first bundle if
+    /// it has one. The admin key is sealed under `admin`.
     pub(crate) fn found(
         state: &Path,
         founding: &Founding,
         admin: &Passphrase,
+        policies: Option<&BundleBody>,
     ) -> Result<(), Failed> {
-        node::setup::found(state, founding, admin)
+        node::setup::found_under(state, founding, admin, policies)
             .map(drop)
             .map_err(set_up)
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use protocol::control::{Status, route};
 use protocol::name::Name;
+use protocol::policy::{CompiledBundle, starter_bundle};
 use protocol::trust::admission::MAX_ADMISSION_BYTES;
+use protocol::trust::bundle::BundleBody;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -31,6 +33,10 @@ const ORPHAN_STOP: Duration = Duration::from_secs(10);
 /// SIGTERM. Other hosts join with tickets (`hedgerow invite` here, `hedgerow join` there), or, where
 /// they reach no issuer, with two files carried by hand.
 ///
+/// A mesh is founded with policies: by default the starter, which `hedgerow policy show starter`
+/// shows. Agents of the groups named here (of all, if none is) may call pinned tools that only read;
+/// anything else waits until it is approved (`hedgerow approvals`).
+///
 /// Founding makes the mesh's first admin key, which signs what the mesh is and who is cut off from
 /// it. It is encrypted on disk and the running node never opens it. With --passphrase-file or
 /// HEDGEROW_PASSPHRASE the passphrase is yours; else one is generated and shown this once.
@@ -39,6 +45,7 @@ const ORPHAN_STOP: Duration = Duration::from_secs(10);
 Examples:
   hedgerow up                                 found a mesh here, or run the node that is here
   hedgerow up --name hub --mesh acme --listen 0.0.0.0:7443
+  hedgerow up --group agents --policy rules.json
 
 A second host, b, joins the mesh founded on a:
   a$ hedgerow invite --group tool-hosts
@@ -64,6 +71,14 @@ pub(crate) struct Up {
     /// Join with this file, which `hedgerow membership issue` wrote on the founding host
     #[arg(long, value_name = "FILE")]
     admission: Option<PathBuf>,
+    /// The policies to found the mesh with: `starter`, `open` for none, or a file of your own
+    /// (repeatable)
+    #[arg(
+        long = "policy",
+        value_name = "starter|open|FILE",
+        conflicts_with = "admission"
+    )]
+    policies: Vec<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseOption,
     #[command(flatten)]
@@ -94,9 +109,10 @@ impl Up {
                 .with_hint("run it with `hedgerow up`, or join with another `--state-dir`"));
             }
             (Standing::Member, None) => {
-                if self.name.is_some() || self.mesh.is_some() || !self.groups.is_empty() {
+                let founding = self.name.is_some() || self.mesh.is_some();
+                if founding || !self.groups.is_empty() || !self.policies.is_empty() {
                     say(
-                        "note: the mesh is founded already; --name, --mesh and --group change nothing",
+                        "note: the mesh is founded already; --name, --mesh, --group and --policy change nothing",
                     );
                 }
                 Origin::Existing
@@ -118,6 +134,9 @@ impl Up {
     /// been shown yet.
     fn found(&self, context: &Context, state: &State) -> Result<Option<Passphrase>, Failed> {
         let founding = self.founding()?;
+        let policies = self.first_policies()?;
+        let found =
+            |admin: &Passphrase| seam::found(state.path(), &founding, admin, policies.as_ref());
         if let Some(given) = self.passphrase.given()? {
             // A key made before opens with what it was sealed with, however short.
             let given = match seam::admin_form(state.path())? {
@@ -126,16 +145,15 @@ impl Up {
                     .fit_for_new()
                     .map_err(|error| Failed::input(error.to_string()))?,
             };
-            seam::found(state.path(), &founding, &given)?;
+            found(&given)?;
             return Ok(None);
         }
         if seam::admin_form(state.path())?.is_some() {
-            self.passphrase
-                .open(|typed| seam::found(state.path(), &founding, typed))?;
+            self.passphrase.open(found)?;
             return Ok(None);
         }
         let generated = seam::generated_passphrase()?;
-        seam::found(state.path(), &founding, &generated)?;
+        found(&generated)?;
         match context.output.format {
             crate::output::Format::Json => Ok(Some(generated)),
             crate::output::Format::Human => {
@@ -143,6 +161,22 @@ impl Up {
                 Ok(None)
             }
         }
+    }
+
+    /// The policies of the first bundle, if the mesh is to begin with some.
+    fn first_policies(&self) -> Result<Option<BundleBody>, Failed> {
+        let word = match self.policies.as_slice() {
+            [] => Some("starter"),
+            [one] => one.to_str(),
+            _ => None,
+        };
+        let body = match word {
+            Some("open") => return Ok(None),
+            Some("starter") => starter_bundle(&self.groups),
+            _ => super::policy::bundle_of(&self.policies)?,
+        };
+        CompiledBundle::compile(1, &body).map_err(|errors| super::policy::refused(1, errors))?;
+        Ok(Some(body))
     }
 
     fn founding(&self) -> Result<seam::Founding, Failed> {
@@ -343,6 +377,8 @@ fn welcome(status: &Status, origin: Origin, text: &mut Text) {
     text.line("  hedgerow agent add NAME               a token for an MCP client on this host");
     text.line("  hedgerow tools                        what can be called");
     if origin == Origin::Founded {
+        text.line("  hedgerow policy show                  what may be called, and what waits");
+        text.line("  hedgerow approvals                    the calls that wait for your approval");
         text.line("  hedgerow invite --group GROUP         a ticket for a second host");
     } else {
         text.line("  hedgerow peers                        the other nodes");

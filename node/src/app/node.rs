@@ -167,6 +167,8 @@ impl Node {
         let members = Arc::new(Members::new(Arc::clone(&identity.crypto), identity.root()));
         restore_members(&members, &store, &identity, started)?;
         let state = trust::restore(dir, &store, &*identity.crypto)?;
+        let (crypto, now) = (&*identity.crypto, started.seconds());
+        let state = trust::founded(dir, &store, crypto, now, state).await?;
         let standing = Arc::new(Standing::new(Arc::new(state)));
         members.attend(Arc::clone(&standing));
         let restored = hold_restored(dir, &standing, &members, config, options)?;

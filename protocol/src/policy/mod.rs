@@ -25,6 +25,7 @@ pub mod glob;
 pub mod pattern;
 pub mod schema;
 mod slice;
+mod starter;
 pub mod testing;
 mod verdict;
 
@@ -32,6 +33,7 @@ pub use compile::CompiledBundle;
 pub use error::{Checked, MAX_POLICY_ERRORS, PolicyError, Problem, shown};
 pub use evaluate::{NOT_PERMITTED, POLICY_ERROR, RESULT_DENIED};
 pub use facts::{CallKind, Facts, Party, Posture};
+pub use starter::{STARTER, starter_bundle};
 pub use verdict::{
     Action, AllowMembers, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Per,
     Policy, Verdict, Violation,

@@ -148,7 +148,10 @@ impl Site {
 
     /// The founder of a mesh.
     pub(crate) fn found(&self, node: &str) -> Host {
-        self.up(node, &["--name", node, "--mesh", "bench"])
+        self.up(
+            node,
+            &["--name", node, "--mesh", "bench", "--policy", "open"],
+        )
     }
 
     /// The admission of a host to the mesh that `founder` founded.

@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use protocol::codec::CodecError;
 use protocol::crypto::Crypto;
 use protocol::id::SignerId;
+use protocol::time::UnixSeconds;
 use protocol::trust::document::Document;
 use protocol::trust::document::MAX_ENTRIES_AT_ONCE;
 use protocol::trust::state::{AdminLog, Branch, Kept, KeptLog, Memory, TrustState};
-use protocol::trust::{Bytes, TrustError};
+use protocol::trust::{Bytes, Proposal, TrustError};
 
 use crate::roots::{self, RootsError};
 use crate::state_dir::StateDir;
@@ -33,6 +34,9 @@ pub enum RestoreError {
     /// A document in the store does not hold.
     #[error("a trust document kept in the store does not hold: {0}")]
     Trust(#[from] TrustError),
+    /// The bundle the mesh was founded with cannot be put in force.
+    #[error("the policies this mesh was founded with cannot be put in force: {0}")]
+    Founding(String),
     /// What stands beside the documents is damaged.
     #[error("what is kept beside the trust documents is damaged: {0}")]
     Memory(#[from] CodecError),
@@ -78,6 +82,40 @@ pub fn restore(
     kept.bundle = head.zip(body);
     kept.logs = logs.into_values().collect();
     Ok(TrustState::restore(crypto, kept)?)
+}
+
+/// Puts the bundle in force that the mesh was founded with, where it was with one and its first node
+/// runs for the first time. It is verified like any other; what cannot be used is an error, because
+/// a mesh that is to have policies must not run without.
+///
+/// # Errors
+/// [`RestoreError`].
+pub async fn founded(
+    dir: &StateDir,
+    store: &Store,
+    crypto: &dyn Crypto,
+    now: UnixSeconds,
+    mut state: TrustState,
+) -> Result<TrustState, RestoreError> {
+    let file = dir.founding_bundle();
+    let bytes = match std::fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(state),
+        Err(e) => return Err(RestoreError::Founding(e.to_string())),
+    };
+    if state.bundle().is_none() {
+        let failed = |e: &dyn core::fmt::Display| RestoreError::Founding(e.to_string());
+        let proposal = Proposal::read(crypto, &bytes).map_err(|e| failed(&e))?;
+        for document in proposal.documents() {
+            state.offer(crypto, now, &document)?;
+        }
+        if state.bundle().is_none() {
+            return Err(failed(&"it is not signed by enough admins"));
+        }
+        store.durable(everything(&state)).await?;
+    }
+    std::fs::remove_file(&file).map_err(|e| RestoreError::Founding(e.to_string()))?;
+    Ok(state)
 }
 
 /// The writes that put all of a state into a store that holds no trust document.
