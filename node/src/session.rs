@@ -168,6 +168,11 @@ pub trait McpSession: Send + Sync {
 
     /// Ends the session; calls in flight fail. Idempotent.
     async fn close(&self);
+
+    /// Why it has ended, where somebody was refused: whoever still uses it is told this.
+    fn ended_because(&self) -> Option<SessionError> {
+        None
+    }
 }
 
 /// One call in flight. Dropping it before its response abandons it: the stream is reset and the

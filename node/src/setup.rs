@@ -20,8 +20,8 @@ use protocol::name::Name;
 use protocol::trust::bundle::BundleBody;
 use protocol::trust::membership::sorted_names;
 use protocol::trust::{
-    Admission, Issuer, Membership, MembershipRequest, Proposal, ProposalError, Role, RoleHost, Root,
-    SignerCard, TrustError, VerifiedRoot,
+    Admission, Issuer, Membership, MembershipRequest, Proposal, ProposalError, Role, RoleHost,
+    Root, SignerCard, TrustError, VerifiedRoot,
 };
 
 use crate::clock::{Clock as _, SystemClock};

@@ -149,6 +149,26 @@ impl Admin {
     }
 }
 
+/// A bundle's body of these documents.
+#[must_use]
+pub fn body_of(documents: &[&str]) -> BundleBody {
+    let mut policies: Vec<Policy> = documents.iter().map(|text| policy(text)).collect();
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
+    BundleBody {
+        policies,
+        ..BundleBody::default()
+    }
+}
+
+/// Waits until a node has this bundle, and decides by it.
+pub async fn has_bundle(at: &TestNode, version: u64) {
+    let has = || async {
+        let running = at.status().await.trust.and_then(|trust| trust.policies);
+        running.is_some_and(|running| running.version == version)
+    };
+    until("the node decides by the bundle", has).await;
+}
+
 /// A policy document in JSON, as a bundle carries it.
 #[must_use]
 pub fn policy(text: &str) -> Policy {

@@ -111,12 +111,17 @@ impl TestMesh {
 
     /// Makes a host a member, with the files an operator would carry. Its node does not run yet.
     pub async fn admit(&self, founder: &TestNode, host: &str) -> PathBuf {
+        self.admit_to(founder, host, &[]).await
+    }
+
+    /// The same, as a member of groups.
+    pub async fn admit_to(&self, founder: &TestNode, host: &str, groups: &[&str]) -> PathBuf {
         let state = self.state(host);
         let identity = setup::identity(&state, Some(name(host))).unwrap();
         let issue = IssueMembership {
             request: FileBytes(identity.request),
             name: name(host),
-            groups: Vec::new(),
+            groups: groups.iter().map(|group| name(group)).collect(),
             site: None,
             days: 30,
         };

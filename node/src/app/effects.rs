@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use protocol::id::NodeId;
 use protocol::trust::state::{Change, TrustState};
 
 use super::node::Node;
 use super::policing::Policing;
 use crate::backup::Restored;
-use crate::enforcement::Stopped;
-use crate::overlay::trust::Effected;
+use crate::enforcement::{Ask, Stopped};
+use crate::overlay::trust::{Effected, Trust};
 use crate::roots;
 use crate::state_dir::StateDir;
 
@@ -66,10 +67,11 @@ impl Effected for Effects {
             return;
         }
         if let Some(node) = self.node.get().and_then(Weak::upgrade) {
-            if matches!(change, Change::Bundle { .. })
-                && let Some(policy) = self.policing.take(state)
-            {
-                node.enforcer.replace_policy(policy);
+            if let Change::Bundle { version } = change {
+                if let Some(policy) = self.policing.take(state) {
+                    node.enforcer.replace_policy(policy);
+                }
+                node.enforcer.judged(*version);
             }
             self.cut(&node);
         }
@@ -79,5 +81,11 @@ impl Effected for Effects {
         if let Err(error) = Restored::done(&self.dir) {
             tracing::warn!(%error, "the mark of the restore stays; the next start waits again");
         }
+    }
+}
+
+impl Ask for Trust {
+    fn ask(&self, peer: NodeId) {
+        Self::ask(self, peer);
     }
 }

@@ -25,7 +25,7 @@ use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Options, page, serve};
 use crate::approvals::{self, Approvals};
 use crate::backup::Restored;
-use crate::call::{Acceptor, InFlight, MeshFabric, NoWaypoints, Relay, incoming::Servers};
+use crate::call::{Acceptor, InFlight, MeshFabric, Relay, incoming::Servers};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::enforcement::{Enforcer, Inventory, Parts};
@@ -290,7 +290,6 @@ impl Node {
         let fabric = Arc::new(MeshFabric::new(
             Arc::clone(&enforcer),
             dialer,
-            Arc::new(NoWaypoints),
             tracker,
             in_flight.clone(),
         ));
@@ -318,6 +317,7 @@ impl Node {
         records.relay_through(config.relay().through.clone());
         let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?));
         let severed = Arc::new(Severed::default());
+        enforcer.ask_through(Arc::new(trust.clone()));
         enforcer.attend(Arc::new(Severing {
             links: links.clone(),
             dialing: Arc::clone(&dialing),

@@ -15,6 +15,7 @@ use protocol::id::{Digest, EnvelopeId, NodeId, RequestId, SessionId};
 use protocol::mcp::McpError;
 use protocol::name::Name;
 use protocol::record::Point;
+use tokio::sync::watch;
 
 use super::trace::Trace;
 use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
@@ -302,14 +303,48 @@ pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped
     }
 }
 
+/// Ticks when something else is in force, or a policy has cut an agent off here.
+pub(super) struct Changes {
+    in_force: watch::Receiver<u64>,
+    severings: watch::Receiver<u64>,
+}
+
+impl Changes {
+    pub(super) fn of(enforcer: &Enforcer) -> Self {
+        Self {
+            in_force: enforcer.standing().changes(),
+            severings: enforcer.severings(),
+        }
+    }
+
+    /// What is looked at after this has been seen.
+    pub(super) fn mark(&mut self) {
+        self.in_force.mark_unchanged();
+        self.severings.mark_unchanged();
+    }
+
+    /// Resolves at the next tick after the mark. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        // Both live as long as the enforcer.
+        let gone = tokio::select! {
+            changed = self.in_force.changed() => changed.is_err(),
+            changed = self.severings.changed() => changed.is_err(),
+        };
+        if gone {
+            core::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Resolves when what is in force cuts a stream off: one of its nodes, the issuer of its
-/// membership, the agent, or the definition of the tool that it calls is revoked.
+/// membership, the agent, or the definition of the tool that it calls is revoked, or a policy
+/// severed the agent here.
 async fn cut(
     enforcer: &Enforcer,
     topic: &Topic,
     exchange: &Exchange,
     member: &mut Option<Arc<Member>>,
-    in_force: &mut tokio::sync::watch::Receiver<u64>,
+    changes: &mut Changes,
 ) -> Stopped {
     let (me, peer) = (enforcer.identity().node(), topic.path.far());
     let ingress = match topic.point {
@@ -317,7 +352,7 @@ async fn cut(
         Point::Relay | Point::Egress | Point::Link => peer,
     };
     loop {
-        in_force.mark_unchanged();
+        changes.mark();
         let standing = enforcer.standing();
         // The directory forgets whoever is revoked, maybe before this looks: the last membership
         // known is the one to judge.
@@ -338,10 +373,10 @@ async fn cut(
         if let Err(barred) = barred {
             return Stopped::barred(&barred);
         }
-        // What is in force lives as long as the enforcer.
-        if in_force.changed().await.is_err() {
-            return core::future::pending().await;
+        if let Some(stopped) = enforcer.cut_off(ingress, &topic.agent) {
+            return stopped;
         }
+        changes.next().await;
     }
 }
 
@@ -369,7 +404,7 @@ pub(super) struct Listener {
     state: StreamState,
     reader: FrameReader<BoxRead>,
     member: Option<Arc<Member>>,
-    in_force: tokio::sync::watch::Receiver<u64>,
+    changes: Changes,
 }
 
 impl Listener {
@@ -380,7 +415,7 @@ impl Listener {
         state: StreamState,
         reader: FrameReader<BoxRead>,
     ) -> Self {
-        let in_force = enforcer.standing().changes();
+        let changes = Changes::of(&enforcer);
         let member = enforcer.members().member(&topic.path.far());
         Self {
             enforcer,
@@ -389,7 +424,7 @@ impl Listener {
             state,
             reader,
             member,
-            in_force,
+            changes,
         }
     }
 
@@ -479,8 +514,8 @@ impl Listener {
 
     async fn next_frame(&mut self) -> Result<Option<EnvelopeFrame>, Broken> {
         let (topic, enforcer) = (&self.topic, &self.enforcer);
-        let (member, in_force) = (&mut self.member, &mut self.in_force);
-        let cut = cut(enforcer, topic, &self.exchange, member, in_force);
+        let (member, changes) = (&mut self.member, &mut self.changes);
+        let cut = cut(enforcer, topic, &self.exchange, member, changes);
         let frame = next_frame(enforcer, &mut self.reader, || topic.occasion());
         // A stream waits for messages most of its life, so this is where it is cut off.
         tokio::select! {

@@ -21,7 +21,7 @@ pub use drain::InFlight;
 pub use incoming::Acceptor;
 pub use outgoing::{Dialer, MeshFabric, RemoteSession};
 pub use relay::Relay;
-pub use route::{NoWaypoints, RoutePolicy, RouteQuestion, Router, Waypoint};
+pub use route::Router;
 pub use trace::{Trace, TracedEnvelope};
 
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -17,12 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::drain::{InFlight, Place};
-use super::route::{RoutePolicy, RouteQuestion, Router};
+use super::route::Router;
 use super::trace::Trace;
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
     Answered, Copied, Draft, Enforcer, Message, Occasion, Origin, Passed, Path, RELAY_DELAYED,
-    Stopped, Subject,
+    RouteQuestion, Stopped, Subject,
 };
 use crate::members::Resolved;
 use crate::session::{
@@ -177,17 +177,15 @@ struct Tried {
 }
 
 impl MeshFabric {
-    /// A fabric that signs through `enforcer`, reaches nodes through `dialer` and passes the
-    /// `waypoints` that policy demands.
+    /// A fabric that signs through `enforcer` and reaches nodes through `dialer`.
     #[must_use]
     pub fn new(
         enforcer: Arc<Enforcer>,
         dialer: Arc<dyn Dialer>,
-        waypoints: Arc<dyn RoutePolicy>,
         tasks: TaskTracker,
         in_flight: InFlight,
     ) -> Self {
-        let router = Router::new(Arc::clone(&enforcer), Arc::clone(&dialer), waypoints);
+        let router = Router::new(Arc::clone(&enforcer), Arc::clone(&dialer));
         Self {
             core: Arc::new(Core {
                 enforcer,
@@ -357,8 +355,8 @@ impl RemoteSession {
 
     /// What is told whoever uses it after its end.
     fn has_ended(&self) -> SessionError {
-        if let Some(stopped) = self.end.why.get() {
-            return place(stopped.clone().into_error(), &self.server);
+        if let Some(why) = self.ended_because() {
+            return why;
         }
         let text = "the session with the server has ended";
         let error = SessionError::new(ErrorKind::BrokenStream, "session_closed", text);
@@ -379,6 +377,11 @@ impl McpSession for RemoteSession {
 
     async fn close(&self) {
         self.end.closed.cancel();
+    }
+
+    fn ended_because(&self) -> Option<SessionError> {
+        let stopped = self.end.why.get()?;
+        Some(place(stopped.clone().into_error(), &self.server))
     }
 }
 
@@ -564,7 +567,13 @@ impl Core {
             method: described.method.as_deref().unwrap_or_default(),
             target: described.target.as_deref(),
         };
-        let routes = self.router.routes(&question).map_err(Broken::Unreachable)?;
+        let routes = match self.router.routes(&question) {
+            Ok(routes) => routes,
+            Err(stopped) => {
+                let on = self.occasion(ask.agent, ask.server);
+                return Err(Broken::refused(&self.enforcer, on, stopped).await);
+            }
+        };
         let mut failed = None;
         for route in routes {
             if tried.routes.contains(&route) {

@@ -16,7 +16,7 @@ use protocol::id::NodeId;
 use protocol::record::Point;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::conversation::{Broken, next_frame, refuse};
+use super::conversation::{Broken, Changes, next_frame, refuse};
 use super::drain::InFlight;
 use super::outgoing::Dialer;
 use super::wire::EnvelopeFrame;
@@ -338,17 +338,17 @@ impl Relay {
     }
 
     /// Resolves when what is in force cuts the call: one of its ends, a node on its way or its
-    /// agent is revoked.
+    /// agent is revoked, or a policy severed the agent here.
     async fn cut(&self, first: &Crossed) -> (Occasion, Stopped) {
         let enforcer = &self.enforcer;
-        let mut in_force = enforcer.standing().changes();
+        let mut changes = Changes::of(enforcer);
         let (cwt, route) = (&first.header.cwt, &first.header.claims.route);
         let mut known: Vec<_> = route
             .iter()
             .map(|node| enforcer.members().member(node))
             .collect();
         loop {
-            in_force.mark_unchanged();
+            changes.mark();
             let standing = enforcer.standing();
             let mut barred = standing.agent(&cwt.iss, &cwt.sub).err();
             for (node, member) in route.iter().zip(&mut known) {
@@ -362,17 +362,16 @@ impl Relay {
                     .and_then(|()| of.map_or(Ok(()), |m| standing.member(&m.membership)));
                 barred = barred.or(judged.err());
             }
-            if let Some(barred) = barred {
+            let severed = || enforcer.cut_off(cwt.iss, &cwt.sub);
+            if let Some(stopped) = barred.as_ref().map(Stopped::barred).or_else(severed) {
                 let on = Occasion {
                     agent: Some(cwt.sub.clone()),
                     request: Some(first.header.claims.request_id),
                     ..Occasion::of_peer(Point::Relay, cwt.iss)
                 };
-                return (on, Stopped::barred(&barred));
+                return (on, stopped);
             }
-            if in_force.changed().await.is_err() {
-                return core::future::pending().await;
-            }
+            changes.next().await;
         }
     }
 

@@ -2,132 +2,87 @@
 //!
 //! Over the link with the target where there is one, or where its addresses answer; otherwise over
 //! the relays its signed record names, and over theirs, as far as [`MAX_ROUTE_HOPS`] nodes in all.
-//! Waypoints that policy demands stand strictly between the ends. Who is on the way is signed in
-//! the header, so a relay cannot choose another. Nothing is dialed here.
+//! Waypoints that policy demands stand strictly between the ends, and where they cannot, nothing is
+//! sent. Who is on the way is signed in the header, so a relay cannot choose another. Nothing is
+//! dialed here.
 
 use std::sync::Arc;
 
 use protocol::id::NodeId;
 use protocol::limits::MAX_ROUTE_HOPS;
-use protocol::name::Name;
+use protocol::policy::document::Via;
+use protocol::policy::{Action, Denial, Verdict, Waypoint};
 use protocol::time::UnixSeconds;
 
 use super::outgoing::Dialer;
-use crate::enforcement::Enforcer;
+use crate::enforcement::{Enforcer, RouteQuestion, Stopped};
 use crate::members::Member;
-use crate::session::{ErrorKind, ServerRef, SessionError};
 
 /// Most routes tried for one call.
 pub const MAX_ROUTES: usize = 4;
 
-/// Somebody a call must pass on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Waypoint {
-    /// Any node of this group.
-    Group(Name),
-    /// This node.
-    Node(Name),
-}
+/// Most nodes that are considered as the first waypoint of a route, those with a link first. Only a
+/// few are tried, and a group may have thousands.
+const MAX_FIRST_WAYPOINTS: usize = 64;
 
-impl Waypoint {
-    fn is(&self, member: &Member) -> bool {
-        match self {
-            Self::Group(group) => member.membership.groups.contains(group),
-            Self::Node(name) => member.membership.name == *name,
-        }
-    }
-}
+/// The refusal of a call for which no route passes whom policy demands.
+pub const NO_WAYPOINT: &str = "no_waypoint";
 
-/// What policy is asked about the way of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct RouteQuestion<'a> {
-    /// On whose behalf.
-    pub agent: &'a Name,
-    /// With which server, on which node.
-    pub server: &'a ServerRef,
-    /// The method.
-    pub method: &'a str,
-    /// Tool, prompt or resource.
-    pub target: Option<&'a str>,
-}
-
-/// Says whom calls must pass.
-pub trait RoutePolicy: Send + Sync {
-    /// The waypoints of this call, in the order in which they are passed; an end that is one counts
-    /// as passed.
-    fn waypoints(&self, question: &RouteQuestion<'_>) -> Vec<Waypoint>;
-}
-
-/// No policy demands any.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoWaypoints;
-
-impl RoutePolicy for NoWaypoints {
-    fn waypoints(&self, _: &RouteQuestion<'_>) -> Vec<Waypoint> {
-        Vec::new()
-    }
+/// A node that is some waypoint demanded, and the others, which it is not.
+struct Passing<'a> {
+    node: NodeId,
+    linked: bool,
+    without: Vec<&'a Via>,
 }
 
 /// Plans routes from what the directory knows and which links there are.
 pub struct Router {
     enforcer: Arc<Enforcer>,
     dialer: Arc<dyn Dialer>,
-    policy: Arc<dyn RoutePolicy>,
 }
 
 impl Router {
-    /// A router that heeds `policy`.
+    /// A router that asks `enforcer` for the waypoints policy demands, and `dialer` who can be
+    /// reached.
     #[must_use]
-    pub fn new(
-        enforcer: Arc<Enforcer>,
-        dialer: Arc<dyn Dialer>,
-        policy: Arc<dyn RoutePolicy>,
-    ) -> Self {
-        Self {
-            enforcer,
-            dialer,
-            policy,
-        }
+    pub const fn new(enforcer: Arc<Enforcer>, dialer: Arc<dyn Dialer>) -> Self {
+        Self { enforcer, dialer }
     }
 
     /// The routes to try, the best first; each begins with this node and ends with the target.
     ///
+    /// A document that would only raise an alert, or ask for an approval, is heeded where it can be;
+    /// otherwise its action is taken where the call is decided. The same holds for a session that
+    /// opens.
+    ///
     /// # Errors
-    /// `no_waypoint` if nobody on hand is what policy demands.
-    pub fn routes(&self, question: &RouteQuestion<'_>) -> Result<Vec<Vec<NodeId>>, SessionError> {
-        let (me, target) = (self.me(), question.server.node_id);
-        let mut demanded = self.policy.waypoints(question);
-        let now = self.now();
-        for end in [me, target] {
-            if let Some(member) = self.enforcer.members().member(&end) {
-                demanded.retain(|waypoint| !waypoint.is(&member));
-            }
+    /// [`NO_WAYPOINT`] if no route passes whom policy demands.
+    pub fn routes(&self, question: &RouteQuestion<'_>) -> Result<Vec<Vec<NodeId>>, Stopped> {
+        let target = question.server.node_id;
+        let wanted = self.enforcer.waypoints(question);
+        if wanted.is_empty() {
+            return Ok(self.free(target));
         }
-        let mut routes = Vec::new();
-        if demanded.is_empty() {
-            if target == me {
-                return Ok(vec![vec![me]]);
-            }
-            if self.dialer.reachable(&target) {
-                routes.push(vec![me, target]);
-            }
-            self.relayed(target, now, &mut routes);
-            // Where nothing else is known the link is waited for, and its absence told.
-            if routes.is_empty() {
-                routes.push(vec![me, target]);
-            }
-        } else {
-            self.over(&demanded, target, now, &mut routes);
-            if routes.is_empty() {
-                let text = "policy demands a waypoint, and no such node has a link with this one";
-                return Err(
-                    SessionError::new(ErrorKind::Unreachable, "no_waypoint", text)
-                        .with_hint("see `hedgerow peers`"),
-                );
-            }
+        let outside = self.outside(&wanted, target);
+        if outside.is_empty() {
+            return Ok(self.free(target));
         }
-        routes.truncate(MAX_ROUTES);
-        Ok(routes)
+        let demanded: Vec<&Waypoint> = outside
+            .iter()
+            .copied()
+            .filter(|w| w.action >= Action::Block && !question.opens())
+            .collect();
+        let mut routes = self.over(&outside, target);
+        if routes.is_empty() && demanded.is_empty() {
+            return Ok(self.free(target));
+        }
+        if routes.is_empty() && demanded.len() < outside.len() {
+            routes = self.over(&demanded, target);
+        }
+        match demanded.first() {
+            Some(first) if routes.is_empty() => Err(no_waypoint(first)),
+            _ => Ok(routes),
+        }
     }
 
     /// The relays over which a call to `target` would go now, where there is no link with it.
@@ -173,44 +128,91 @@ impl Router {
         routes.retain(|route| !repeats(route));
     }
 
-    /// Over every waypoint demanded, and a relay the target names if there is room for one.
-    fn over(
-        &self,
-        demanded: &[Waypoint],
-        target: NodeId,
-        now: UnixSeconds,
-        routes: &mut Vec<Vec<NodeId>>,
-    ) {
+    /// The routes of a call that may take any, the best first.
+    fn free(&self, target: NodeId) -> Vec<Vec<NodeId>> {
         let me = self.me();
-        let mut ways = vec![vec![me]];
-        for waypoint in demanded {
-            let passing = self.passing(waypoint, now);
-            ways = ways
-                .iter()
-                .flat_map(|way| {
-                    passing
-                        .iter()
-                        .map(move |node| [way.as_slice(), &[*node]].concat())
-                })
-                .filter(|way| way.get(1).is_some_and(|first| self.dialer.linked(first)))
-                .take(MAX_ROUTES)
-                .collect();
+        if target == me {
+            return vec![vec![me]];
         }
-        let tails = core::iter::once(vec![target]).chain(
-            self.relays_of(target, now)
-                .into_iter()
-                .map(|relay| vec![relay, target]),
-        );
-        for tail in tails {
-            routes.extend(ways.iter().map(|way| [way.as_slice(), &tail].concat()));
+        let mut routes = Vec::new();
+        if self.dialer.reachable(&target) {
+            routes.push(vec![me, target]);
         }
-        routes.retain(|route| route.len() <= MAX_ROUTE_HOPS && !repeats(route));
+        self.relayed(target, self.now(), &mut routes);
+        // Where nothing else is known the link is waited for, and its absence told.
+        if routes.is_empty() {
+            routes.push(vec![me, target]);
+        }
+        routes.truncate(MAX_ROUTES);
+        routes
     }
 
-    fn passing(&self, waypoint: &Waypoint, now: UnixSeconds) -> Vec<NodeId> {
+    /// The waypoints that neither end is.
+    fn outside<'w>(&self, wanted: &'w [Waypoint], target: NodeId) -> Vec<&'w Waypoint> {
+        let ends = [self.me(), target].map(|end| self.enforcer.members().member(&end));
+        let is_end = |w: &Waypoint| ends.iter().flatten().any(|end| is(end, &w.via));
+        wanted.iter().filter(|w| !is_end(w)).collect()
+    }
+
+    /// The routes over every waypoint demanded, with a relay that this node, a waypoint or the
+    /// target names where there is room for one; those with a link to their first node come first.
+    fn over(&self, demanded: &[&Waypoint], target: NodeId) -> Vec<Vec<NodeId>> {
+        let (me, now) = (self.me(), self.now());
+        let passing = self.passing(demanded, target, now);
+        let reached = |node: &NodeId| self.dialer.reachable(node);
+        let mut routes: Vec<Vec<NodeId>> = Vec::new();
+        let (alone, partly): (Vec<_>, Vec<_>) = passing.iter().partition(|p| p.without.is_empty());
+        let named = self.relays_of(target, now);
+        let own = self.relays_of(me, now);
+        for waypoint in alone.iter().take(MAX_FIRST_WAYPOINTS) {
+            let node = waypoint.node;
+            if reached(&node) {
+                routes.push(vec![me, node, target]);
+                routes.extend(named.iter().map(|relay| vec![me, node, *relay, target]));
+            }
+            let theirs = self.relays_of(node, now);
+            let first = own.iter().chain(&theirs).filter(|relay| reached(relay));
+            routes.extend(first.map(|relay| vec![me, *relay, node, target]));
+        }
+        let firsts = partly.iter().take(MAX_FIRST_WAYPOINTS);
+        for first in firsts.filter(|p| reached(&p.node)) {
+            let completes = |second: &&&Passing<'_>| {
+                let mut rest = first.without.iter();
+                !rest.any(|via| second.without.contains(via))
+            };
+            let seconds = partly.iter().filter(completes).take(MAX_ROUTES);
+            routes.extend(seconds.map(|second| vec![me, first.node, second.node, target]));
+        }
+        routes.retain(|route| route.len() <= MAX_ROUTE_HOPS && !repeats(route));
+        routes.truncate(MAX_ROUTES);
+        routes
+    }
+
+    /// The nodes that are one of the waypoints demanded, those with a link first.
+    fn passing<'w>(
+        &self,
+        demanded: &[&'w Waypoint],
+        target: NodeId,
+        now: UnixSeconds,
+    ) -> Vec<Passing<'w>> {
+        let ends = [self.me(), target];
         let all = self.enforcer.members().all().into_iter();
-        let fit = all.filter(|m| waypoint.is(m) && self.may_carry(m, now));
-        fit.map(|m| m.membership.node()).collect()
+        let mut passing: Vec<Passing<'w>> = all
+            .filter_map(|member| {
+                let node = member.membership.node();
+                let without = demanded.iter().map(|w| &w.via);
+                let without: Vec<&Via> = without.filter(|via| !is(&member, via)).collect();
+                let helps = without.len() < demanded.len() && !ends.contains(&node);
+                (helps && self.may_carry(&member, now)).then(|| Passing {
+                    linked: self.dialer.linked(&node),
+                    node,
+                    without,
+                })
+            })
+            .collect();
+        // The directory is in the order of ids, and so is the rest of this.
+        passing.sort_by_key(|p| !p.linked);
+        passing
     }
 
     fn relays_of(&self, node: NodeId, now: UnixSeconds) -> Vec<NodeId> {
@@ -227,6 +229,30 @@ impl Router {
     fn may_carry(&self, member: &Member, now: UnixSeconds) -> bool {
         member.membership.valid_at(now).is_ok()
             && self.enforcer.standing().member(&member.membership).is_ok()
+    }
+}
+
+/// Whether a member is this waypoint.
+fn is(member: &Member, via: &Via) -> bool {
+    match via {
+        Via::Group(group) => member.membership.groups.contains(group),
+        Via::Node(name) => member.membership.name == *name,
+    }
+}
+
+fn no_waypoint(waypoint: &Waypoint) -> Stopped {
+    let (policy, via) = (&waypoint.policy, &waypoint.via);
+    let message =
+        format!("policy `{policy}` wants calls to pass `{via}`, and no such node can be reached");
+    let hint = "a node of these must relay (`[relay] accept`) and be linked: see `hedgerow peers`";
+    Stopped {
+        verdict: Verdict::Deny(Denial {
+            reason: NO_WAYPOINT.to_owned(),
+            message,
+            policy: Some(policy.to_string()),
+            hint: Some(hint.to_owned()),
+        }),
+        by_policy: true,
     }
 }
 

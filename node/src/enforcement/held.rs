@@ -18,9 +18,9 @@ use protocol::record::{ApprovalNote, DecisionRecord, Point};
 use protocol::time::UnixMillis;
 
 use super::decide::{mismatch, note, refused};
-use super::policies::{Asked, by_policy};
+use super::policies::Asked;
 use super::subject::{Described, Origin};
-use super::{Enforcer, Open, Stopped};
+use super::{Enforcer, Open, Stopped, by_policy};
 
 /// The reason for what policy wants approved and cannot wait, and of the record of what waits.
 pub const APPROVAL_REQUIRED: &str = "approval_required";

@@ -11,6 +11,7 @@
 //!
 //! It does not know links, streams of bytes or MCP servers.
 
+mod behind;
 mod chain;
 mod charges;
 mod decide;
@@ -23,6 +24,7 @@ mod refusals;
 mod relayed;
 mod severed;
 mod subject;
+mod waypoints;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -35,6 +37,7 @@ use protocol::policy::{Denial, Policy, Verdict};
 use protocol::record::Point;
 use protocol::time::UnixSeconds;
 
+pub use behind::{Ask, BUNDLE_WAIT, IN_VAIN, NO_BUNDLE};
 pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
 pub use charges::{MAX_CHARGED, Open};
 pub use held::{APPROVAL_OUTDATED, APPROVAL_REQUIRED, Covers, Held, HeldCall, Hold};
@@ -48,6 +51,7 @@ pub use severed::{SEVER_COOL_DOWN_MS, SEVERED};
 pub use subject::{
     Answered, Copied, Described, Draft, Incoming, Message, Origin, Subject, describe,
 };
+pub use waypoints::RouteQuestion;
 
 use crate::clock::Clock;
 use crate::identity::Identity;
@@ -180,6 +184,14 @@ impl Stopped {
     }
 }
 
+/// What policy says of a message that may not pass.
+const fn by_policy(verdict: Verdict) -> Stopped {
+    Stopped {
+        verdict,
+        by_policy: true,
+    }
+}
+
 /// The parts `enforce` works on.
 pub struct Parts {
     /// This node.
@@ -219,6 +231,8 @@ pub struct Enforcer {
     sever: OnceLock<Arc<dyn Sever>>,
     severed: severed::Severed,
     charges: charges::Charges,
+    judged: behind::Judged,
+    ask: OnceLock<Arc<dyn Ask>>,
 }
 
 /// Calls begun, since start.
@@ -262,6 +276,8 @@ impl Enforcer {
             inventory: parts.inventory,
             clock: parts.clock,
             counters: parts.counters,
+            judged: behind::Judged::new(parts.policy.bundle_version()),
+            ask: OnceLock::new(),
             policy: RwLock::new(parts.policy),
             limits: limit::PeerLimits::default(),
             allowances: refusals::Allowances::default(),
@@ -362,6 +378,8 @@ impl Enforcer {
 
     /// Puts another policy in force, for every message from now on.
     pub fn replace_policy(&self, policy: Arc<dyn Policy>) {
+        let version = policy.bundle_version();
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.judged.reached(version);
     }
 }

@@ -17,7 +17,7 @@ use protocol::trust::MemberFacts;
 use super::charges::Open;
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
 use super::subject::Origin;
-use super::{Enforcer, Stopped};
+use super::{Enforcer, Stopped, by_policy};
 use crate::members::Member;
 
 /// The reason for a call beyond a limit that a policy sets.
@@ -256,19 +256,12 @@ fn facts<'a>(asked: &'a Asked<'_>, route: &'a [Party<'a>]) -> Facts<'a> {
     }
 }
 
-fn party(membership: &MemberFacts) -> Party<'_> {
+pub(super) fn party(membership: &MemberFacts) -> Party<'_> {
     Party {
         node: membership.node(),
         name: &membership.name,
         groups: &membership.groups,
         site: membership.site.as_ref(),
-    }
-}
-
-pub(super) fn by_policy(verdict: Verdict) -> Stopped {
-    Stopped {
-        verdict,
-        by_policy: true,
     }
 }
 

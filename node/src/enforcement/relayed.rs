@@ -62,16 +62,27 @@ impl Enforcer {
         let peer = relayed.origin.peer;
         let mut record = self.blank_record(Point::Relay, now);
         record.issuer = peer;
-        match self.cross(now, relayed, &mut record) {
+        match self.cross(now, relayed, &mut record).await {
             Ok(crossed) => {
                 self.write(record, false).await?;
                 Ok(Passed::Crossed(Box::new(crossed)))
             }
-            Err(stopped) => Err(self.stop(record, peer, stopped).await),
+            Err(stopped) => Err(self.stop(record, peer, self.as_relay(stopped)).await),
         }
     }
 
-    fn cross(
+    /// With who refused: the caller knows its own node and its target's, and hears this of neither.
+    fn as_relay(&self, mut stopped: Stopped) -> Stopped {
+        if let Verdict::Hold(denial) | Verdict::Deny(denial) | Verdict::Sever(denial) =
+            &mut stopped.verdict
+        {
+            let name = self.identity.name();
+            denial.message = format!("relay `{name}`: {}", denial.message);
+        }
+        stopped
+    }
+
+    async fn cross(
         &self,
         now: UnixMillis,
         relayed: &Relayed<'_>,
@@ -126,6 +137,9 @@ impl Enforcer {
         // The insert is atomic with its check, so a copy verified meanwhile loses here.
         let accepted = self.replay().accept(&entry, now.seconds());
         let _covered = accepted.map_err(replayed)?;
+        let decided_under = header.claims.bundle_version;
+        self.catch_up(entry.issuer, origin.peer, decided_under)
+            .await?;
         // What goes with a result, the ends do: it is sealed here.
         let _at_the_ends = self.evaluate(
             &Asked {

@@ -183,7 +183,9 @@ impl ClientSession {
 
     /// What is told whoever uses it after its end.
     fn has_ended(&self) -> SessionError {
-        self.why.get().cloned().unwrap_or_else(session_ended)
+        let why = self.why.get().cloned();
+        why.or_else(|| self.inner.ended_because())
+            .unwrap_or_else(session_ended)
     }
 
     /// What a call is told that failed so: of a session that was ended for a reason, that reason,

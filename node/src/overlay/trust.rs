@@ -72,6 +72,7 @@ enum Command {
     Gossip(NodeId, Box<Message>, Gossiped),
     Publish(Box<Document>, Reply),
     Compare,
+    Ask(NodeId),
     Pull {
         log: LogRow,
         life: Duration,
@@ -241,6 +242,13 @@ impl Trust {
     pub fn heard_by_gossip(&self, from: NodeId, message: Message, heard: Gossiped) -> bool {
         let command = Command::Gossip(from, Box::new(message), heard);
         self.commands.try_send(command).is_ok()
+    }
+
+    /// Compares documents with a linked peer that seems to hold newer ones, now rather than in its
+    /// turn. Not done while there is much else to do.
+    pub fn ask(&self, peer: NodeId) {
+        // Whoever waits for it waits for a short time only.
+        drop(self.commands.try_send(Command::Ask(peer)));
     }
 
     /// What this node has taken as in force from now on, encoded to be gossiped.
@@ -425,6 +433,9 @@ impl Driver {
                     self.compared_at = Some(Instant::now());
                     self.handle(Event::Compare);
                 }
+            }
+            Command::Ask(peer) => {
+                self.handle(Event::Ask(peer));
             }
             Command::Pull { log, life, answers } => {
                 let mut id = [0; 16];

@@ -36,6 +36,10 @@ pub const MAX_PEERS: usize = 1024;
 /// then is asked no more, and is not synced with: it talks idly, or withholds.
 const MAX_ASKS: u8 = 3;
 
+/// Shortest time between two comparisons with one peer for which [`Event::Ask`] asks, in
+/// milliseconds: half of what a decision waits for a newer bundle.
+pub const ASK_PAUSE_MS: u64 = 250;
+
 /// One node's part in distribution. Owns the trust state.
 #[derive(Debug)]
 pub struct Machine {
@@ -119,6 +123,7 @@ impl Machine {
             Event::PeerUp(peer) => self.peer_up(peer, out),
             Event::PeerDown(peer) => self.peer_down(&peer, out),
             Event::Message(from, message) => self.take(cx, from, message, out),
+            Event::Ask(peer) => self.ask(peer, out),
             Event::Tick => {}
             Event::Publish(document) => {
                 let offer = match self.closed_to(&document) {
@@ -169,6 +174,19 @@ impl Machine {
         self.peers.insert(peer, fresh);
         self.send_heads(peer, false, out);
         self.pass_pulls_to(peer, out);
+    }
+
+    /// Compares heads with a peer out of its turn.
+    fn ask(&mut self, peer: NodeId, out: &mut Vec<Effect>) {
+        let now = self.now();
+        let Some(asked) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if now < asked.not_asked_before {
+            return;
+        }
+        asked.not_asked_before = now.saturating_add(ASK_PAUSE_MS);
+        self.send_heads(peer, true, out);
     }
 
     fn peer_down(&mut self, peer: &NodeId, out: &mut Vec<Effect>) {

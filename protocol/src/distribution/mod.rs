@@ -30,7 +30,7 @@ pub use crate::trust::state::{Change, ForkOf, Missing, Offer, TrustState};
 pub use ack::{Ack, Since};
 pub use fetch::{CHUNK_BYTES, CHUNK_ENTRIES};
 pub use head::{HeadSet, Item, LogRow, TimestampRow, VersionRow};
-pub use machine::{ANNOUNCED_ENTRIES, ANNOUNCED_TAIL_BYTES, MAX_PEERS, Machine};
+pub use machine::{ANNOUNCED_ENTRIES, ANNOUNCED_TAIL_BYTES, ASK_PAUSE_MS, MAX_PEERS, Machine};
 pub use message::{Bytes, MAX_SYNC_FRAME, Message};
 pub use pull::PullId;
 
@@ -93,6 +93,9 @@ pub enum Event<'a> {
     PeerDown(NodeId),
     /// A message came from a peer.
     Message(NodeId, &'a Message),
+    /// A peer seems to hold something newer than this node: its heads are to be compared now.
+    /// Harmless at any time, and done at most once in [`ASK_PAUSE_MS`] for each peer.
+    Ask(NodeId),
     /// Time has passed: due at [`Machine::next_tick`], harmless at any time.
     Tick,
     /// A document of local origin. Answered by [`Effect::Published`].

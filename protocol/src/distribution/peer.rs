@@ -67,6 +67,8 @@ pub(super) struct Peer {
     pub(super) owed: Option<HeadSet>,
     /// When to ask again.
     pub(super) ask_at: Option<u64>,
+    /// Until when [`super::Event::Ask`] does nothing.
+    pub(super) not_asked_before: u64,
     /// Until when an answer about roots is awaited from it, and the version asked from.
     pub(super) roots: Option<(u64, u64)>,
     /// Messages it may send.
@@ -98,6 +100,7 @@ impl Peer {
             asks: 0,
             owed: None,
             ask_at: Some(ask_at),
+            not_asked_before: 0,
             roots: None,
             inbound: Bucket::full(INBOUND_BURST, now),
             serving: Bucket::full(SERVING_BURST, now),

@@ -13,16 +13,15 @@ use super::compile::{
     CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement, Source, argument_token,
 };
 use super::context::{Names, Needs};
-use super::document::{Check, Document, Found, Json, Mode, Via};
+use super::document::{Check, Document, Found, Json, Mode};
 use super::error::shown;
 use super::facts::{CallKind, Facts};
 use super::verdict::{
     Action, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Policy, Verdict,
-    Violation,
+    Violation, Waypoint,
 };
 use crate::envelope::Kind;
 use crate::envelope::hop::Scope;
-use crate::name::PolicyName;
 
 /// The reason for what no document permits.
 pub const NOT_PERMITTED: &str = "not_permitted";
@@ -143,6 +142,27 @@ impl Policy for CompiledBundle {
     fn evaluate(&self, facts: &Facts<'_>) -> Decision {
         self.evaluate_pinned(facts, self.presents_pin(facts))
     }
+
+    fn waypoints(&self, facts: &Facts<'_>) -> Vec<Waypoint> {
+        let Some(kind) = facts.call().filter(|_| self.wants_waypoints) else {
+            return Vec::new();
+        };
+        let case = Case::new(facts, kind, false, Vec::new());
+        let slice = self.index.slice(&case, self.policies());
+        let documents = slice.into_iter().filter_map(|number| {
+            let policy = at(self.policies(), number)?;
+            policy.document().filter(|d| d.mode == Mode::Enforce)
+        });
+        documents
+            .filter_map(|document| {
+                Some(Waypoint {
+                    policy: document.name.clone(),
+                    via: document.requirements.via.clone()?,
+                    action: document.action,
+                })
+            })
+            .collect()
+    }
 }
 
 impl CompiledBundle {
@@ -160,24 +180,6 @@ impl CompiledBundle {
         self.evaluate_as(facts, pinned, &|case| {
             self.index.slice(case, self.policies())
         })
-    }
-
-    /// The waypoints that documents want the route of a call to pass, each with the document that
-    /// does, whatever route the facts name.
-    #[must_use]
-    pub fn waypoints(&self, facts: &Facts<'_>) -> Vec<(&PolicyName, &Via)> {
-        let Some(kind) = facts.call() else {
-            return Vec::new();
-        };
-        let case = Case::new(facts, kind, false, Vec::new());
-        let slice = self.index.slice(&case, self.policies());
-        let documents = slice.into_iter().filter_map(|number| {
-            let policy = at(self.policies(), number)?;
-            policy.document().filter(|d| d.mode == Mode::Enforce)
-        });
-        documents
-            .filter_map(|d| Some((&d.name, d.requirements.via.as_ref()?)))
-            .collect()
     }
 
     fn presents_pin(&self, facts: &Facts<'_>) -> bool {

@@ -36,7 +36,7 @@ pub use facts::{CallKind, Facts, Party, Posture};
 pub use starter::{STARTER, starter_bundle};
 pub use verdict::{
     Action, AllowMembers, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Per,
-    Policy, Verdict, Violation,
+    Policy, Verdict, Violation, Waypoint,
 };
 
 /// The media type of a JSON policy document.

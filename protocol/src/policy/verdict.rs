@@ -1,8 +1,9 @@
 //! What a decision says, and the seam through which it is asked for.
 
-use super::document::Subjects;
+use super::document::{Subjects, Via};
 use super::facts::Facts;
 use crate::envelope::hop::Scope;
+use crate::name::PolicyName;
 
 /// What must be done with a message that may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,6 +233,17 @@ impl Decision {
     }
 }
 
+/// Whom a document wants the route of a call to pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waypoint {
+    /// The document.
+    pub policy: PolicyName,
+    /// Whom.
+    pub via: Via,
+    /// What it asks for where the route does not.
+    pub action: Action,
+}
+
 /// A compiled set of policies.
 pub trait Policy: Send + Sync {
     /// The version of the bundle it was compiled from; 0 while there is none.
@@ -239,6 +251,12 @@ pub trait Policy: Send + Sync {
 
     /// Decides. Pure: the same facts always give the same decision.
     fn evaluate(&self, facts: &Facts<'_>) -> Decision;
+
+    /// Whom the route of a call must pass, whatever route the facts name. Whoever plans routes asks
+    /// this; whether a route holds them is decided by [`Policy::evaluate`].
+    fn waypoints(&self, _: &Facts<'_>) -> Vec<Waypoint> {
+        Vec::new()
+    }
 }
 
 /// Members may call everything: the policy of a mesh before it has a bundle.

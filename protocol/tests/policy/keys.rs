@@ -1,7 +1,7 @@
 //! What each key of a document means.
 
 use protocol::envelope::{Direction, Kind};
-use protocol::policy::{Action, Obligation, Per, Posture, Verdict, testing};
+use protocol::policy::{Action, Obligation, Per, Policy as _, Posture, Verdict, testing};
 use protocol::record::Point;
 use protocol::time::UnixMillis;
 
@@ -380,10 +380,10 @@ fn a_waypoint_must_be_on_the_route() {
         bundle
             .waypoints(f)
             .iter()
-            .map(|(p, v)| format!("{p} {v}"))
+            .map(|w| format!("{} {} {}", w.policy, w.via, w.action.name()))
             .collect()
     });
-    assert_eq!(wanted, ["p group:gateways"]);
+    assert_eq!(wanted, ["p group:gateways block"]);
     let by_name = one(r#""allowed_tools": ["shop/*"], "via": "node:gate""#, &[]);
     assert_eq!(call.says(&by_name), "allow");
     call.route.remove(1);

@@ -491,5 +491,6 @@ const fn kind(input: &Input<'_>) -> u64 {
         Input::Persisted(_) => 6,
         Input::Pull { .. } => 7,
         Input::Compare => 8,
+        Input::Ask(_) => 9,
     }
 }

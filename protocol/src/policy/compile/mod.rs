@@ -158,6 +158,8 @@ pub struct CompiledBundle {
     pub(super) index: Index,
     pins: HashMap<String, HashMap<String, BTreeSet<Digest>>>,
     labels: BTreeMap<String, Vec<String>>,
+    /// Whether any document has a `via`.
+    pub(super) wants_waypoints: bool,
     /// Sets of rules by the documents they are of, made when a call first meets just these.
     pub(super) sets: RwLock<Ready>,
 }
@@ -219,8 +221,11 @@ impl CompiledBundle {
             digests.insert(pin.digest);
         }
         let labels = labels.iter().map(|l| (l.target.clone(), l.labels.clone()));
+        let mut documents = policies.iter().filter_map(CompiledPolicy::document);
+        let wants_waypoints = documents.any(|d| d.requirements.via.is_some());
         Self {
             version,
+            wants_waypoints,
             index: Index::over(&policies),
             policies,
             pins: pinned,
