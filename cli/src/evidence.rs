@@ -6,7 +6,7 @@ use hedgerow_crypto::Primitives;
 use protocol::codec::{self, CodecError};
 use protocol::cose::{CoseError, CoseSign};
 use protocol::crypto::{Algorithm, Suite};
-use protocol::envelope::{Direction, Header, Kind, Payload, UnverifiedEnvelope};
+use protocol::envelope::{Direction, Header, Kind, UnverifiedEnvelope};
 use protocol::evidence::{Evidence, MAX_EVIDENCE_BYTES};
 use protocol::id::{EnvelopeId, Kid, MeshId, NodeId, RequestId};
 use protocol::limits::{MAX_DOCUMENT_BYTES, MAX_ENVELOPE_BYTES};
@@ -132,7 +132,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<EnvelopeReport, Refused> {
     let envelope = UnverifiedEnvelope::parse(&evidence.envelope)
         .map_err(|error| Refused::new(error.reason(), error.to_string()))?;
     let cose = CoseSign::parse(&evidence.envelope, MAX_ENVELOPE_BYTES).map_err(in_cose)?;
-    let payload: Payload = codec::decode(cose.payload, MAX_ENVELOPE_BYTES).map_err(malformed)?;
+    let payload = evidence
+        .payload(envelope.header(), cose.payload)
+        .map_err(|error| Refused::new(error.reason(), error.to_string()))?;
     let signers = cose
         .signatures
         .iter()

@@ -362,6 +362,7 @@ pub fn evidence() -> Vec<Vec<u8>> {
             membership: signed_membership(),
             envelope,
             roots: None,
+            opened: None,
         }
         .encode(),
     ]
@@ -440,6 +441,7 @@ pub fn types() -> Vec<Vec<u8>> {
         membership: vec![2; 8],
         envelope: vec![3; 8],
         roots: None,
+        opened: None,
     };
     let all = [
         encode(&header(Kind::Response, Direction::ToClient)),

@@ -172,6 +172,12 @@ impl Standing {
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 
+    /// Wakes everyone who watches, though nothing else is in force: something beside it bars
+    /// somebody.
+    pub fn look_again(&self) {
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
     /// Ticks whenever something else is in force.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

@@ -2,16 +2,17 @@
 //! membership, and the envelope, each exactly as signed.
 //!
 //! Proves who signed what for whom and when; it proves the mesh only to someone who has the
-//! MeshId from elsewhere. It contains the body in the clear.
+//! MeshId from elsewhere. It contains the body in the clear: of an envelope that was sealed for its
+//! way over relays, beside it, with the salt over which the signed header has its digest.
 
 use crate::codec::{self, CodecError};
 use crate::crypto::Crypto;
-use crate::envelope::{Refusal, UnverifiedEnvelope, VerifiedEnvelope};
+use crate::envelope::{Header, Payload, Refusal, UnverifiedEnvelope, VerifiedEnvelope};
 use crate::limits::{MAX_DOCUMENT_BYTES, MAX_ENVELOPE_BYTES};
 use crate::trust::{TrustError, VerifiedMembership, VerifiedRoot};
 
 /// Largest evidence file.
-pub const MAX_EVIDENCE_BYTES: usize = MAX_ENVELOPE_BYTES + 8 * MAX_DOCUMENT_BYTES;
+pub const MAX_EVIDENCE_BYTES: usize = 2 * MAX_ENVELOPE_BYTES + 8 * MAX_DOCUMENT_BYTES;
 
 /// The content of an evidence file.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
@@ -29,6 +30,9 @@ pub struct Evidence {
     /// The roots after the genesis up to the one in force, in order; absent where there are none.
     #[n(4)]
     pub roots: Option<Vec<minicbor::bytes::ByteVec>>,
+    /// The encoded [`Payload`] of an envelope that is sealed, and only of that.
+    #[n(5)]
+    pub opened: Option<minicbor::bytes::ByteVec>,
 }
 
 /// Why evidence does not hold.
@@ -46,6 +50,9 @@ pub enum EvidenceError {
     /// The envelope does not hold.
     #[error("envelope: {0}")]
     Envelope(#[from] Refusal),
+    /// What was sealed is not there in the clear, or something is there that was not sealed.
+    #[error("an opened payload must stand beside a sealed envelope, and only there")]
+    Opened,
 }
 
 impl EvidenceError {
@@ -56,6 +63,7 @@ impl EvidenceError {
             Self::Codec(e) => e.reason(),
             Self::Root(e) | Self::Membership(e) => e.reason(),
             Self::Envelope(e) => e.reason(),
+            Self::Opened => "opened_payload_mismatch",
         }
     }
 }
@@ -76,6 +84,20 @@ impl Evidence {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
+    }
+
+    /// What stands in the clear of its envelope, which nothing has been verified of: salt and body.
+    ///
+    /// # Errors
+    /// [`EvidenceError`].
+    pub fn payload(&self, header: &Header, payload: &[u8]) -> Result<Payload, EvidenceError> {
+        let opened = self.opened.as_deref().map(Vec::as_slice);
+        let payload = match (header.is_sealed(), opened) {
+            (false, None) => payload,
+            (true, Some(opened)) => opened,
+            (false, Some(_)) | (true, None) => return Err(EvidenceError::Opened),
+        };
+        Ok(codec::decode(payload, MAX_ENVELOPE_BYTES)?)
     }
 
     /// Reads and verifies an evidence file. Expiry is judged at the time the envelope states,
@@ -106,7 +128,15 @@ impl Evidence {
         membership
             .valid_at(cwt.iat)
             .map_err(EvidenceError::Membership)?;
-        let envelope = unverified.verify(crypto, &membership.content().signing)?;
+        let opened = evidence.opened.as_deref().map(Vec::as_slice);
+        let signing = &membership.content().signing;
+        let envelope = match (unverified.header().is_sealed(), opened) {
+            (false, None) => unverified.verify(crypto, signing)?,
+            (true, Some(payload)) => unverified
+                .verify_signatures(crypto, signing)?
+                .disclosed(crypto, payload)?,
+            (false, Some(_)) | (true, None) => return Err(EvidenceError::Opened),
+        };
         Ok(VerifiedEvidence {
             root,
             membership,

@@ -4,7 +4,8 @@
 usage: verify_envelope.py FILE [MESH_ID]        exit code 0: it holds; 1: it does not, and why
 
 FILE is a CBOR map {1: root, 2: membership of the envelope's issuer, 3: envelope}, each a COSE_Sign
-(RFC 9052). That the mesh is the one you mean is proven only by MESH_ID, had from elsewhere.
+(RFC 9052); of an envelope that was sealed for relays also 5: what it held, salt and body, which its
+signed header has the digest of. That the mesh is the one you mean is proven only by MESH_ID, had from elsewhere.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ KINDS, DIRECTIONS = ["", "request", "notification", "response"], ["", "to_server
 CLAIMS = dict(enumerate(
     "suite document mesh kind direction request_id session sequence parent server method name "
     "tool_digest body_digest intents labels posture site bundle_version route last_sequence "
-    "stream_hash human bridged first_issued".split(), 1))
+    "stream_hash human bridged first_issued sealed".split(), 1))
 OWN = -65537  # the private-use header label of Hedgerow's own claims
 
 
@@ -87,7 +88,7 @@ def verify(parsed, payload, key_sets, threshold, aad):
 def verify_evidence(data, expected_mesh=None):
     """Everything; returns the envelope's claims."""
     evidence = decode(data, "file")
-    need(isinstance(evidence, dict) and set(evidence) == {1, 2, 3}, "not an evidence file")
+    need(isinstance(evidence, dict) and set(evidence) - {5} == {1, 2, 3}, "not an evidence file")
     header, payload, parsed = parse(evidence[1], "root")
     root = decode(payload, "root")
     genesis = set(header) == {3} and 3 not in root and (root[1], root[2], root[5]) == (1, 1, 1)
@@ -107,7 +108,8 @@ def verify_evidence(data, expected_mesh=None):
     need(len(member[2]) == 1984, "a malformed TLS key")
     node = node_text(hashlib.sha256(member[2]).digest())
 
-    header, payload, parsed = parse(evidence[3], "envelope")
+    sealed = 5 in evidence
+    header, payload, parsed = parse(evidence[3], "sealed-envelope" if sealed else "envelope")
     need(set(header) == {3, 15, OWN} and set(header[15]) == set(CWT), "another header")
     cwt = {CWT[k]: v for k, v in header[15].items()}
     claims = {CLAIMS[k]: v for k, v in header[OWN].items()}
@@ -117,7 +119,8 @@ def verify_evidence(data, expected_mesh=None):
     need(member[7] <= cwt["iat"] + 5 and cwt["iat"] < member[8], "signed outside the membership")
     need(len(parsed[1]) == 2, "more than one signer")
     verify(parsed, payload, [member[3]], 1, mesh)
-    salt, body = decode(payload, "payload")
+    need((len(claims["route"]) > 2) == sealed, "sealed without a relay, or not with one")
+    salt, body = decode(evidence[5] if sealed else payload, "payload")
     digest = joined("hedgerow/v1/body-digest", salt, body)
     need(len(salt) == 32 and claims["body_digest"] == digest, "the body has another digest")
 

@@ -2,8 +2,11 @@
 //! because the addresses they announce do not answer. `c` names `b` as its relay.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use node::clock::{Clock, SystemClock};
 use node::state_dir::StateDir;
+use node::transport::Reason;
 
 use crate::hostile::Hostile;
 use crate::mesh::{TestMesh, TestNode};
@@ -20,6 +23,8 @@ pub struct LineOptions {
     pub accept: &'static str,
     /// Whom `c` names as its relays.
     pub through: &'static str,
+    /// What else stands in the configuration of `a`.
+    pub caller: &'static str,
 }
 
 impl Default for LineOptions {
@@ -27,6 +32,7 @@ impl Default for LineOptions {
         Self {
             accept: r#"["members"]"#,
             through: r#"["b"]"#,
+            caller: "",
         }
     }
 }
@@ -58,14 +64,19 @@ pub fn undialable(rest: &str) -> String {
 impl Line {
     /// Builds and links it.
     pub async fn build(options: LineOptions) -> Self {
+        Self::build_by(options, &(Arc::new(SystemClock) as Arc<dyn Clock>)).await
+    }
+
+    /// The same; all three go by this clock.
+    pub async fn build_by(options: LineOptions, clock: &Arc<dyn Clock>) -> Self {
         let mesh = TestMesh::empty();
         mesh.found_at("b");
         let relaying = format!("[relay]\naccept = {}\n", options.accept);
         configure(&mesh.state("b"), &relaying);
-        let b = TestNode::start(&mesh.state("b")).await;
-        let a = Self::end(&mesh, &b, "a", "").await;
+        let b = TestNode::start_by(&mesh.state("b"), Arc::clone(clock)).await;
+        let a = Self::end(&mesh, &b, "a", options.caller, clock).await;
         let through = format!("[relay]\nthrough = {}\n", options.through);
-        let c = Self::end(&mesh, &b, "c", &through).await;
+        let c = Self::end(&mesh, &b, "c", &through, clock).await;
         c.attach_fixture("fix", &[]).await;
         Self { mesh, a, b, c }
     }
@@ -73,19 +84,35 @@ impl Line {
     /// As [`Line::build`], with a rogue member `m` linked to both ends; returns when `a` knows as
     /// many relays of `c` as its configuration names.
     pub async fn with_rogue(options: LineOptions) -> (Self, Rogue) {
+        Self::with_rogue_by(options, &(Arc::new(SystemClock) as Arc<dyn Clock>)).await
+    }
+
+    /// The same; the honest ones go by this clock.
+    pub async fn with_rogue_by(options: LineOptions, clock: &Arc<dyn Clock>) -> (Self, Rogue) {
         let relays = options.through.split(',').count();
-        let line = Self::build(options).await;
+        let line = Self::build_by(options, clock).await;
         let state = line.mesh.admit(&line.b, "m").await;
         let rogue = Rogue::of(Hostile::enter(&state));
         rogue.link(&line.a).await;
         rogue.link(&line.c).await;
-        let c = line.c.id();
-        let known = || async {
-            let member = line.a.node.enforcer().members().member(&c);
-            let record = member.and_then(|m| m.record.clone());
-            record.is_some_and(|r| r.relays.len() == relays)
-        };
-        until("the caller knows the relays", known).await;
+        line.a.knows_relays(line.c.id(), relays).await;
+        (line, rogue)
+    }
+
+    /// As [`Line::with_rogue`], the rogue being linked with `b` and `c`: behind `b` as `a` sees it.
+    pub async fn with_rogue_beyond_b(options: LineOptions) -> (Self, Rogue) {
+        let line = Self::build(options).await;
+        let state = line.mesh.admit(&line.b, "m").await;
+        let rogue = Rogue::of(Hostile::enter(&state));
+        // `a` learns of it by its hello, and has no link with it afterwards.
+        rogue.link(&line.a).await;
+        line.a.node.links().close(rogue.id(), Reason::Closed);
+        let parted = || async { line.a.node.links().get(rogue.id()).is_none() };
+        until("the caller and the rogue are parted", parted).await;
+        rogue.link(&line.b).await;
+        rogue.link(&line.c).await;
+        line.a.knows_relays(line.c.id(), 1).await;
+        line.a.knows_relays(line.a.id(), 1).await;
         (line, rogue)
     }
 
@@ -96,14 +123,15 @@ impl Line {
         mesh.found_at("b");
         let relaying = "[relay]\naccept = [\"members\"]\n";
         configure(&mesh.state("b"), relaying);
+        let clock = &(Arc::new(SystemClock) as Arc<dyn Clock>);
         let b = TestNode::start(&mesh.state("b")).await;
-        let a = Self::end(&mesh, &b, "a", "").await;
+        let a = Self::end(&mesh, &b, "a", "", clock).await;
         let through = format!("{relaying}through = [\"b\"]\n");
-        let d = Self::end(&mesh, &b, "d", &through).await;
+        let d = Self::end(&mesh, &b, "d", &through, clock).await;
         let remote = d.node.links().local_addr().unwrap();
         let peer = format!("[peers]\nstatic = [\"{}@{remote}\"]\n", d.id());
         let through = format!("{peer}[relay]\nthrough = [\"d\"]\n");
-        let c = Self::end(&mesh, &b, "c", &through).await;
+        let c = Self::end(&mesh, &b, "c", &through, clock).await;
         c.linked(d.id()).await;
         c.attach_fixture("fix", &[]).await;
         (Self { mesh, a, b, c }, d)
@@ -135,10 +163,16 @@ impl Line {
         Self { c, ..self }
     }
 
-    async fn end(mesh: &TestMesh, b: &TestNode, host: &str, rest: &str) -> TestNode {
+    async fn end(
+        mesh: &TestMesh,
+        b: &TestNode,
+        host: &str,
+        rest: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> TestNode {
         let state = mesh.admit(b, host).await;
         configure(&state, &undialable(rest));
-        let node = TestNode::start(&state).await;
+        let node = TestNode::start_by(&state, Arc::clone(clock)).await;
         node.linked(b.id()).await;
         b.linked(node.id()).await;
         node

@@ -235,6 +235,16 @@ impl TestNode {
         until("the nodes are linked", has).await;
     }
 
+    /// Waits until it knows so many relays of a node.
+    pub async fn knows_relays(&self, of: NodeId, relays: usize) {
+        let known = || async {
+            let member = self.node.enforcer().members().member(&of);
+            let record = member.and_then(|member| member.record.clone());
+            record.is_some_and(|record| record.relays.len() == relays)
+        };
+        until("the relays are known", known).await;
+    }
+
     /// Attaches the fixture and waits until its tools are known here.
     pub async fn attach_fixture(&self, server: &str, arguments: &[&str]) {
         self.attach(server, fixture::command(arguments)).await;

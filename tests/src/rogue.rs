@@ -2,7 +2,6 @@
 //! and does one misdeed to the messages of calls in one direction. Sessions it carries honestly.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use hedgerow_crypto::SigningKeys;
 use node::call::wire::EnvelopeFrame;
@@ -13,10 +12,12 @@ use protocol::envelope::hop::{HopRecord, Scope, chain_hash};
 use protocol::envelope::{Direction, UnverifiedEnvelope};
 use protocol::id::{Digest, EnvelopeId, NodeId};
 use protocol::time::UnixMillis;
+use tokio::sync::Notify;
 
 use crate::forge::{Forge, Parts, strange_keys};
 use crate::hostile::Hostile;
 use crate::mesh::TestNode;
+use crate::wait::soon;
 
 /// What it does to a message of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +44,8 @@ pub enum Misdeed {
     AlterPayload,
     /// Changes a bit of the signed header.
     AlterSignature,
-    /// Keeps the first message so long, and says so in its record.
-    Delay(u64),
+    /// Keeps a message until it is told to let go, and says so in its record.
+    Keep,
     /// Ends the stream instead of carrying the message on.
     Drop,
 }
@@ -54,6 +55,8 @@ pub struct Rogue {
     hostile: Arc<Hostile>,
     misdeed: Arc<Mutex<(Misdeed, Direction)>>,
     handled: Arc<Mutex<Vec<u8>>>,
+    keeps: Arc<Notify>,
+    lets_go: Arc<Notify>,
 }
 
 impl Rogue {
@@ -64,11 +67,15 @@ impl Rogue {
             hostile: Arc::new(hostile),
             misdeed: Arc::new(Mutex::new((Misdeed::None, Direction::ToServer))),
             handled: Arc::default(),
+            keeps: Arc::default(),
+            lets_go: Arc::default(),
         };
         let scene = Scene {
             hostile: Arc::clone(&rogue.hostile),
             misdeed: Arc::clone(&rogue.misdeed),
             handled: Arc::clone(&rogue.handled),
+            keeps: Arc::clone(&rogue.keeps),
+            lets_go: Arc::clone(&rogue.lets_go),
         };
         tokio::spawn(async move {
             while let Some(stream) = scene.hostile.caught().await {
@@ -99,6 +106,16 @@ impl Rogue {
         *self.misdeed.lock().unwrap() = (misdeed, direction);
     }
 
+    /// Waits until it keeps a message.
+    pub async fn keeps(&self) {
+        soon(self.keeps.notified()).await;
+    }
+
+    /// Lets a message that it keeps go.
+    pub fn let_go(&self) {
+        self.lets_go.notify_one();
+    }
+
     /// Every byte of every frame it handled.
     #[must_use]
     pub fn handled(&self) -> Vec<u8> {
@@ -111,6 +128,8 @@ struct Scene {
     hostile: Arc<Hostile>,
     misdeed: Arc<Mutex<(Misdeed, Direction)>>,
     handled: Arc<Mutex<Vec<u8>>>,
+    keeps: Arc<Notify>,
+    lets_go: Arc<Notify>,
 }
 
 impl Scene {
@@ -179,8 +198,9 @@ impl Scene {
             Misdeed::None
         };
         let received = now();
-        if let Misdeed::Delay(ms) = misdeed {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
+        if misdeed == Misdeed::Keep {
+            self.keeps.notify_one();
+            self.lets_go.notified().await;
         }
         let record = self.record(&frame, peer, received, misdeed)?;
         match misdeed {

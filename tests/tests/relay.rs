@@ -7,11 +7,19 @@
     reason = "a test that cannot go on should say where"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hedgerow_crypto::Primitives;
+use node::clock::{Clock, SystemClock};
 use node::control::Operations as _;
+use node::enforcement::ENVELOPE_LIFE_S;
 use node::session::ErrorKind;
 use protocol::control::{CallRequest, DecisionQuery};
 use protocol::envelope::Direction;
+use protocol::evidence::Evidence;
 use protocol::limits::MAX_MESSAGE_BYTES;
+use protocol::time::UnixMillis;
 use protocol::trust::Act;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -88,9 +96,9 @@ async fn a_call_that_is_dropped_is_cancelled_beyond_the_relay() {
     let call = session.begin(1, "hold", "{}").await.unwrap();
     holds(&session, 1).await;
     drop(call);
-    let id = std::sync::atomic::AtomicU64::new(2000);
+    let id = AtomicU64::new(2000);
     let told = || async {
-        let id = id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = id.fetch_add(1, Ordering::Relaxed);
         let state = session.call(id, "state", "{}").await.unwrap();
         state["result"]["cancelled"].as_array().map(Vec::len) == Some(1)
     };
@@ -105,7 +113,7 @@ async fn every_hop_records_its_decision() {
     session.call(1, "echo", "{}").await.unwrap();
     // Newest first.
     let decided = |node: &TestNode| {
-        let node = std::sync::Arc::clone(&node.node);
+        let node = Arc::clone(&node.node);
         async move {
             node.store().flush().await.unwrap();
             let asked = DecisionQuery::default();
@@ -151,6 +159,38 @@ async fn a_route_of_four_nodes_has_two_records_each_way() {
     assert_eq!(hops, [(1, "d", "c"), (2, "b", "d")]);
     assert!(second.node.enforcer().calls().relayed() > 0);
     second.stop().await;
+    line.stop().await;
+}
+
+/// What its ends saved of a call that was sealed for its way can be verified by a stranger.
+#[tokio::test]
+async fn saved_envelopes_of_a_relayed_call_verify_with_what_they_held() {
+    let line = Line::build(LineOptions::default()).await;
+    let server = line.a.sees("c", "fix").await;
+    let call = CallRequest {
+        node: server.node,
+        server: server.server,
+        tool: "echo".to_owned(),
+        arguments: RawValue::from_string(r#"{"n":5}"#.to_owned()).unwrap(),
+        agent: None,
+        capture: true,
+        timeout_ms: 60_000,
+    };
+    let (notifications, _none) = tokio::sync::mpsc::channel(1);
+    let reply = line.a.node.call(LOCAL, call, notifications).await.unwrap();
+    for (file, id) in [
+        (reply.request_envelope, reply.request_envelope_id),
+        (reply.response_envelope, reply.response_envelope_id),
+    ] {
+        let evidence = Evidence::verify(&Primitives, &file.unwrap().0).unwrap();
+        assert_eq!(Some(evidence.envelope.id()), id);
+        assert_eq!(evidence.envelope.header().claims.route.len(), 3);
+        let body: Value = serde_json::from_slice(evidence.envelope.body()).unwrap();
+        let n = body
+            .pointer("/params/arguments/n")
+            .or_else(|| body.pointer("/result/echo/n"));
+        assert_eq!(n, Some(&json!(5)), "{body}");
+    }
     line.stop().await;
 }
 
@@ -302,6 +342,92 @@ async fn what_no_honest_relay_would_bring_a_caller_is_named_and_severed() {
     for (misdeed, reason) in MISDEEDS {
         is_severed(misdeed, reason, Direction::ToClient).await;
     }
+}
+
+/// Behind an honest relay, so that there is a record to put its own before, or to take away.
+#[tokio::test]
+async fn records_out_of_their_order_are_named_and_severed() {
+    for (misdeed, reason) in [
+        (Misdeed::Reorder, "hop_record_reordered"),
+        (Misdeed::Strip, "hop_record_missing"),
+    ] {
+        let options = LineOptions {
+            through: r#"["m"]"#,
+            caller: "[relay]\nthrough = [\"b\"]\n",
+            ..LineOptions::default()
+        };
+        let (line, rogue) = Line::with_rogue_beyond_b(options).await;
+        let session = line.a.open("agent", "c", "fix").await.unwrap();
+        session.call(1, "echo", "{}").await.unwrap();
+        rogue.misbehave(misdeed, Direction::ToServer);
+        drop(session.call(2, "echo", "{}").await.unwrap_err());
+        line.c.counted(reason, 1).await;
+        let cut = || async { line.c.node.links().get(rogue.id()).is_none() };
+        until("the link of the last relay is severed", cut).await;
+        assert!(line.c.node.links().get(line.b.id()).is_some());
+        line.stop().await;
+    }
+}
+
+/// This host's clock, set forwards.
+#[derive(Default)]
+struct Ahead(AtomicU64);
+
+impl Clock for Ahead {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Kept until it has expired, a call names who kept it; the copy of it over another relay arrives.
+#[tokio::test]
+async fn a_relay_that_keeps_a_call_too_long_is_named_by_its_own_times() {
+    for (through, other_way) in [(r#"["m"]"#, false), (r#"["m", "b"]"#, true)] {
+        let options = LineOptions {
+            through,
+            ..LineOptions::default()
+        };
+        let ahead = Arc::new(Ahead::default());
+        let clock = Arc::clone(&ahead) as Arc<dyn Clock>;
+        let (line, rogue) = Line::with_rogue_by(options, &clock).await;
+        let session = line.a.open("agent", "c", "fix").await.unwrap();
+        rogue.misbehave(Misdeed::Keep, Direction::ToServer);
+        let call = session.call(1, "echo", r#"{"n":1}"#);
+        let (answer, ()) = tokio::join!(call, async {
+            rogue.keeps().await;
+            ahead
+                .0
+                .store((ENVELOPE_LIFE_S + 1) * 1000, Ordering::SeqCst);
+            rogue.let_go();
+        });
+        line.c.counted("relay_delayed", 1).await;
+        if other_way {
+            assert_eq!(answer.unwrap()["result"]["echo"]["n"], 1);
+            assert!(line.b.node.enforcer().calls().relayed() >= 1);
+        } else {
+            let refused = answer.unwrap_err();
+            assert_eq!(refused.reason, "relay_delayed", "{refused:?}");
+            assert!(refused.message.contains("relay `m`"), "{refused:?}");
+        }
+        line.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_delivered_twice_to_the_caller_is_named_and_severed() {
+    let (line, rogue) = with_rogue(r#"["m"]"#).await;
+    let session = line.a.open("agent", "c", "fix").await.unwrap();
+    rogue.misbehave(Misdeed::Replay, Direction::ToClient);
+    let mut call = session
+        .begin(1, "progress", r#"{"count":3}"#)
+        .await
+        .unwrap();
+    let refused = last(&mut call).await.unwrap_err();
+    assert_eq!(refused.reason, "out_of_order", "{refused:?}");
+    line.a.counted("out_of_order", 1).await;
+    let cut = || async { line.a.node.links().get(rogue.id()).is_none() };
+    until("the link is severed", cut).await;
+    line.stop().await;
 }
 
 #[tokio::test]

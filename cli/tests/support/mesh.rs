@@ -152,6 +152,7 @@ impl Mesh {
         let sealed = seal(&Primitives, signing, header, salt, body.as_bytes()).unwrap();
         let evidence = Evidence {
             roots: None,
+            opened: None,
             root: self.root.clone(),
             membership: self.membership(from, signing),
             envelope: sealed.bytes,

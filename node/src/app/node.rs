@@ -440,6 +440,12 @@ impl Node {
         &self.fabric
     }
 
+    /// What serves calls of other nodes.
+    #[must_use]
+    pub const fn acceptor(&self) -> &Arc<Acceptor> {
+        &self.acceptor
+    }
+
     /// What carries calls between other nodes.
     #[must_use]
     pub const fn relay(&self) -> &Arc<Relay> {

@@ -301,6 +301,7 @@ impl Node {
         let evidence = Evidence {
             root: self.identity.genesis().to_vec(),
             roots: self.standing.later_roots(),
+            opened: envelope.opened.clone().map(Into::into),
             membership,
             envelope: envelope.bytes.clone()?,
         };

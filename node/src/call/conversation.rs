@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::envelope::stream::{StreamError, StreamState};
-use protocol::envelope::{Direction, Kind};
+use protocol::envelope::{Direction, Kind, Payload};
 use protocol::id::{Digest, EnvelopeId, NodeId, RequestId, SessionId};
 use protocol::mcp::McpError;
 use protocol::name::Name;
 use protocol::record::Point;
 use tokio::sync::watch;
 
-use super::trace::Trace;
+use super::trace::{Trace, Traced};
 use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
@@ -241,7 +241,12 @@ impl Speaker {
         self.state.push(crypto, sealed.id, described.kind);
         let ended = self.state.ended();
         if ended && let Some(trace) = trace {
-            trace.response(sealed.id, self.enforcer.identity().node(), &sealed.bytes);
+            trace.response(Traced {
+                id: sealed.id,
+                issuer: self.enforcer.identity().node(),
+                bytes: &sealed.bytes,
+                sealed: None,
+            });
         }
         self.send(sealed.bytes).await?;
         Ok(ended)
@@ -303,39 +308,6 @@ pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped
     }
 }
 
-/// Ticks when something else is in force, or a policy has cut an agent off here.
-pub(super) struct Changes {
-    in_force: watch::Receiver<u64>,
-    severings: watch::Receiver<u64>,
-}
-
-impl Changes {
-    pub(super) fn of(enforcer: &Enforcer) -> Self {
-        Self {
-            in_force: enforcer.standing().changes(),
-            severings: enforcer.severings(),
-        }
-    }
-
-    /// What is looked at after this has been seen.
-    pub(super) fn mark(&mut self) {
-        self.in_force.mark_unchanged();
-        self.severings.mark_unchanged();
-    }
-
-    /// Resolves at the next tick after the mark. Cancel safe.
-    pub(super) async fn next(&mut self) {
-        // Both live as long as the enforcer.
-        let gone = tokio::select! {
-            changed = self.in_force.changed() => changed.is_err(),
-            changed = self.severings.changed() => changed.is_err(),
-        };
-        if gone {
-            core::future::pending::<()>().await;
-        }
-    }
-}
-
 /// Resolves when what is in force cuts a stream off: one of its nodes, the issuer of its
 /// membership, the agent, or the definition of the tool that it calls is revoked, or a policy
 /// severed the agent here.
@@ -344,7 +316,7 @@ async fn cut(
     topic: &Topic,
     exchange: &Exchange,
     member: &mut Option<Arc<Member>>,
-    changes: &mut Changes,
+    in_force: &mut watch::Receiver<u64>,
 ) -> Stopped {
     let (me, peer) = (enforcer.identity().node(), topic.path.far());
     let ingress = match topic.point {
@@ -352,7 +324,7 @@ async fn cut(
         Point::Relay | Point::Egress | Point::Link => peer,
     };
     loop {
-        changes.mark();
+        in_force.mark_unchanged();
         let standing = enforcer.standing();
         // The directory forgets whoever is revoked, maybe before this looks: the last membership
         // known is the one to judge.
@@ -376,7 +348,10 @@ async fn cut(
         if let Some(stopped) = enforcer.cut_off(ingress, &topic.agent) {
             return stopped;
         }
-        changes.next().await;
+        // What is in force lives as long as the enforcer.
+        if in_force.changed().await.is_err() {
+            return core::future::pending().await;
+        }
     }
 }
 
@@ -392,6 +367,8 @@ pub(super) struct Heard {
     pub(super) envelope: Vec<u8>,
     /// The hop records that came with it.
     pub(super) records: Vec<Vec<u8>>,
+    /// What it holds, of the final response, where it was sealed and that is to be kept.
+    pub(super) sealed: Option<Payload>,
     /// Whether it is the final response.
     pub(super) ends: bool,
 }
@@ -404,7 +381,8 @@ pub(super) struct Listener {
     state: StreamState,
     reader: FrameReader<BoxRead>,
     member: Option<Arc<Member>>,
-    changes: Changes,
+    in_force: watch::Receiver<u64>,
+    keeps_payloads: bool,
 }
 
 impl Listener {
@@ -415,7 +393,7 @@ impl Listener {
         state: StreamState,
         reader: FrameReader<BoxRead>,
     ) -> Self {
-        let changes = Changes::of(&enforcer);
+        let in_force = enforcer.standing().changes();
         let member = enforcer.members().member(&topic.path.far());
         Self {
             enforcer,
@@ -424,13 +402,19 @@ impl Listener {
             state,
             reader,
             member,
-            changes,
+            in_force,
+            keeps_payloads: false,
         }
     }
 
     /// Keeps the direction open after the response to `initialize`.
     pub(super) const fn keep_open(&mut self) {
         self.state.keep_open();
+    }
+
+    /// Keeps, from now on, what sealed final responses hold.
+    pub(super) const fn keep_payloads(&mut self) {
+        self.keeps_payloads = true;
     }
 
     /// The failure of a direction that ended before its final response.
@@ -486,6 +470,11 @@ impl Listener {
         let ends = self.state.ended();
         let mut described = described;
         let instead = described.instead.take();
+        let keeps = ends && self.keeps_payloads && verified.header().is_sealed();
+        let sealed = keeps.then(|| Payload {
+            salt: *verified.salt(),
+            body: verified.body().to_vec(),
+        });
         self.settle(kind, described).await?;
         let body = instead.map_or_else(|| verified.into_body(), Into::into);
         Ok(Some(Heard {
@@ -494,6 +483,7 @@ impl Listener {
             body,
             envelope: frame.envelope.into(),
             records: frame.records.into_iter().map(Into::into).collect(),
+            sealed,
             ends,
         }))
     }
@@ -514,8 +504,8 @@ impl Listener {
 
     async fn next_frame(&mut self) -> Result<Option<EnvelopeFrame>, Broken> {
         let (topic, enforcer) = (&self.topic, &self.enforcer);
-        let (member, changes) = (&mut self.member, &mut self.changes);
-        let cut = cut(enforcer, topic, &self.exchange, member, changes);
+        let (member, in_force) = (&mut self.member, &mut self.in_force);
+        let cut = cut(enforcer, topic, &self.exchange, member, in_force);
         let frame = next_frame(enforcer, &mut self.reader, || topic.occasion());
         // A stream waits for messages most of its life, so this is where it is cut off.
         tokio::select! {

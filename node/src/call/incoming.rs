@@ -243,7 +243,8 @@ impl Acceptor {
             }
         };
         if kind == StreamKind::Session {
-            self.serve_session(begun).await;
+            // Apart: calls need not have its size.
+            Box::pin(self.serve_session(begun)).await;
         } else {
             self.serve_call(begun).await;
         }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow_crypto::Primitives;
 use protocol::envelope::stream::{CallIdentity, StreamState};
-use protocol::envelope::{CallSeal, Direction};
+use protocol::envelope::{CallSeal, Direction, Payload};
 use protocol::id::{Digest, NodeId, RequestId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
@@ -18,11 +18,11 @@ use tokio_util::task::TaskTracker;
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::drain::{InFlight, Place};
 use super::route::Router;
-use super::trace::Trace;
+use super::trace::{Trace, Traced};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Copied, Draft, Enforcer, Message, Occasion, Origin, Passed, Path, RELAY_DELAYED,
-    RouteQuestion, Stopped, Subject,
+    Answered, Copied, Draft, Enforcer, Message, NO_BUNDLE, Occasion, Origin, Passed, Path,
+    RELAY_DELAYED, RouteQuestion, Stopped, Subject,
 };
 use crate::members::Resolved;
 use crate::session::{
@@ -52,14 +52,20 @@ const OTHER_TOOL: &str = "header_body_mismatch";
 /// The refusal of a call that was sealed to a key its far end has no more, as after a restart.
 const OTHER_KEY: &str = "sealing_key_unknown";
 
-/// The refusals by which a relay, or whoever it delivered to, says that another way may do. The far
-/// end starts a request at most once, so trying it costs nothing but the try.
-const OF_THE_WAY: [&str; 6] = [
+/// The refusals by which a relay, or whoever it delivered to, says that another way may do: it
+/// cannot carry this, or does not know enough of what is in force. The far end starts a request at
+/// most once, so trying it costs nothing but the try.
+const OF_THE_WAY: [&str; 11] = [
     "next_hop_unreachable",
     "relaying_not_offered",
     "too_many_relayed",
     "node_stopping",
     "not_on_route",
+    "clock_behind",
+    "lease_expired",
+    "no_timestamp",
+    "restored_not_synced",
+    NO_BUNDLE,
     RELAY_DELAYED,
 ];
 
@@ -684,7 +690,17 @@ impl Core {
             ));
         };
         if let Some(trace) = ask.trace {
-            trace.request(sealed.id, self.enforcer.identity().node(), &sealed.bytes);
+            // Nothing of a request is changed by policy: what is signed is the body asked about.
+            let payload = (path.is_relayed() && trace.keeps_bytes()).then(|| Payload {
+                salt: issued.salt,
+                body: ask.body.to_vec(),
+            });
+            trace.request(Traced {
+                id: sealed.id,
+                issuer: self.enforcer.identity().node(),
+                bytes: &sealed.bytes,
+                sealed: payload.as_ref(),
+            });
         }
         let opened = self.dialer.open(next, ask.kind).await;
         let (origin, read, write) = opened.map_err(unreachable)?;

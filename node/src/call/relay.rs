@@ -16,7 +16,7 @@ use protocol::id::NodeId;
 use protocol::record::Point;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::conversation::{Broken, Changes, next_frame, refuse};
+use super::conversation::{Broken, next_frame, refuse};
 use super::drain::InFlight;
 use super::outgoing::Dialer;
 use super::wire::EnvelopeFrame;
@@ -341,14 +341,14 @@ impl Relay {
     /// agent is revoked, or a policy severed the agent here.
     async fn cut(&self, first: &Crossed) -> (Occasion, Stopped) {
         let enforcer = &self.enforcer;
-        let mut changes = Changes::of(enforcer);
+        let mut in_force = enforcer.standing().changes();
         let (cwt, route) = (&first.header.cwt, &first.header.claims.route);
         let mut known: Vec<_> = route
             .iter()
             .map(|node| enforcer.members().member(node))
             .collect();
         loop {
-            changes.mark();
+            in_force.mark_unchanged();
             let standing = enforcer.standing();
             let mut barred = standing.agent(&cwt.iss, &cwt.sub).err();
             for (node, member) in route.iter().zip(&mut known) {
@@ -371,7 +371,9 @@ impl Relay {
                 };
                 return (on, stopped);
             }
-            changes.next().await;
+            if in_force.changed().await.is_err() {
+                return core::future::pending().await;
+            }
         }
     }
 

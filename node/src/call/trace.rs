@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use protocol::codec;
+use protocol::envelope::Payload;
 use protocol::envelope::hop::{self, HopRecord};
 use protocol::id::{EnvelopeId, NodeId};
 
@@ -14,6 +16,15 @@ pub struct Trace {
     hops: Mutex<Vec<HopRecord>>,
 }
 
+/// What is noted of an envelope.
+pub(super) struct Traced<'a> {
+    pub(super) id: EnvelopeId,
+    pub(super) issuer: NodeId,
+    pub(super) bytes: &'a [u8],
+    /// What it holds, where that is sealed.
+    pub(super) sealed: Option<&'a Payload>,
+}
+
 /// One envelope of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracedEnvelope {
@@ -23,6 +34,8 @@ pub struct TracedEnvelope {
     pub issuer: NodeId,
     /// The COSE_Sign, if bytes are kept.
     pub bytes: Option<Vec<u8>>,
+    /// Of one that was sealed for relays, if bytes are kept: its payload in the clear, encoded.
+    pub opened: Option<Vec<u8>>,
 }
 
 impl Trace {
@@ -36,13 +49,18 @@ impl Trace {
         }
     }
 
-    pub(super) fn request(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) {
-        let envelope = self.envelope(id, issuer, bytes);
+    /// Whether the envelopes themselves are kept.
+    pub(super) const fn keeps_bytes(&self) -> bool {
+        self.keep_bytes
+    }
+
+    pub(super) fn request(&self, envelope: Traced<'_>) {
+        let envelope = self.envelope(envelope);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(envelope);
     }
 
-    pub(super) fn response(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) {
-        let envelope = self.envelope(id, issuer, bytes);
+    pub(super) fn response(&self, envelope: Traced<'_>) {
+        let envelope = self.envelope(envelope);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(envelope);
     }
 
@@ -61,11 +79,13 @@ impl Trace {
             .clone()
     }
 
-    fn envelope(&self, id: EnvelopeId, issuer: NodeId, bytes: &[u8]) -> TracedEnvelope {
+    fn envelope(&self, envelope: Traced<'_>) -> TracedEnvelope {
+        let keeps = self.keep_bytes;
         TracedEnvelope {
-            id,
-            issuer,
-            bytes: self.keep_bytes.then(|| bytes.to_vec()),
+            id: envelope.id,
+            issuer: envelope.issuer,
+            bytes: keeps.then(|| envelope.bytes.to_vec()),
+            opened: envelope.sealed.filter(|_| keeps).map(codec::encode),
         }
     }
 

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use protocol::envelope::{Direction, Header};
 use protocol::id::NodeId;
 use protocol::policy::{Denial, Verdict};
 use tokio::sync::watch;
@@ -104,32 +105,32 @@ impl Enforcer {
         drop(self.ask.set(ask));
     }
 
-    /// Waits for the bundle that `issuer` decided under, if it is newer than this node's; `peer`
-    /// delivered the message. Cancel safe.
+    /// Whether a message was decided on by a newer bundle than this node's. What comes back to a
+    /// client belongs to a call that was decided on.
+    pub(super) fn is_behind(&self, header: &Header) -> bool {
+        let claims = &header.claims;
+        let version = claims.bundle_version;
+        let newer = || !self.judged.has(version) || self.policy().bundle_version() == 0;
+        claims.direction == Direction::ToServer && version > 0 && newer()
+    }
+
+    /// Waits for the bundle that the issuer of a message decided under, where this node
+    /// [is behind](Self::is_behind); `peer` delivered it. Cancel safe.
     ///
     /// # Errors
     /// [`NO_BUNDLE`] if this node has none even then.
-    pub(super) async fn catch_up(
-        &self,
-        issuer: NodeId,
-        peer: NodeId,
-        version: u64,
-    ) -> Result<(), Stopped> {
-        if self.judged.has(version) {
-            return Ok(());
-        }
-        if self.judged.may_wait(&issuer, Instant::now()) {
+    pub(super) async fn catch_up(&self, header: &Header, peer: NodeId) -> Result<(), Stopped> {
+        let (issuer, version) = (header.cwt.iss, header.claims.bundle_version);
+        if !self.judged.has(version) && self.judged.may_wait(&issuer, Instant::now()) {
             if let Some(ask) = self.ask.get() {
                 ask.ask(peer);
             }
-            if self.judged.wait(issuer, version, BUNDLE_WAIT).await {
-                return Ok(());
+            if !self.judged.wait(issuer, version, BUNDLE_WAIT).await {
+                self.counters.count("bundle_behind");
             }
-            self.counters.count("bundle_behind");
         }
-        let own = self.policy().bundle_version();
-        if own > 0 {
-            tracing::debug!(version, own, "decided by an older bundle");
+        // One that was refused here leaves a node that had none before as it was.
+        if self.policy().bundle_version() > 0 {
             return Ok(());
         }
         let message =

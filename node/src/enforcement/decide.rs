@@ -332,8 +332,9 @@ impl Enforcer {
         self.check_chain(now.seconds(), id, header, place, incoming.records)
             .map_err(blame)?;
         self.accept(&entry, now.seconds()).await.map_err(blame)?;
-        let decided_under = header.claims.bundle_version;
-        self.catch_up(issuer, origin.peer, decided_under).await?;
+        if self.is_behind(header) {
+            Box::pin(self.catch_up(header, origin.peer)).await?;
+        }
         let mut described = self.check_body(point, &verified, incoming)?;
         let asked = Asked {
             point,

@@ -215,6 +215,8 @@ impl Enforcer {
         if let Verdict::Sever(why) = &stopped.verdict {
             let (node, agent) = (asked.caller().node(), &asked.header.cwt.sub);
             self.severed.cut(node, agent, why, asked.now);
+            // What is under way of it ends at once.
+            self.standing.look_again();
             if node == self.identity.node()
                 && let Some(sever) = self.sever.get()
             {

@@ -137,9 +137,9 @@ impl Enforcer {
         // The insert is atomic with its check, so a copy verified meanwhile loses here.
         let accepted = self.replay().accept(&entry, now.seconds());
         let _covered = accepted.map_err(replayed)?;
-        let decided_under = header.claims.bundle_version;
-        self.catch_up(entry.issuer, origin.peer, decided_under)
-            .await?;
+        if self.is_behind(&header) {
+            Box::pin(self.catch_up(&header, origin.peer)).await?;
+        }
         // What goes with a result, the ends do: it is sealed here.
         let _at_the_ends = self.evaluate(
             &Asked {

@@ -13,7 +13,6 @@ use protocol::id::NodeId;
 use protocol::name::Name;
 use protocol::policy::{Denial, Verdict};
 use protocol::time::UnixMillis;
-use tokio::sync::watch;
 
 use super::{Enforcer, Stopped, by_policy};
 
@@ -30,10 +29,7 @@ pub const SEVERED: &str = "severed";
 
 /// The agents cut off.
 #[derive(Debug, Default)]
-pub(super) struct Severed {
-    cuts: Mutex<HashMap<(NodeId, Name), Cut>>,
-    changes: watch::Sender<u64>,
-}
+pub(super) struct Severed(Mutex<HashMap<(NodeId, Name), Cut>>);
 
 #[derive(Debug, Clone)]
 struct Cut {
@@ -44,7 +40,7 @@ struct Cut {
 impl Severed {
     /// Cuts an agent off from now on.
     pub(super) fn cut(&self, node: NodeId, agent: &Name, why: &Denial, now: UnixMillis) {
-        let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cuts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cuts.retain(|_, cut| cut.until > now);
         if cuts.len() >= MAX_SEVERED {
             let first = cuts.iter().min_by_key(|(_, cut)| cut.until);
@@ -55,13 +51,11 @@ impl Severed {
         let until = UnixMillis(now.0.saturating_add(SEVER_COOL_DOWN_MS));
         let why = why.clone();
         cuts.insert((node, agent.clone()), Cut { until, why });
-        drop(cuts);
-        self.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     /// Why nothing of this agent passes now, if it is cut off.
     pub(super) fn barred(&self, node: NodeId, agent: &Name, now: UnixMillis) -> Option<Denial> {
-        let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let cuts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cuts.is_empty() {
             return None;
         }
@@ -84,13 +78,6 @@ impl Enforcer {
     pub fn cut_off(&self, node: NodeId, agent: &Name) -> Option<Stopped> {
         let denial = self.severed.barred(node, agent, self.clock.now())?;
         Some(by_policy(Verdict::Deny(denial)))
-    }
-
-    /// Ticks whenever somebody is cut off. Every stream watches it, so that what is under way of an
-    /// agent ends at once wherever a policy severs it.
-    #[must_use]
-    pub fn severings(&self) -> watch::Receiver<u64> {
-        self.severed.changes.subscribe()
     }
 }
 
@@ -140,7 +127,7 @@ mod tests {
             let agent = format!("a{number}").parse().unwrap();
             severed.cut(node(1), &agent, &why(), UnixMillis(number as u64));
         }
-        assert_eq!(severed.cuts.lock().unwrap().len(), MAX_SEVERED);
+        assert_eq!(severed.0.lock().unwrap().len(), MAX_SEVERED);
         let last = format!("a{}", MAX_SEVERED + 9).parse().unwrap();
         assert!(severed.barred(node(1), &last, UnixMillis(5_000)).is_some());
     }

@@ -4,7 +4,7 @@ use super::{CallSeal, Direction, Header, HeaderError, Payload, body_digest, enve
 use crate::codec::{self, CodecError};
 use crate::cose::{CoseError, CoseSign};
 use crate::crypto::{Crypto, SigningSet};
-use crate::id::{EnvelopeId, MeshId, NodeId};
+use crate::id::{EnvelopeId, MeshId, NodeId, Salt};
 use crate::limits;
 use crate::time::{UnixMillis, UnixSeconds};
 
@@ -327,29 +327,53 @@ impl SignedEnvelope<'_> {
             None
         };
         let payload = opened.as_deref().unwrap_or(self.payload);
+        Self::verified(self.id, self.header, crypto, payload)
+    }
+
+    /// Takes for the sealed payload what one of its ends kept when it opened it: the header binds
+    /// salt and body by their digest.
+    ///
+    /// # Errors
+    /// A payload that is not salt and body, or does not match the header.
+    pub fn disclosed(
+        self,
+        crypto: &dyn Crypto,
+        payload: &[u8],
+    ) -> Result<VerifiedEnvelope, Refusal> {
+        Self::verified(self.id, self.header, crypto, payload)
+    }
+
+    fn verified(
+        id: EnvelopeId,
+        header: Header,
+        crypto: &dyn Crypto,
+        payload: &[u8],
+    ) -> Result<VerifiedEnvelope, Refusal> {
         let payload: Payload =
             codec::decode(payload, limits::MAX_ENVELOPE_BYTES).map_err(Refusal::PayloadCodec)?;
         if payload.body.len() > limits::MAX_MESSAGE_BYTES {
             let (max, found) = (limits::MAX_MESSAGE_BYTES, payload.body.len());
             return Err(Refusal::PayloadCodec(CodecError::Oversized { max, found }));
         }
-        if body_digest(crypto, &payload.salt, &payload.body) != self.header.claims.body_digest {
+        if body_digest(crypto, &payload.salt, &payload.body) != header.claims.body_digest {
             return Err(Refusal::BodyDigest);
         }
         Ok(VerifiedEnvelope {
-            id: self.id,
-            header: self.header,
+            id,
+            header,
+            salt: payload.salt,
             body: payload.body,
         })
     }
 }
 
 /// An envelope whose two signatures, key binding and body digest hold. Only
-/// [`SignedEnvelope::open`] makes one.
+/// [`SignedEnvelope::open`] and [`SignedEnvelope::disclosed`] make one.
 #[derive(Debug, Clone)]
 pub struct VerifiedEnvelope {
     id: EnvelopeId,
     header: Header,
+    salt: Salt,
     body: Vec<u8>,
 }
 
@@ -364,6 +388,12 @@ impl VerifiedEnvelope {
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The salt of its body, which whoever shows the body of a sealed one shows too.
+    #[must_use]
+    pub const fn salt(&self) -> &Salt {
+        &self.salt
     }
 
     /// The exact bytes of the JSON-RPC message.

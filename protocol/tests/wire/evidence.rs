@@ -1,11 +1,14 @@
 //! Evidence files with each part changed.
 
-use protocol::envelope::Header;
+use protocol::codec;
+use protocol::envelope::{Header, Payload};
 use protocol::evidence::Evidence;
+use protocol::id::Salt;
 
 use crate::case::{ACCEPTED, Case, case, run};
 use crate::raw::{altered, flipped};
-use crate::world::{CALL, CRYPTO, foreign, world};
+use crate::sealing::sealed_request;
+use crate::world::{CALL, CRYPTO, SALT, foreign, world};
 
 /// The outcome.
 pub(crate) fn judge(bytes: &[u8]) -> &'static str {
@@ -19,6 +22,7 @@ fn content() -> Evidence {
         membership: w.caller.membership.bytes().to_vec(),
         envelope: w.request().bytes,
         roots: None,
+        opened: None,
     }
 }
 
@@ -129,6 +133,38 @@ fn expiry_is_judged_when_the_envelope_was_signed() {
         issued(content.not_before.minus(60)),
         "membership_not_yet_valid"
     );
+}
+
+/// Nobody but the far end can open what relays carried; who did shows salt and body beside it.
+#[test]
+fn a_sealed_envelope_is_shown_with_what_it_held_and_not_without() {
+    let opened = |salt, body: &[u8]| {
+        let body = body.to_vec();
+        Some(codec::encode(&Payload { salt, body }).into())
+    };
+    let sealed = |opened| Evidence {
+        envelope: sealed_request(),
+        opened,
+        ..content()
+    };
+    let whole = sealed(opened(SALT, CALL)).encode();
+    let verified = Evidence::verify(&CRYPTO, &whole).unwrap();
+    assert_eq!(verified.envelope.body(), CALL);
+    assert_eq!(verified.envelope.salt(), &SALT);
+    let other_salt = Salt::from_bytes([9; 32]);
+    for (evidence, reason) in [
+        (sealed(None), "opened_payload_mismatch"),
+        (sealed(opened(SALT, b"{}")), "body_digest_mismatch"),
+        (sealed(opened(other_salt, CALL)), "body_digest_mismatch"),
+        (sealed(Some(vec![0].into())), "malformed"),
+    ] {
+        assert_eq!(judge(&evidence.encode()), reason);
+    }
+    let beside = Evidence {
+        opened: opened(SALT, CALL),
+        ..content()
+    };
+    assert_eq!(judge(&beside.encode()), "opened_payload_mismatch");
 }
 
 #[test]

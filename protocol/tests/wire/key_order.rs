@@ -75,6 +75,7 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         membership: vec![2],
         envelope: vec![3],
         roots: None,
+        opened: None,
     };
     let card = SignerCard {
         role: Role::Admin,

@@ -34,6 +34,11 @@ fn begin(key: &SealingKey, alter: &dyn Fn(&mut Header)) -> (SealedEnvelope, Call
     (envelope, call)
 }
 
+/// The request as relays carry it.
+pub(crate) fn sealed_request() -> Vec<u8> {
+    begin(&KEY, &|_| {}).0.bytes
+}
+
 fn relayed() -> Header {
     let w = world();
     let mut header = w.request_header();

@@ -11,7 +11,7 @@ use super::{
     Started, Tried, broken, place,
 };
 use crate::call::conversation::{Broken, Listener, Speaker};
-use crate::call::trace::Trace;
+use crate::call::trace::{Trace, Traced};
 use crate::enforcement::DELIVERERS_FAULTS;
 use crate::session::SessionError;
 
@@ -161,6 +161,9 @@ async fn listen(
     trace: Option<&Trace>,
     heard_any: &mut bool,
 ) -> Result<Bytes, Broken> {
+    if trace.is_some_and(Trace::keeps_bytes) {
+        listener.keep_payloads();
+    }
     loop {
         let Some(heard) = listener.hear().await? else {
             return Err(listener.ended_early().await);
@@ -168,7 +171,12 @@ async fn listen(
         *heard_any = true;
         if heard.ends {
             if let Some(trace) = trace {
-                trace.response(heard.id, heard.issuer, &heard.envelope);
+                trace.response(Traced {
+                    id: heard.id,
+                    issuer: heard.issuer,
+                    bytes: &heard.envelope,
+                    sealed: heard.sealed.as_ref(),
+                });
                 trace.carried(&heard.records);
             }
             return Ok(heard.body.into());
@@ -220,8 +228,8 @@ pub(super) fn elsewhere(broken: &Broken, started: &Started) -> bool {
         Broken::Transport(_) | Broken::Stream(StreamError::EndedEarly) => true,
         Broken::Stopped(stopped) => {
             let reason = stopped.reason();
-            let named = OF_THE_WAY.contains(&reason) || DELIVERERS_FAULTS.contains(&reason);
-            named && !stopped.by_policy
+            let fault = !stopped.by_policy && DELIVERERS_FAULTS.contains(&reason);
+            fault || OF_THE_WAY.contains(&reason)
         }
         Broken::Unreachable(_) | Broken::Stream(_) => false,
     };

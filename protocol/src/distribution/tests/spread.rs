@@ -43,6 +43,36 @@ fn nothing_goes_back_to_who_sent_it() {
 }
 
 #[test]
+fn what_was_lost_comes_again_to_who_asks() {
+    let mut world = World::new(1, 1);
+    let mut net = Net::new(&world, 2, 3);
+    net.link(0, 1);
+    net.settle();
+    let mut lost = Vec::new();
+    for document in world.revoke(0, 1) {
+        net.raw(0, Event::Publish(document), &mut lost);
+    }
+    let mut asked = Vec::new();
+    // Once, however often it is told to, and nobody who is no peer.
+    for peer in [0, 0, 9] {
+        net.raw(1, Event::Ask(node(peer)), &mut asked);
+    }
+    let [Effect::Send(to, heads)] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(*to, node(0));
+    let mut shown = Vec::new();
+    net.raw(0, Event::Message(node(1), heads), &mut shown);
+    assert_eq!(net.heads(1).log_length(&world.admin(0)), 0);
+    for effect in shown {
+        if let Effect::Send(_, message) = effect {
+            net.raw(1, Event::Message(node(0), &message), &mut Vec::new());
+        }
+    }
+    assert_eq!(net.heads(1).log_length(&world.admin(0)), 1);
+}
+
+#[test]
 fn in_force_then_sent_on_then_written() {
     let mut world = World::new(1, 1);
     let mut net = Net::new(&world, 3, 3);

@@ -1,0 +1,195 @@
+//! Relays that go away, and relays that do not know what is in force: what is under way ends by
+//! name, what comes goes another way, and no call is made twice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::sync::Arc;
+
+use node::enforcement::NO_BUNDLE;
+use node::session::ErrorKind;
+use protocol::policy::{Decision, Facts, Policy};
+use protocol::trust::TrustState;
+use tests::admin::{Admin, body_of, has_bundle};
+use tests::client::McpClient;
+use tests::line::{Line, LineOptions, configure};
+use tests::mesh::{TestNode, last, tool_call};
+use tests::stage::holds;
+use tests::wait::{soon, until};
+
+const ALL: &str = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
+
+/// A line whose server's node names a second relay, `d`, after `b`.
+async fn with_two_relays() -> (Line, TestNode) {
+    let options = LineOptions {
+        through: r#"["b", "d"]"#,
+        ..LineOptions::default()
+    };
+    let line = Line::build(options).await;
+    let state = line.mesh.admit(&line.b, "d").await;
+    configure(&state, "[relay]\naccept = [\"members\"]\n");
+    let d = TestNode::start(&state).await;
+    for end in [&line.a, &line.c] {
+        end.linked(d.id()).await;
+        d.linked(end.id()).await;
+    }
+    line.a.knows_relays(line.c.id(), 2).await;
+    (line, d)
+}
+
+#[tokio::test]
+async fn a_session_whose_relay_goes_away_ends_by_name_and_its_call_is_not_made_twice() {
+    let (line, d) = with_two_relays().await;
+    let session = line.a.open("agent", "c", "fix").await.unwrap();
+    assert_eq!(line.b.node.enforcer().calls().relayed(), 1);
+    let mut held = session.begin(1, "hold", "{}").await.unwrap();
+    holds(&session, 1).await;
+    let Line {
+        mesh: _mesh,
+        a,
+        b,
+        c,
+    } = line;
+    b.stop().await;
+    let cut = last(&mut held).await.unwrap_err();
+    assert_eq!(cut.kind, ErrorKind::BrokenStream, "{cut:?}");
+    assert!(cut.hint.unwrap().contains("not known"));
+    let over = || async {
+        let later = session.call(2, "echo", "{}").await;
+        later.is_err_and(|error| error.reason == "session_closed")
+    };
+    until("the session is over and says so", over).await;
+    // Its copy came over the other relay and was not started again.
+    assert!(c.refusals().await.get("request_started").copied() <= Some(1));
+
+    let again = a.open("agent", "c", "fix").await.unwrap();
+    again.call(3, "echo", "{}").await.unwrap();
+    assert!(d.node.enforcer().calls().relayed() >= 2);
+    for node in [a, c, d] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_relay_goes_away_is_told_and_starts_again() {
+    let (line, d) = with_two_relays().await;
+    let token = line.a.token("client").await;
+    let client = McpClient::open(&line.a, "/mcp/c/fix", &token).await;
+    assert_eq!(client.post(tool_call(1, "echo", "{}")).await.status, 200);
+    let Line {
+        mesh: _mesh,
+        a,
+        b,
+        c,
+    } = line;
+    b.stop().await;
+    // As MCP says: an unknown session is answered with 404, and its client initializes again.
+    let gone = || async { client.post(tool_call(2, "echo", "{}")).await.status == 404 };
+    until("the session is over", gone).await;
+    let client = McpClient::open(&a, "/mcp/c/fix", &token).await;
+    let answer = client.post(tool_call(3, "echo", r#"{"n":3}"#)).await;
+    assert_eq!(answer.response()["result"]["echo"]["n"], 3);
+    assert!(d.node.enforcer().calls().relayed() >= 2);
+    for node in [a, c, d] {
+        node.stop().await;
+    }
+}
+
+/// Allows everything and says that it is of a bundle nobody else has.
+struct OfLater;
+
+impl Policy for OfLater {
+    fn bundle_version(&self) -> u64 {
+        9
+    }
+
+    fn evaluate(&self, _: &Facts<'_>) -> Decision {
+        Decision::allow()
+    }
+}
+
+#[tokio::test]
+async fn a_relay_without_a_bundle_carries_nothing_that_was_decided_by_one() {
+    let line = Line::build(LineOptions::default()).await;
+    line.a.node.enforcer().replace_policy(Arc::new(OfLater));
+    let refused = line.a.open("agent", "c", "fix").await.err().unwrap();
+    assert_eq!(refused.reason, NO_BUNDLE, "{refused:?}");
+    assert!(refused.message.contains("relay `b`"), "{refused:?}");
+    assert!(refused.hint.unwrap().contains("hedgerow doctor"));
+    line.b.counted(NO_BUNDLE, 1).await;
+    line.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_and_a_target_that_stay_behind_decide_by_their_own_bundle() {
+    let line = Line::build(LineOptions::default()).await;
+    let session = line.a.open("agent", "c", "fix").await.unwrap();
+    let tripwire = r#"{"policy_name": "tripwire", "restricted_intents": ["crash"]}"#;
+    let body = body_of(&[ALL, tripwire]);
+    Admin::of(&line.b.state).put(&line.b, &body).await;
+    for node in [&line.a, &line.b, &line.c] {
+        has_bundle(node, 1).await;
+    }
+    line.a.node.enforcer().replace_policy(Arc::new(OfLater));
+    session.call(1, "echo", "{}").await.unwrap();
+    for behind in [&line.b, &line.c] {
+        let waited = behind.refusals().await.get("bundle_behind").copied();
+        assert!(waited >= Some(1), "{waited:?}");
+    }
+    let refused = session.call(2, "crash", "{}").await.unwrap_err();
+    assert_eq!(refused.reason, "intent_restricted", "{refused:?}");
+    assert!(refused.message.contains("relay `b`"), "{refused:?}");
+    line.stop().await;
+}
+
+/// The newest bundle of all comes while the relay waits for it.
+#[tokio::test]
+async fn a_relay_that_is_behind_is_no_longer_once_the_bundle_is_there() {
+    let line = Line::build(LineOptions::default()).await;
+    let session = line.a.open("agent", "c", "fix").await.unwrap();
+    Admin::of(&line.b.state)
+        .put(&line.b, &body_of(&[ALL]))
+        .await;
+    for node in [&line.a, &line.b, &line.c] {
+        has_bundle(node, 1).await;
+    }
+    session.call(1, "echo", "{}").await.unwrap();
+    for node in [&line.b, &line.c] {
+        assert_eq!(node.refusals().await.get("bundle_behind"), None);
+    }
+    line.stop().await;
+}
+
+/// Restored from a backup, or never told the time of the mesh: the relay says so, and its calls go
+/// over another one.
+#[tokio::test]
+async fn a_relay_that_does_not_know_the_present_is_passed_over() {
+    let (line, d) = with_two_relays().await;
+    let session = line.a.open("agent", "c", "fix").await.unwrap();
+    let standing = line.b.node.enforcer().standing();
+    standing.hold();
+    session.call(1, "echo", "{}").await.unwrap();
+    line.b.counted("restored_not_synced", 1).await;
+    assert_eq!(d.node.enforcer().calls().relayed(), 1);
+    assert!(standing.release());
+
+    let identity = line.b.node.enforcer().identity();
+    let before = standing.now();
+    let genesis = TrustState::genesis(&*identity.crypto, identity.genesis()).unwrap();
+    standing.replace(Arc::new(genesis));
+    session.call(2, "echo", "{}").await.unwrap();
+    line.b.counted("no_timestamp", 1).await;
+    assert_eq!(d.node.enforcer().calls().relayed(), 2);
+    standing.replace(before);
+
+    // Where there is no other, the caller is told whose knowledge is old.
+    drop(soon(d.stop()).await);
+    standing.hold();
+    let refused = session.call(3, "echo", "{}").await.unwrap_err();
+    assert_eq!(refused.reason, "restored_not_synced", "{refused:?}");
+    assert!(refused.message.contains("relay `b`"), "{refused:?}");
+    line.stop().await;
+}
