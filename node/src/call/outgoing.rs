@@ -33,8 +33,10 @@ use crate::transport::StreamKind;
 use crate::transport::frame::{FrameReader, FrameWriter};
 
 mod pump;
+mod told;
 
 use pump::{again, elsewhere, other_key, pump_call, pump_session};
+use told::{broken, place};
 
 /// How often a message is signed anew and sent again when the other node says it has just
 /// restarted and cannot know whether it saw it. It refused before acting, so this is safe.
@@ -703,7 +705,7 @@ impl Core {
             });
         }
         let opened = self.dialer.open(next, ask.kind).await;
-        let (origin, read, write) = opened.map_err(unreachable)?;
+        let (origin, read, write) = opened.map_err(Broken::Unreachable)?;
         let writer = FrameWriter::new(write);
         let exchange = Arc::new(Exchange::default());
         let id = described.id.as_deref().unwrap_or("null");
@@ -783,29 +785,4 @@ async fn expect_response(listener: &mut Listener) -> Result<Heard, Broken> {
         }
         None => Err(listener.ended_early().await),
     }
-}
-
-fn unreachable(error: SessionError) -> Broken {
-    Broken::Unreachable(error)
-}
-
-fn broken(broken: Broken) -> SessionError {
-    match broken {
-        Broken::Stopped(stopped) => stopped.into_error(),
-        Broken::Unreachable(error) => error,
-        Broken::Stream(e) => SessionError::new(ErrorKind::BrokenStream, e.reason(), e.to_string())
-            .with_hint("whether the call took effect is not known; check before calling again"),
-        Broken::Transport(text) => {
-            let message = format!("the stream to the node failed: {text}");
-            SessionError::new(ErrorKind::BrokenStream, "stream_failed", message)
-                .with_hint("whether the call took effect is not known; check before calling again")
-        }
-    }
-}
-
-fn place(error: SessionError, server: &ServerRef) -> SessionError {
-    if error.node.is_some() {
-        return error;
-    }
-    error.at(server.node.to_string(), server.server.to_string())
 }
