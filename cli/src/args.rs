@@ -100,6 +100,7 @@ pub(crate) enum Command {
     Sign(commands::sign::Sign),
     Trust(commands::trust::TrustCommand),
     Policy(commands::policy::Policy),
+    Decisions(commands::decisions::DecisionsCommand),
     /// Show an example configuration file
     Config(commands::config::ConfigCommand),
     /// Print completions for a shell

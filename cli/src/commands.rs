@@ -14,6 +14,7 @@ pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dashboard;
+pub(crate) mod decisions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod envelope;
@@ -91,6 +92,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Revocations(revocations) => blocking(revocations.run(&context)),
         Command::Sign(sign) => sign.run(&context),
         Command::Trust(trust) => blocking(trust.run(&context)),
+        Command::Decisions(decisions) => blocking(decisions.run(&context)),
         Command::Policy(policy) => blocking(policy.run(&context)),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),

@@ -2,8 +2,8 @@
 //! check. Deterministic.
 
 use protocol::codec::encode;
-use protocol::crypto::{Algorithm, Signer, SigningSet, Suite, TLS_PUBLIC_LEN, domain};
 use protocol::crypto::sealing::{SEALING_ENC_LEN, SEALING_PUBLIC_LEN};
+use protocol::crypto::{Algorithm, Signer, SigningSet, Suite, TLS_PUBLIC_LEN, domain};
 use protocol::envelope::hop::{HopRecord, Scope, chain_hash};
 use protocol::envelope::{
     CallSeal, Claims, CwtClaims, Direction, DocumentType, Header, Kind, Payload, Sealed,
@@ -427,6 +427,7 @@ fn decision() -> DecisionRecord {
         alerts: None,
         observed: None,
         approval: None,
+        basis: None,
     }
 }
 

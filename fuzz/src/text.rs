@@ -1,8 +1,8 @@
 //! Identifiers and names in text, and the JSON of the control API.
 
 use protocol::control::{
-    AddAgent, AddServer, Admission, CallRequest, DecisionQuery, InspectRequest, IssueMembership,
-    ServerFilter, ServerSpec,
+    AddAgent, AddServer, Admission, CallRequest, DecisionQuery, DecisionSearch, InspectRequest,
+    IssueMembership, ServerFilter, ServerSpec,
 };
 use protocol::id::{Digest, EnvelopeId, Kid, MeshId, NodeId, RequestId, SessionId};
 use protocol::name::Name;
@@ -50,6 +50,7 @@ pub fn control(data: &[u8]) {
     read::<Admission>(data);
     read::<CallRequest>(data);
     read::<DecisionQuery>(data);
+    read::<DecisionSearch>(data);
     read::<InspectRequest>(data);
     read::<IssueMembership>(data);
     read::<ServerFilter>(data);

@@ -7,6 +7,7 @@
 //! the greatest time accepted, close the store.
 
 mod approving;
+mod decisions;
 mod dialer;
 mod effects;
 mod enrolling;

@@ -9,8 +9,8 @@
 use async_trait::async_trait;
 use protocol::control::{
     AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
-    DecisionQuery, Dial, Failure, FileBytes, IssueMembership, MembershipRequestInfo, Peer, Server,
-    ServerFilter, Status, StoreCopy, Tool,
+    DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FileBytes, IssueMembership,
+    MembershipRequestInfo, Peer, Server, ServerFilter, Status, StoreCopy, Tool,
 };
 use protocol::name::Name;
 use serde_json::value::RawValue;
@@ -151,6 +151,12 @@ pub trait Operations: Enrolling {
     /// # Errors
     /// Why they cannot be read.
     async fn decisions(&self, query: DecisionQuery) -> Result<Vec<Decision>, Failure>;
+
+    /// Decision records that meet what is asked, newest first; `limit` was checked.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    async fn find_decisions(&self, search: DecisionSearch) -> Result<DecisionPage, Failure>;
 
     /// What is in force in the mesh, and what changes it; absent where nothing keeps it.
     fn trust(&self) -> Option<&dyn TrustOperations> {

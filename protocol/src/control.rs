@@ -38,7 +38,10 @@ pub use call::{
     CallEvent, CallReply, CallRequest, EnvelopeSignature, EnvelopeSigner, Hop, MAX_CALL_TIMEOUT_MS,
     ServerFilter, Tool,
 };
-pub use decision::{Decision, DecisionApproval, DecisionQuery, MAX_DECISIONS};
+pub use decision::{
+    Decision, DecisionApproval, DecisionBasis, DecisionPage, DecisionQuery, DecisionSearch,
+    MAX_DECISIONS, MAX_SEARCHED,
+};
 pub use doctor::{Check, Level};
 pub use membership::{
     Admission, InspectRequest, IssueMembership, MAX_MEMBERSHIP_DAYS, MembershipRequestInfo,
@@ -109,6 +112,8 @@ pub mod route {
     pub const DENY_CALL: &str = "/v1/approvals/deny";
     /// `GET` with the fields of [`super::DecisionQuery`] as query → array of [`super::Decision`].
     pub const DECISIONS: &str = "/v1/decisions";
+    /// `POST` [`super::DecisionSearch`] → [`super::DecisionPage`].
+    pub const FIND_DECISIONS: &str = "/v1/decisions/find";
     /// `GET` → [`super::Trust`].
     pub const TRUST: &str = "/v1/trust";
     /// `POST` [`super::Publish`] → [`super::Publication`].

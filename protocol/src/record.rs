@@ -4,6 +4,10 @@
 //! they become the leaves of the audit log as they are. `hash(n) = SHA-256(label ‖ record(n))`;
 //! record n carries hash(n−1), the first 32 zero bytes.
 
+mod basis;
+
+pub use basis::{Basis, HopNote, MAX_BASIS_CLAIM, MAX_BASIS_CLAIMS, MAX_BASIS_TEXT, cut};
+
 use crate::codec::{self, CodecError};
 use crate::crypto::{Crypto, domain};
 use crate::envelope::{Direction, Kind};
@@ -11,8 +15,9 @@ use crate::id::{ApprovalId, Digest, EnvelopeId, NodeId, RequestId};
 use crate::name::Name;
 use crate::time::UnixMillis;
 
-/// Largest encoded record. Names, method, target and reason are bounded; the rest is fixed.
-pub const MAX_RECORD_BYTES: usize = 8 * 1024;
+/// Largest encoded record. Names, method, target, reason and the lists of a basis are bounded; the
+/// rest is fixed.
+pub const MAX_RECORD_BYTES: usize = 16 * 1024;
 
 /// The `previous` of the first record.
 pub const GENESIS: Digest = Digest::from_bytes([0; 32]);
@@ -128,6 +133,9 @@ pub struct DecisionRecord {
     /// Of a call that somebody had to approve.
     #[n(24)]
     pub approval: Option<ApprovalNote>,
+    /// On what it rests, where policy was asked.
+    #[n(25)]
+    pub basis: Option<Box<Basis>>,
 }
 
 /// What a record says of an approval: that it was asked for, how it was answered and by whom, or

@@ -9,7 +9,7 @@
 
 use node::control::Operations as _;
 use node::enforcement::{LIMIT_EXCEEDED, SEVERED};
-use protocol::control::{DecisionQuery, PolicyStatus, ServerFilter};
+use protocol::control::{DecisionQuery, DecisionSearch, PolicyStatus, ServerFilter};
 use protocol::trust::bundle::{BundleBody, Pin, Policy};
 use tests::admin::{Admin, in_force, policy};
 use tests::client::McpClient;
@@ -97,6 +97,39 @@ async fn a_document_allows_what_it_names_and_stops_the_rest_with_its_reason() {
         Some("mcp_read_only_enforcement")
     );
     assert_eq!(recorded.bundle, 1);
+    // With the rule that decided and the facts it was asked with.
+    let basis = recorded.basis.as_deref().unwrap();
+    assert_eq!(basis.rule.as_deref(), Some("/restricted_intents"));
+    assert!(basis.full && basis.intents.contains(&"progress".to_owned()));
+    let search = DecisionSearch {
+        policy: Some("mcp_read_only_enforcement".to_owned()),
+        verdict: Some("deny".to_owned()),
+        node: Some("host".to_owned()),
+        ..DecisionSearch::default()
+    };
+    let found = user.node.find_decisions(search.clone()).await.unwrap();
+    let reasons: Vec<_> = found.decisions.iter().map(|d| d.reason.clone()).collect();
+    let expected = ["intent_restricted", "tool_not_allowed"].map(|r| Some(r.to_owned()));
+    assert_eq!(reasons, expected);
+    // Page by page the same, and then no more.
+    let one = DecisionSearch {
+        limit: Some(1),
+        ..search
+    };
+    let first = user.node.find_decisions(one.clone()).await.unwrap();
+    assert_eq!(first.decisions, found.decisions[..1]);
+    let next = DecisionSearch {
+        before: first.older,
+        ..one
+    };
+    let second = user.node.find_decisions(next.clone()).await.unwrap();
+    assert_eq!(second.decisions, found.decisions[1..]);
+    let next = DecisionSearch {
+        before: second.older,
+        ..next
+    };
+    let none = user.node.find_decisions(next).await.unwrap();
+    assert_eq!((none.decisions.len(), none.older), (0, None));
 
     // A definition that is not the one approved is another tool.
     body.pins[0].digest = protocol::id::Digest::from_bytes([1; 32]);

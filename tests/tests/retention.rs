@@ -61,6 +61,7 @@ async fn decided(node: &TestNode, age_days: u64) {
             alerts: None,
             observed: None,
             approval: None,
+            basis: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&hedgerow_crypto::Primitives, &bytes);

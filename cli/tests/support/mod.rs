@@ -10,6 +10,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+pub(crate) mod bench;
+pub(crate) mod decided;
 pub(crate) mod enrolling;
 pub(crate) mod mesh;
 pub(crate) mod trust;
@@ -40,6 +42,8 @@ pub(crate) struct Fake {
     pub(crate) trusting: Option<Trusting>,
     /// Why calls wait.
     pub(crate) waiting: Mutex<Option<String>>,
+    /// What it decided, the oldest first.
+    pub(crate) decided: Mutex<Vec<Decision>>,
     /// Its status page, which nobody serves.
     pub(crate) page: Option<node::page::Page>,
 }
@@ -68,6 +72,7 @@ impl Fake {
             checks: Mutex::new(vec![Check::ok("clock", "the clock agrees")]),
             waiting: Mutex::default(),
             trusting: None,
+            decided: Mutex::new(decided::some()),
             page: None,
         }
     }
@@ -366,6 +371,10 @@ impl Operations for Fake {
 
     async fn decisions(&self, _: DecisionQuery) -> Result<Vec<Decision>, Failure> {
         Ok(vec![])
+    }
+
+    async fn find_decisions(&self, search: DecisionSearch) -> Result<DecisionPage, Failure> {
+        Ok(decided::find(&self.decided.lock().unwrap(), &search))
     }
 
     fn trust(&self) -> Option<&dyn TrustOperations> {

@@ -92,9 +92,8 @@ impl MeshDialer {
         let (peer_read, peer_write) = tokio::io::split(there);
         let origin = me.clone();
         self.tasks.spawn(async move {
-            acceptor
-                .serve(origin, kind, Box::new(peer_read), Box::new(peer_write))
-                .await;
+            let serve = acceptor.serve(origin, kind, Box::new(peer_read), Box::new(peer_write));
+            Box::pin(serve).await;
         });
         Ok((me, Box::new(read), Box::new(write)))
     }

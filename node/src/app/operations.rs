@@ -6,15 +6,13 @@ use std::time::Instant;
 use async_trait::async_trait;
 use protocol::control::{
     AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
-    DecisionQuery, Dial, Failure, FailureKind, FileBytes, IssueMembership, MAX_DECISIONS,
-    MembershipRequestInfo, Peer, Secret, Server, ServerFilter, Status, StoreCopy, Tool,
+    DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FailureKind, FileBytes,
+    IssueMembership, MembershipRequestInfo, Peer, Secret, Server, ServerFilter, Status, StoreCopy,
+    Tool,
 };
 use protocol::control::{Condition, Counters, MeshInfo, NodeInfo, StoreInfo, TimeHealth};
-
 use protocol::id::NodeId;
 use protocol::name::Name;
-use protocol::record::DecisionRecord;
-
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
@@ -457,23 +455,11 @@ impl Operations for Node {
     }
 
     async fn decisions(&self, query: DecisionQuery) -> Result<Vec<Decision>, Failure> {
-        let snapshot = self.store.snapshot().map_err(stored)?;
-        let last = snapshot.last_decision().map_err(stored)?;
-        let Some(last) = last else {
-            return Ok(Vec::new());
-        };
-        let limit = u64::from(query.limit.unwrap_or(MAX_DECISIONS).min(MAX_DECISIONS));
-        let end = query.before.unwrap_or(u64::MAX).min(last.sequence + 1);
-        let from = end.saturating_sub(limit);
-        let mut decisions = snapshot.decisions(from..end).map_err(stored)?;
-        decisions.reverse();
-        Ok(decisions
-            .into_iter()
-            .filter_map(|kept| {
-                let record = DecisionRecord::decode(&kept.bytes).ok()?;
-                Some(self.decision(record, kept.hash.to_string()))
-            })
-            .collect())
+        self.listed_decisions(&query)
+    }
+
+    async fn find_decisions(&self, search: DecisionSearch) -> Result<DecisionPage, Failure> {
+        self.found_decisions(&search)
     }
 
     fn page(&self) -> Option<&dyn PageOperations> {

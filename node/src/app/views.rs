@@ -3,9 +3,9 @@
 //! Reads only. Nothing here holds a secret: specs are shown without their values.
 
 use protocol::control::{
-    Decision, DecisionApproval, DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure,
-    FileBytes, Freshness, FreshnessState, Hop, IssuerAlarm, LinkPath, Peer, PeerState,
-    PolicyStatus, Renewal, Secret, Server, ServerInfo, ServerState, Tool, TrustStatus,
+    DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, Freshness,
+    FreshnessState, Hop, IssuerAlarm, LinkPath, Peer, PeerState, PolicyStatus, Renewal, Secret,
+    Server, ServerInfo, ServerState, Tool, TrustStatus,
 };
 use protocol::crypto::{Algorithm, Suite};
 use protocol::envelope::hop::HopRecord;
@@ -13,7 +13,6 @@ use protocol::evidence::Evidence;
 use protocol::id::NodeId;
 use protocol::mcp;
 use protocol::name::Name;
-use protocol::record::DecisionRecord;
 use protocol::time::UnixSeconds;
 use protocol::trust::state as trust;
 use protocol::trust::{MemberFacts, NodeRecord, VerifiedMembership};
@@ -368,44 +367,6 @@ impl Node {
             annotations: definition.annotations,
             input_schema: definition.input_schema,
         })
-    }
-
-    pub(super) fn decision(&self, record: DecisionRecord, hash: String) -> Decision {
-        let name_of = |id: &NodeId| {
-            let member = self.members.member(id);
-            member.map_or_else(|| id.to_string(), |m| m.membership.name.to_string())
-        };
-        let role = match record.point {
-            protocol::record::Point::Ingress => "ingress",
-            protocol::record::Point::Relay => "relay",
-            protocol::record::Point::Egress => "egress",
-            protocol::record::Point::Link => "link",
-        };
-        Decision {
-            seq: record.sequence,
-            time_ms: record.time.0,
-            verdict: record.verdict,
-            reason: record.reason,
-            role: role.to_owned(),
-            envelope: record.envelope,
-            issuer: Some(name_of(&record.issuer)),
-            agent: record.agent.map(|a| a.to_string()),
-            server: record.server.map(|s| s.to_string()),
-            method: record.method,
-            name: record.target,
-            approval: record.approval.map(|note| DecisionApproval {
-                id: note.id,
-                arguments: note.arguments,
-                by: note.by.as_ref().map(&name_of),
-                words: note.words,
-            }),
-            hash: Some(hash),
-            policy: record.policy,
-            bundle: record.bundle_version,
-            alerts: record.alerts.unwrap_or_default(),
-            observed: record.observed.unwrap_or_default(),
-            stands_for: record.stands_for,
-        }
     }
 }
 

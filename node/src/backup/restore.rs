@@ -527,6 +527,7 @@ fn note(head: Head, now: UnixMillis) -> Write {
             alerts: None,
             observed: None,
             approval: None,
+            basis: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&Primitives, &bytes);

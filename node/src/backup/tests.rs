@@ -162,6 +162,7 @@ fn decision() -> Write {
             alerts: None,
             observed: None,
             approval: None,
+            basis: None,
         };
         let bytes = record.encode();
         let hash = chain_hash(&Primitives, &bytes);

@@ -150,13 +150,8 @@ impl StreamHandler for Acceptor {
             peer: stream.peer,
             address: (self.observed)(stream.peer),
         };
-        self.serve(
-            origin,
-            stream.kind,
-            Box::new(stream.recv),
-            Box::new(stream.send),
-        )
-        .await;
+        let (recv, send) = (Box::new(stream.recv), Box::new(stream.send));
+        Box::pin(self.serve(origin, stream.kind, recv, send)).await;
     }
 }
 

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::control::{
-    AddAgent, AddServer, CallEvent, CallReply, CallRequest, DecisionQuery, Dial, Failure,
-    FailureKind, InspectRequest, IssueMembership, MAX_CALL_TIMEOUT_MS, MAX_DECISIONS,
+    AddAgent, AddServer, CallEvent, CallReply, CallRequest, DecisionQuery, DecisionSearch, Dial,
+    Failure, FailureKind, InspectRequest, IssueMembership, MAX_CALL_TIMEOUT_MS, MAX_DECISIONS,
     MAX_MEMBERSHIP_DAYS, MAX_REQUEST_BYTES, ServerFilter, route,
 };
 use protocol::name::Name;
@@ -60,6 +60,7 @@ pub(super) fn routes(operations: Arc<dyn Operations>, caller: Caller) -> Router 
         .route(route::INSPECT_REQUEST, post(inspect_request))
         .route(route::MEMBERSHIPS, post(issue_membership))
         .route(route::DECISIONS, get(decisions))
+        .route(route::FIND_DECISIONS, post(find_decisions))
         .merge(super::enrolling::routes())
         .merge(trusting::routes())
         .merge(super::approving::routes())
@@ -206,11 +207,24 @@ async fn issue_membership(
 
 async fn decisions(State(context): State<Context>, request: Request) -> Answer<impl Serialize> {
     let query: DecisionQuery = query(&request)?;
-    if query.limit.is_some_and(|limit| limit > MAX_DECISIONS) {
+    bounded(query.limit)?;
+    within(context.operations.decisions(query)).await
+}
+
+async fn find_decisions(
+    State(context): State<Context>,
+    Json(search): Json<DecisionSearch>,
+) -> Answer<impl Serialize> {
+    bounded(search.limit)?;
+    within(context.operations.find_decisions(search)).await
+}
+
+fn bounded(limit: Option<u32>) -> Result<(), Refusal> {
+    if limit.is_some_and(|limit| limit > MAX_DECISIONS) {
         let message = format!("at most {MAX_DECISIONS} decisions are listed at once");
         return Err(invalid("too_many_decisions", message));
     }
-    within(context.operations.decisions(query)).await
+    Ok(())
 }
 
 async fn call(

@@ -308,6 +308,10 @@ impl Operations for Fake {
         Ok(vec![])
     }
 
+    async fn find_decisions(&self, _: DecisionSearch) -> Result<DecisionPage, Failure> {
+        Ok(DecisionPage::default())
+    }
+
     fn refused(&self, reason: &'static str) {
         self.refusals.lock().unwrap().push(reason);
     }

@@ -51,7 +51,7 @@ pub(super) fn blame(stopped: Stopped, by_relay: bool) -> Stopped {
 
 impl Enforcer {
     /// The hop records must be exactly those the signed route plans up to `place`; a direct route
-    /// plans none.
+    /// plans none. Returns what they say.
     pub(super) fn check_chain(
         &self,
         now: UnixSeconds,
@@ -59,12 +59,11 @@ impl Enforcer {
         header: &Header,
         place: usize,
         records: &[&[u8]],
-    ) -> Result<(), Stopped> {
+    ) -> Result<Vec<HopRecord>, Stopped> {
         if place <= 1 && records.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.chain(now, id, header, place, records)
-            .map(drop)
             .map_err(|e| Stopped::refuse(e.reason(), e.to_string()))
     }
 

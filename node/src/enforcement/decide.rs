@@ -137,6 +137,7 @@ impl Enforcer {
             issuer: own.facts(),
             audience: &audience.membership,
             origin: None,
+            hops: &[],
             body: Some(draft.message.body()),
         };
         let duties = self.evaluate(&asked, record)?;
@@ -329,7 +330,8 @@ impl Enforcer {
         let seal = taken_up.as_deref().or_else(|| incoming.path?.seal());
         let verified = signed.open(crypto, seal).map_err(refused)?;
         let header = verified.header();
-        self.check_chain(now.seconds(), id, header, place, incoming.records)
+        let hops = self
+            .check_chain(now.seconds(), id, header, place, incoming.records)
             .map_err(blame)?;
         self.accept(&entry, now.seconds()).await.map_err(blame)?;
         if self.is_behind(header) {
@@ -343,6 +345,7 @@ impl Enforcer {
             issuer: &member.membership,
             audience: own.facts(),
             origin: Some(origin),
+            hops: &hops,
             body: Some(verified.body()),
         };
         let duties = self.evaluate(&asked, record)?;
@@ -540,6 +543,7 @@ impl Enforcer {
             alerts: None,
             observed: None,
             approval: None,
+            basis: None,
         }
     }
 

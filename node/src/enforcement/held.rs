@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use protocol::envelope::hop::HopRecord;
 use protocol::envelope::{CallSeal, Direction, Refusal, VerifiedEnvelope};
 use protocol::id::NodeId;
 use protocol::name::Name;
@@ -50,6 +51,8 @@ pub struct Hold {
     pub terms: ApprovalTerms,
     /// The record of the decision, to be written when it is known whether the call can wait.
     pub(super) record: Box<DecisionRecord>,
+    /// The relays it came over, verified.
+    hops: Vec<HopRecord>,
 }
 
 /// As [`Hold`], before there is a record.
@@ -57,11 +60,12 @@ pub struct Hold {
 pub(super) struct Wanted {
     pub(super) why: Denial,
     pub(super) terms: ApprovalTerms,
+    pub(super) hops: Vec<HopRecord>,
 }
 
 impl Wanted {
     pub(super) fn noted(self, mut record: DecisionRecord) -> Hold {
-        let Self { why, terms } = self;
+        let Self { why, terms, hops } = self;
         "hold".clone_into(&mut record.verdict);
         record.reason = Some(APPROVAL_REQUIRED.to_owned());
         record.policy.clone_from(&why.policy);
@@ -69,6 +73,7 @@ impl Wanted {
             why,
             terms,
             record: Box::new(record),
+            hops,
         }
     }
 }
@@ -148,6 +153,7 @@ impl Enforcer {
         &self,
         origin: &Origin,
         envelope: &VerifiedEnvelope,
+        hold: &Hold,
         approval: ApprovalNote,
         covers: &Covers<'_>,
     ) -> Result<Option<Open>, Stopped> {
@@ -157,7 +163,7 @@ impl Enforcer {
         note(&mut record, header);
         record.envelope = Some(envelope.id());
         record.approval = Some(approval);
-        match self.reconsider(now, origin, envelope, covers, &mut record) {
+        match self.reconsider(now, origin, (envelope, hold), covers, &mut record) {
             Ok(open) => {
                 self.write(record, false).await?;
                 Ok(open)
@@ -173,7 +179,7 @@ impl Enforcer {
         &self,
         now: UnixMillis,
         origin: &Origin,
-        envelope: &VerifiedEnvelope,
+        (envelope, hold): (&VerifiedEnvelope, &Hold),
         covers: &Covers<'_>,
         record: &mut DecisionRecord,
     ) -> Result<Option<Open>, Stopped> {
@@ -198,6 +204,7 @@ impl Enforcer {
             issuer: &member.membership,
             audience: own.facts(),
             origin: Some(origin),
+            hops: &hold.hops,
             body: Some(envelope.body()),
         };
         let duties = self.evaluate_by(&asked, Some(covers), record)?;

@@ -11,6 +11,7 @@
 //!
 //! It does not know links, streams of bytes or MCP servers.
 
+mod basis;
 mod behind;
 mod chain;
 mod charges;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use protocol::envelope::hop::HopRecord;
 use protocol::envelope::{Direction, Header};
 use protocol::mcp::{McpError, redact};
 use protocol::policy::{
@@ -14,6 +15,7 @@ use protocol::record::{DecisionRecord, Point};
 use protocol::time::UnixMillis;
 use protocol::trust::MemberFacts;
 
+use super::basis;
 use super::charges::Open;
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
 use super::subject::Origin;
@@ -23,6 +25,9 @@ use crate::members::Member;
 /// The reason for a call beyond a limit that a policy sets.
 pub const LIMIT_EXCEEDED: &str = "limit_exceeded";
 
+/// Where in a document limits stand.
+const LIMITS: &str = "/limits";
+
 /// A message that is decided on.
 pub(super) struct Asked<'a> {
     pub(super) point: Point,
@@ -31,6 +36,8 @@ pub(super) struct Asked<'a> {
     pub(super) issuer: &'a MemberFacts,
     pub(super) audience: &'a MemberFacts,
     pub(super) origin: Option<&'a Origin>,
+    /// The relays it came over so far, verified.
+    pub(super) hops: &'a [HopRecord],
     pub(super) body: Option<&'a [u8]>,
 }
 
@@ -118,6 +125,7 @@ impl Enforcer {
         let mut hold = None;
         if let Verdict::Hold(why) = &decision.verdict {
             let why = why.clone();
+            record.basis = basis::of(&unapproved, asked.hops, &decision).map(Box::new);
             let terms = decision.approval.clone().unwrap_or_default();
             let approved = Facts {
                 approved: true,
@@ -129,10 +137,15 @@ impl Enforcer {
                 }
                 (Some(_), _) => return Err(outdated(why)),
                 (None, OnHold::PassOn) => decision = policy.evaluate(&approved),
-                (None, OnHold::Wait) => hold = Some(Wanted { why, terms }),
+                (None, OnHold::Wait) => {
+                    let hops = asked.hops.to_vec();
+                    hold = Some(Wanted { why, terms, hops });
+                }
                 (None, OnHold::Refuse) => return Err(cannot_wait(why)),
             }
         }
+        // On the facts that decided: with what was approved, if that is what it goes by.
+        record.basis = basis::of(&unapproved, asked.hops, &decision).map(Box::new);
         let alerts = decision.alerts().map(|violation| violation.policy.clone());
         note(&mut record.alerts, alerts);
         note(
@@ -190,6 +203,9 @@ impl Enforcer {
             Err(exceeded) => exceeded,
         };
         let limit = exceeded.limit;
+        if let Some(basis) = &mut record.basis {
+            basis.rule = Some(LIMITS.to_owned());
+        }
         if limit.action.alerts() {
             note(&mut record.alerts, [limit.policy.clone()]);
         }

@@ -132,7 +132,8 @@ impl Enforcer {
             .verify_signatures(crypto, &issuer.signing)
             .map_err(|e| blame(refused(e)))?;
         let header = signed.into_header();
-        self.check_chain(now.seconds(), id, &header, place, relayed.records)
+        let hops = self
+            .check_chain(now.seconds(), id, &header, place, relayed.records)
             .map_err(blame)?;
         // The insert is atomic with its check, so a copy verified meanwhile loses here.
         let accepted = self.replay().accept(&entry, now.seconds());
@@ -149,6 +150,7 @@ impl Enforcer {
                 issuer,
                 audience,
                 origin: Some(origin),
+                hops: &hops,
                 body: None,
             },
             record,

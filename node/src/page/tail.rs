@@ -172,6 +172,7 @@ pub(super) mod tests {
             alerts: None,
             observed: None,
             approval: None,
+            basis: None,
         }
     }
 

@@ -169,13 +169,7 @@ impl Source for Fake {
             server: Some("shop".into()),
             method: record.method.clone(),
             name: Some(self.text.clone()),
-            hash: None,
-            policy: None,
-            bundle: 0,
-            alerts: Vec::new(),
-            observed: Vec::new(),
-            approval: None,
-            stands_for: None,
+            ..Decision::default()
         }
     }
 

@@ -4,7 +4,13 @@ use protocol::codec;
 use protocol::envelope::{Direction, Kind};
 use protocol::hello::{Heads, Hello};
 use protocol::id::{ApprovalId, Digest, NodeId};
-use protocol::record::{ApprovalNote, DecisionRecord, GENESIS, Point, chain_hash};
+use protocol::limits::{
+    MAX_GROUPS, MAX_INTENTS, MAX_LABELS, MAX_METHOD_BYTES, MAX_ROUTE_HOPS, MAX_TARGET_BYTES,
+};
+use protocol::record::{
+    ApprovalNote, Basis, DecisionRecord, GENESIS, HopNote, MAX_BASIS_CLAIM, MAX_BASIS_CLAIMS,
+    MAX_BASIS_TEXT, MAX_RECORDED_POLICIES, Point, chain_hash,
+};
 use protocol::time::UnixMillis;
 
 use crate::case::{ACCEPTED, Case, case, run};
@@ -44,7 +50,50 @@ pub(crate) fn record(sequence: u64, previous: Digest) -> DecisionRecord {
             by: Some(w.caller.id),
             words: Some("go ahead".to_owned()),
         }),
+        basis: None,
     }
+}
+
+/// The largest basis there can be.
+fn basis() -> Basis {
+    let words = |count: usize| vec!["w".repeat(64); count];
+    let w = world();
+    let hop = HopNote {
+        place: u64::MAX,
+        node: w.host.id,
+        from: w.caller.id,
+        bundle_version: u64::MAX,
+        verdict: "w".repeat(64),
+        received: UnixMillis(u64::MAX),
+        sent: UnixMillis(u64::MAX),
+    };
+    let text = Some("t".repeat(MAX_BASIS_TEXT));
+    Basis {
+        rule: text.clone(),
+        granted_by: words(MAX_RECORDED_POLICIES),
+        full: true,
+        groups: vec![name(&"g".repeat(32)); MAX_GROUPS],
+        site: Some(name("berlin")),
+        address: text.clone(),
+        posture: Some(vec!["c".repeat(MAX_BASIS_CLAIM); MAX_BASIS_CLAIMS]),
+        human: text,
+        intents: words(MAX_INTENTS),
+        labels: words(MAX_LABELS),
+        tool_digest: Some(Digest::from_bytes([2; 32])),
+        hops: vec![hop; MAX_ROUTE_HOPS],
+    }
+}
+
+#[test]
+fn the_fullest_record_is_within_its_bound() {
+    let mut full = record(u64::MAX, GENESIS);
+    let policies = vec!["p".repeat(64); MAX_RECORDED_POLICIES];
+    full.alerts = Some(policies.clone());
+    full.observed = Some(policies);
+    full.target = Some("t".repeat(MAX_TARGET_BYTES));
+    full.method = Some("m".repeat(MAX_METHOD_BYTES));
+    full.basis = Some(Box::new(basis()));
+    assert_eq!(DecisionRecord::decode(&full.encode()), Ok(full));
 }
 
 #[test]

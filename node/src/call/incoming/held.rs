@@ -53,7 +53,7 @@ impl Acceptor {
         let note = granted.note.clone();
         let resumed = self
             .enforcer
-            .resume(&topic.peer, envelope, note, &covers)
+            .resume(&topic.peer, envelope, hold, note, &covers)
             .await;
         resumed.map_err(Broken::Stopped)
     }

@@ -1,0 +1,77 @@
+//! What a record tells of the facts policy decided on.
+//!
+//! Noted of requests, and of whatever policy stops: a response or notification that passes was
+//! asked about with the facts of its request.
+
+use protocol::envelope::Kind;
+use protocol::envelope::hop::{HopRecord, Scope};
+use protocol::policy::{Decision, Facts, Posture, Verdict};
+use protocol::record::{
+    self, Basis, HopNote, MAX_BASIS_CLAIM, MAX_BASIS_CLAIMS, MAX_BASIS_TEXT, MAX_RECORDED_POLICIES,
+};
+
+/// The basis of a decision; `None` where it is not noted.
+pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> Option<Basis> {
+    let allowed = matches!(decision.verdict, Verdict::Allow(_));
+    if allowed && (facts.kind != Kind::Request || facts.call().is_none()) {
+        return None;
+    }
+    let caller = facts.caller();
+    let cut = |text: &str| record::cut(text, MAX_BASIS_TEXT);
+    let granted = decision.granted_by.iter().take(MAX_RECORDED_POLICIES);
+    Some(Basis {
+        rule: rule(decision).map(cut),
+        granted_by: granted.cloned().collect(),
+        full: decision.scope == Scope::Full,
+        groups: caller.groups.to_vec(),
+        site: caller.site.cloned(),
+        address: facts.observed_address.map(cut),
+        posture: facts.posture.map(claims),
+        human: facts.human.map(cut),
+        intents: facts.intents.to_vec(),
+        labels: facts.labels.to_vec(),
+        tool_digest: facts.tool_digest,
+        hops: hops.iter().map(note).collect(),
+    })
+}
+
+/// The rule that stops a message: the strictest of those violated.
+fn rule(decision: &Decision) -> Option<&str> {
+    let policy = decision.verdict.denial()?.policy.as_ref()?;
+    let violated = decision.violations.iter().find(|v| v.policy == *policy);
+    violated.map(|v| v.rule.as_str())
+}
+
+fn note(hop: &HopRecord) -> HopNote {
+    HopNote {
+        place: hop.index,
+        node: hop.node,
+        from: hop.observed_peer,
+        bundle_version: hop.bundle_version,
+        verdict: hop.verdict.clone(),
+        received: hop.received,
+        sent: hop.sent,
+    }
+}
+
+/// What a posture claims, `key=value` each, with the keys of policy documents.
+fn claims(posture: &Posture) -> Vec<String> {
+    let (major, minor, patch) = posture.kernel;
+    let mut claims = vec![
+        format!("os={}", posture.os),
+        format!("kernel={major}.{minor}.{patch}"),
+        format!("secure_boot={}", posture.secure_boot),
+        format!("disk_encryption={}", posture.disk_encryption),
+        format!("attested={}", posture.attested),
+        format!("uptime_s={}", posture.uptime_s),
+        format!("age_s={}", posture.age_s),
+    ];
+    claims.extend(posture.binary.map(|binary| format!("binary={binary}")));
+    let hardening = posture.hardening.iter();
+    claims.extend(hardening.map(|word| format!("hardening={word}")));
+    claims.truncate(MAX_BASIS_CLAIMS);
+    let cut = claims
+        .iter()
+        .map(|claim| record::cut(claim, MAX_BASIS_CLAIM));
+    cut.collect()
+}
