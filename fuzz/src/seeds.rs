@@ -16,8 +16,8 @@ use protocol::name::Name;
 use protocol::record::{DecisionRecord, GENESIS, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::{
-    Admission, Issuer, Membership, MembershipRequest, NodeRecord, PeerAddress, Root, ServerRecord,
-    ToolRecord, VerifiedRoot,
+    Admission, Issuer, Membership, MembershipRequest, NodeRecord, PeerAddress, Posture, Root,
+    ServerRecord, ToolRecord, VerifiedRoot,
 };
 
 use crate::fake::{Fake, FakeSigner};
@@ -204,10 +204,25 @@ pub fn requests() -> Vec<Vec<u8>> {
     ]
 }
 
+fn posture() -> Posture {
+    Posture {
+        version: 1,
+        measured: NOW,
+        os: "debian".to_owned(),
+        kernel: [6, 1, 38],
+        secure_boot: true,
+        disk_encryption: false,
+        uptime_s: 3600,
+        binary: Some(digest(6)),
+        hardening: vec!["aslr".to_owned()],
+    }
+}
+
 fn content_record() -> NodeRecord {
     let tool = ToolRecord {
         name: "echo".to_owned(),
         digest: digest(5),
+        hints: Some(protocol::mcp::Hints::ALL),
     };
     NodeRecord {
         mesh: mesh(),
@@ -219,7 +234,7 @@ fn content_record() -> NodeRecord {
             name: name("shop"),
             tools: vec![tool],
         }],
-        posture: Some(digest(6)),
+        posture: Some(posture().encode().into()),
         sequence: 3,
         issued: NOW,
         expires: NOW.plus(600),

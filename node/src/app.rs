@@ -7,6 +7,7 @@
 //! the greatest time accepted, close the store.
 
 mod approving;
+mod composition;
 mod decisions;
 mod dialer;
 mod effects;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use composition::Composition;
 pub use ledger::read_link;
 pub use node::Node;
 

@@ -31,6 +31,7 @@ mod loopback;
 pub mod members;
 pub mod overlay;
 pub mod page;
+pub mod posture;
 pub mod roots;
 pub mod sample;
 pub mod sd_notify;

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use protocol::crypto::Crypto;
 use protocol::id::{Digest, NodeId, SignerId};
+use protocol::mcp::Hints;
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::{
@@ -496,12 +497,15 @@ impl Member {
     /// The digest this node last announced for a tool of one of its servers.
     #[must_use]
     pub fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
+        self.tool(server, tool).map(|(digest, _)| digest)
+    }
+
+    /// The same, with what the definition's annotations add to the intents of a call.
+    #[must_use]
+    pub fn tool(&self, server: &Name, tool: &str) -> Option<(Digest, Hints)> {
         let servers = &self.record.as_ref()?.servers;
         let server = servers.iter().find(|s| s.name == *server)?;
-        let mut tools = server.tools.iter();
-        tools
-            .find(|(name, _)| *name == tool)
-            .map(|(_, digest)| digest)
+        server.tools.find(tool)
     }
 }
 

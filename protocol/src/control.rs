@@ -54,7 +54,8 @@ pub use server::{
 };
 pub use status::{
     Condition, Counters, DocumentVersions, Freshness, FreshnessState, IssuerAlarm, MeshInfo,
-    NodeInfo, PolicyStatus, RefusedBundle, Renewal, Status, StoreInfo, TimeHealth, TrustStatus,
+    NodeInfo, PolicyStatus, PostureInfo, RefusedBundle, Renewal, Status, StoreInfo, TimeHealth,
+    TrustStatus,
 };
 pub use ticket::{
     DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, Redeemer, TicketChoice, TicketInfo,

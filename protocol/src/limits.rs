@@ -24,6 +24,9 @@ pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Largest trust document carried now (root, membership, node record).
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
+/// Largest encoded posture: hardening words and under 200 bytes more.
+pub const MAX_POSTURE_BYTES: usize = 4096;
+
 /// Largest `hello`: two memberships' worth of keys and signatures with addresses.
 pub const MAX_HELLO_BYTES: usize = 64 * 1024;
 

@@ -198,6 +198,7 @@ fn server(number: u64) -> ServerRecord {
         ToolRecord {
             name: format!("search_documents_{at:02}"),
             digest: Digest::from_bytes(digest),
+            hints: None,
         }
     };
     ServerRecord {

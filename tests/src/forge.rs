@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hedgerow_crypto::SigningKeys;
 use minicbor::{Decoder, Encoder};
 use node::clock::{Clock as _, SystemClock};
-use node::enforcement::describe;
+use node::enforcement::{Described, describe};
 use node::identity::Identity;
 use protocol::crypto::domain::content_type;
 use protocol::crypto::{Crypto as _, Signer};
@@ -14,6 +14,7 @@ use protocol::envelope::{
     envelope_id,
 };
 use protocol::id::{Cti, Digest, NodeId, RequestId, Salt, SessionId};
+use protocol::mcp::{Derivation, DeriveIntents as _, Hints};
 use protocol::time::UnixSeconds;
 use protocol::{codec, cose};
 
@@ -51,6 +52,16 @@ pub struct Forge {
     pub identity: Arc<Identity>,
 }
 
+/// The intents an honest node would claim for a message, of a tool without annotations.
+#[must_use]
+pub fn intents(described: &Described) -> Vec<String> {
+    let derive = |method: &String| {
+        let name = described.target.as_deref();
+        Derivation.derive(method, name, Hints::NONE)
+    };
+    described.method.as_ref().map_or_else(Vec::new, derive)
+}
+
 impl Forge {
     /// The first message of a call or session on `server` of `to`.
     #[must_use]
@@ -62,6 +73,7 @@ impl Forge {
             suite: 1,
             document: DocumentType::Envelope,
             mesh: self.identity.mesh(),
+            intents: intents(&described),
             kind: described.kind,
             direction: Direction::ToServer,
             request_id: RequestId::from_bytes(random()),
@@ -73,7 +85,6 @@ impl Forge {
             name: described.target,
             tool_digest: None,
             body_digest: Digest::from_bytes([0; 32]),
-            intents: described.intents,
             labels: Vec::new(),
             posture: None,
             site: None,

@@ -32,7 +32,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::forge::{Draft, Forge, now};
+use crate::forge::{Draft, Forge, intents, now};
 use crate::mesh::{TestNode, name};
 use crate::wait::{soon, until};
 
@@ -218,6 +218,7 @@ impl Hostile {
                 tools: vec![ToolRecord {
                     name: "echo".to_owned(),
                     digest,
+                    hints: None,
                 }],
             }],
             posture: None,
@@ -396,7 +397,7 @@ impl Conversation {
         claims.request_id = asked.claims.request_id;
         claims.parent = Some(self.id);
         claims.sequence = self.state.next_sequence();
-        claims.intents = described.intents;
+        claims.intents = intents(&described);
         if described.kind == Kind::Response {
             claims.method = asked.claims.method.clone();
             claims.name = asked.claims.name.clone();

@@ -1,6 +1,6 @@
 //! `hedgerow status`: the state of the node.
 
-use protocol::control::{FreshnessState, Status, TrustStatus, route};
+use protocol::control::{FreshnessState, PostureInfo, Status, TrustStatus, route};
 
 use super::Context;
 use crate::exit::Failed;
@@ -51,6 +51,9 @@ fn show(status: &Status, text: &mut Text) {
     if let Some(trust) = &status.trust {
         documents(trust, text);
     }
+    if let Some(posture) = &status.posture {
+        text.field("posture", said_of(posture));
+    }
     text.field("listens", &status.listen);
     text.field("announces", joined(&status.addresses));
     text.field("gateway", status.gateway_url.as_deref().unwrap_or("down"));
@@ -98,6 +101,31 @@ fn show(status: &Status, text: &mut Text) {
             .collect();
         text.table(&["REASON", "TIMES"], &rows);
     }
+}
+
+/// A posture in one line.
+fn said_of(posture: &PostureInfo) -> String {
+    let os = if posture.os.is_empty() {
+        "unknown system"
+    } else {
+        &posture.os
+    };
+    let has = |claim: bool, what: &str| {
+        let no = if claim { "" } else { "no " };
+        format!("{no}{what}")
+    };
+    let hardening = match posture.hardening.len() {
+        0 => "no hardening".to_owned(),
+        _ => posture.hardening.join(" "),
+    };
+    format!(
+        "{os}, kernel {}, {}, {}, {hardening}; {}, {} old",
+        posture.kernel,
+        has(posture.secure_boot, "secure boot"),
+        has(posture.disk_encryption, "disk encryption"),
+        posture.word,
+        lasting(posture.age_s)
+    )
 }
 
 /// What keeps calls from being made although the node runs.

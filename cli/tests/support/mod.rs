@@ -117,6 +117,7 @@ impl Fake {
                 greatest_ms: 1,
                 message: None,
             },
+            posture: None,
             trust: Some(TrustStatus {
                 versions: DocumentVersions {
                     root: 2,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use protocol::envelope::replay::ReplayWindow;
 use protocol::id::Digest;
 use protocol::limits::MAX_CLOCK_AHEAD_S;
+use protocol::mcp::{Derivation, Hints};
 use protocol::name::Name;
 use protocol::time::UnixMillis;
 use protocol::trust::{TrustError, TrustState};
@@ -22,7 +23,7 @@ use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
 use super::policing::Policing;
 use super::severing::{Severed, Severing};
 use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
-use super::{AppError, Options, page, serve};
+use super::{AppError, Composition, Options, page, serve};
 use crate::approvals::{self, Approvals};
 use crate::backup::Restored;
 use crate::call::{Acceptor, InFlight, MeshFabric, Relay, incoming::Servers};
@@ -36,6 +37,7 @@ use crate::members::{DirectoryError, Members};
 use crate::overlay::trust::{self, Trust};
 use crate::overlay::{Dialing, MeshAdmission, Records, Seed};
 use crate::page::{Page, Tail};
+use crate::posture::{PostureKeeper, Probe};
 use crate::session::{OpenSession, Principal, SessionError};
 use crate::setup;
 use crate::standing::Standing;
@@ -79,6 +81,7 @@ pub struct Node {
     pub(super) store_path: std::path::PathBuf,
     pub(super) retention: Retention,
     pub(super) seen: Arc<SeenTokens>,
+    pub(super) posture: Arc<PostureKeeper>,
     _lock: StateLock,
 }
 
@@ -96,6 +99,12 @@ struct Attached(Arc<Upstreams>);
 impl Inventory for Attached {
     fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
         self.0.inventory(server)?.tools.get(tool).copied()
+    }
+
+    fn tool_hints(&self, server: &Name, tool: &str) -> Hints {
+        let inventory = self.0.inventory(server);
+        let hints = inventory.and_then(|i| i.hints.get(tool).copied());
+        hints.unwrap_or_default()
     }
 }
 
@@ -148,6 +157,28 @@ impl Node {
         tasks: &Tasks,
         readiness: &Readiness,
     ) -> Result<Arc<Self>, AppError> {
+        let composition = Composition::by(clock);
+        Self::compose(dir, config, options, composition, tasks, readiness).await
+    }
+
+    /// The same, where code chooses more than the clock.
+    ///
+    /// # Errors
+    /// As [`Node::build`].
+    pub async fn compose(
+        dir: &StateDir,
+        config: &Config,
+        options: &Options,
+        composition: Composition,
+        tasks: &Tasks,
+        readiness: &Readiness,
+    ) -> Result<Arc<Self>, AppError> {
+        let Composition {
+            clock,
+            danger_policy,
+            danger_intents,
+            host_root,
+        } = composition;
         let lock = dir.lock()?;
         let identity = Arc::new(setup::load(dir)?);
         let started = clock.now();
@@ -187,7 +218,7 @@ impl Node {
             Arc::clone(&identity.crypto),
             Arc::clone(&tail),
         ));
-        let policing = Arc::new(Policing::default());
+        let policing = Arc::new(Policing::of(danger_policy));
         let enforcer = Arc::new(Enforcer::new(Parts {
             identity: Arc::clone(&identity),
             members: Arc::clone(&members),
@@ -198,6 +229,7 @@ impl Node {
             clock: Arc::clone(&clock),
             counters: Arc::clone(&counters),
             policy: policing.start(&standing.now()),
+            intents: danger_intents.unwrap_or_else(|| Arc::new(Derivation)),
         }));
         let admission = MeshAdmission::new(
             Arc::clone(&identity),
@@ -315,6 +347,9 @@ impl Node {
             Arc::clone(&clock),
         ));
         records.relay_through(config.relay().through.clone());
+        let probe = Probe::under(&host_root, &options.state);
+        let posture = Arc::new(PostureKeeper::start(probe, Arc::clone(&clock)).await);
+        records.measured_by(Arc::clone(&posture));
         let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?));
         let severed = Arc::new(Severed::default());
         enforcer.ask_through(Arc::new(trust.clone()));
@@ -418,6 +453,7 @@ impl Node {
             seen,
             standing,
             policing,
+            posture,
             _lock: lock,
         });
         effected.attend(&node);
@@ -481,6 +517,11 @@ impl Node {
         let verified = UnixMillis(verified.0.saturating_mul(1000));
         let now = self.clock.now().min(verified);
         self.retention.apply(&self.store, now).await
+    }
+
+    /// Measures this host's posture again. A node that runs does so every minute.
+    pub async fn measure_posture(&self) {
+        self.posture.measure().await;
     }
 
     /// The TCP address its gateway really got.

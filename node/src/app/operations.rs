@@ -180,6 +180,7 @@ impl Operations for Node {
                 message: behind.map(|s| format!("the clock is {s} s behind verified time")),
             },
             trust: Some(self.trust()),
+            posture: self.posture(now.seconds()),
         })
     }
 

@@ -45,9 +45,11 @@ impl From<Running> for PolicyStatus {
 }
 
 /// Compiles bundles and remembers what came of it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Policing {
     running: Mutex<Running>,
+    /// Decides in their stead.
+    instead: Option<Arc<dyn Policy>>,
 }
 
 /// Denies every call, and says why: the bundle in force cannot be used here.
@@ -80,8 +82,19 @@ impl Policy for Unusable {
 }
 
 impl Policing {
+    /// As [`Policing::default`], or one that lets something else decide.
+    pub(super) fn of(instead: Option<Arc<dyn Policy>>) -> Self {
+        Self {
+            instead,
+            ..Self::default()
+        }
+    }
+
     /// The policy to start with.
     pub(super) fn start(&self, state: &TrustState) -> Arc<dyn Policy> {
+        if let Some(instead) = &self.instead {
+            return Arc::clone(instead);
+        }
         match self.take(state) {
             Some(policy) => policy,
             None => match state.bundle() {
@@ -100,7 +113,7 @@ impl Policing {
     /// The policy of the bundle now in force; `None` if there is none or it cannot be used, and
     /// what ran before goes on.
     pub(super) fn take(&self, state: &TrustState) -> Option<Arc<dyn Policy>> {
-        let bundle = state.bundle()?;
+        let bundle = state.bundle().filter(|_| self.instead.is_none())?;
         let version = bundle.version();
         let compiled = CompiledBundle::compile(version, bundle.body());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -176,6 +176,8 @@ pub(super) fn spawn(
         "records",
         renew_records(Arc::clone(node), gossip, stopping.clone()),
     );
+    let measured = Arc::clone(&node.posture).keep_measured(stopping.clone());
+    tasks.service("posture", measured);
     let renewal = Arc::clone(&node.renewal);
     tasks.service("renewal", keep_renewed(renewal, stopping.clone()));
     tasks.service(
@@ -260,6 +262,7 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
     let mut changes = node.upstreams.changes();
     let mut renewed = node.renewal.renewed.subscribe();
     let mut known = node.members.changes();
+    let mut posture = node.posture.changes();
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         match node.records.renew() {
@@ -281,6 +284,8 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
             },
             // Peers learn of the new membership by the record that carries it.
             _ = renewed.changed() => {}
+            // Policies ask for what this host is like now.
+            _ = posture.changed() => {}
             // A relay that was named in the configuration is known by now.
             () = relays_changed(&node, &mut known) => {}
             () = tokio::time::sleep(RENEW_AFTER) => {}

@@ -44,6 +44,8 @@ pub(super) struct Topic {
     pub(super) server: Name,
     /// Where this node stands: ingress or egress.
     pub(super) point: Point,
+    /// At the server's node: the address of the caller's, as the next hop saw it.
+    pub(super) address: Option<String>,
     /// What the call counts as open against, while anything of it lives.
     pub(super) _open: Option<Arc<Open>>,
 }
@@ -226,6 +228,7 @@ impl Speaker {
             server: &self.topic.server,
             answers: answers.as_ref(),
             tool_digest: None,
+            address: self.topic.address.as_deref(),
             message: &message,
         };
         let passed = self

@@ -296,17 +296,25 @@ impl Acceptor {
             .enforcer
             .enforce(Point::Egress, Subject::Incoming(incoming))
             .await;
-        let (first, described, seal, open, hold) = match passed.map_err(Broken::Stopped)? {
-            Passed::Verified(first, described, Opening { seal, open, .. }) => {
-                (first, described, seal, open, None)
+        let (first, described, seal, open, address, hold) = match passed.map_err(Broken::Stopped)? {
+            Passed::Verified(first, described, opening) => {
+                let Opening {
+                    seal,
+                    open,
+                    address,
+                    ..
+                } = opening;
+                (first, described, seal, open, address, None)
             }
             Passed::Held(held) => {
                 let held = *held;
+                let address = held.hold.address().map(str::to_owned);
                 (
                     held.envelope,
                     held.described,
                     held.seal,
                     None,
+                    address,
                     Some(Box::new(held.hold)),
                 )
             }
@@ -325,6 +333,7 @@ impl Acceptor {
             request_id: claims.request_id,
             server: claims.server.clone(),
             point: Point::Egress,
+            address,
             _open: open.map(Arc::new),
         };
         if (claims.method == "initialize") != (kind == StreamKind::Session) {

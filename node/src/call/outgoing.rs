@@ -680,6 +680,7 @@ impl Core {
             server: &server.server,
             answers: None,
             tool_digest,
+            address: None,
             message,
         };
         let passed = self
@@ -722,6 +723,7 @@ impl Core {
             request_id,
             server: server.server.clone(),
             point: Point::Ingress,
+            address: None,
             _open: issued.open.clone(),
         };
         let call = CallIdentity {

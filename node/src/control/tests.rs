@@ -172,6 +172,7 @@ impl Operations for Fake {
                 greatest_ms: 1,
                 message: None,
             },
+            posture: None,
             trust: None,
         })
     }

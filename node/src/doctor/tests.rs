@@ -55,6 +55,7 @@ fn healthy() -> Facts {
             greatest_ms: NOW * 1000,
             message: None,
         },
+        posture: None,
         trust: Some(TrustStatus {
             admins: 3,
             threshold: 2,

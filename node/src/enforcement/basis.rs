@@ -9,6 +9,7 @@ use protocol::policy::{Decision, Facts, Posture, Verdict};
 use protocol::record::{
     self, Basis, HopNote, MAX_BASIS_CLAIM, MAX_BASIS_CLAIMS, MAX_BASIS_TEXT, MAX_RECORDED_POLICIES,
 };
+use protocol::trust::posture::{ATTESTED, SELF_ASSERTED};
 
 /// The basis of a decision; `None` where it is not noted.
 pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> Option<Basis> {
@@ -54,15 +55,20 @@ fn note(hop: &HopRecord) -> HopNote {
     }
 }
 
-/// What a posture claims, `key=value` each, with the keys of policy documents.
+/// Whose word a posture is and what it claims, `key=value` each, with the keys of policy documents.
 fn claims(posture: &Posture) -> Vec<String> {
     let (major, minor, patch) = posture.kernel;
+    let word = if posture.attested {
+        ATTESTED
+    } else {
+        SELF_ASSERTED
+    };
     let mut claims = vec![
+        format!("posture={word}"),
         format!("os={}", posture.os),
         format!("kernel={major}.{minor}.{patch}"),
         format!("secure_boot={}", posture.secure_boot),
         format!("disk_encryption={}", posture.disk_encryption),
-        format!("attested={}", posture.attested),
         format!("uptime_s={}", posture.uptime_s),
         format!("age_s={}", posture.age_s),
     ];

@@ -11,7 +11,7 @@ use protocol::id::{EnvelopeId, NodeId};
 use protocol::policy::{Denial, Verdict};
 use protocol::time::{UnixMillis, UnixSeconds};
 
-use super::{Enforcer, Stopped};
+use super::{Enforcer, Origin, Stopped};
 
 /// The refusals that only who delivered an envelope can have caused, where that is a relay.
 pub const DELIVERERS_FAULTS: [&str; 15] = [
@@ -47,6 +47,19 @@ pub(super) fn blame(stopped: Stopped, by_relay: bool) -> Stopped {
         },
         _ => stopped,
     }
+}
+
+/// The address of the issuer's node as the next hop saw it: this node itself on a direct way, behind
+/// relays the first of them, by its record.
+pub(super) fn issuers_address<'a>(
+    header: &Header,
+    origin: &'a Origin,
+    chain: &'a [HopRecord],
+) -> Option<&'a str> {
+    if origin.peer == header.cwt.iss {
+        return origin.address.as_deref();
+    }
+    chain.first().map(|record| record.observed_address.as_str())
 }
 
 impl Enforcer {

@@ -15,6 +15,7 @@ use protocol::record::{DecisionRecord, GENESIS, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
+use super::intents::Meant;
 use super::policies::Asked;
 use super::subject::{Described, Draft, Incoming, describe};
 use super::{
@@ -136,11 +137,11 @@ impl Enforcer {
             header: &header,
             issuer: own.facts(),
             audience: &audience.membership,
-            origin: None,
+            address: draft.address,
             hops: &[],
             body: Some(draft.message.body()),
         };
-        let duties = self.evaluate(&asked, record)?;
+        let mut duties = self.evaluate(&asked, record)?;
         let instead = duties.amended(draft.message.body())?;
         let mut header = header;
         if !duties.tags.is_empty() {
@@ -180,6 +181,20 @@ impl Enforcer {
                 return Err(Stopped::refuse("unawaited_response", message));
             }
         };
+        let far = draft.path.far();
+        let intents = match described.kind {
+            Kind::Response => Vec::new(),
+            Kind::Request | Kind::Notification => self.intents(&Meant {
+                host: match draft.direction {
+                    Direction::ToServer => far,
+                    Direction::ToClient => me,
+                },
+                server: draft.server,
+                method: &method,
+                name: name.as_deref(),
+                tool_digest,
+            }),
+        };
         let ends = described.kind == Kind::Response && draft.direction == Direction::ToClient;
         let begins = described.kind == Kind::Request
             && draft.direction == Direction::ToServer
@@ -200,9 +215,9 @@ impl Enforcer {
             tool_digest,
             // Set by `seal`, which draws on the salt.
             body_digest: Digest::from_bytes([0; 32]),
-            intents: described.intents.clone(),
+            intents,
             labels: Vec::new(),
-            posture: None,
+            posture: self.own_posture(),
             site: self.identity.membership().content().site.clone(),
             bundle_version: self.policy().bundle_version(),
             route: draft.path.route().to_vec(),
@@ -216,7 +231,7 @@ impl Enforcer {
         let cwt = CwtClaims {
             iss: me,
             sub: draft.agent.clone(),
-            aud: draft.path.far(),
+            aud: far,
             exp: iat.plus(ENVELOPE_LIFE_S),
             iat,
             cti: self.random(Cti::from_bytes)?,
@@ -338,22 +353,25 @@ impl Enforcer {
             Box::pin(self.catch_up(header, origin.peer)).await?;
         }
         let mut described = self.check_body(point, &verified, incoming)?;
+        self.check_intents(verified.header())?;
+        let address = chain::issuers_address(verified.header(), origin, &hops);
         let asked = Asked {
             point,
             now,
             header: verified.header(),
             issuer: &member.membership,
             audience: own.facts(),
-            origin: Some(origin),
+            address,
             hops: &hops,
             body: Some(verified.body()),
         };
-        let duties = self.evaluate(&asked, record)?;
+        let mut duties = self.evaluate(&asked, record)?;
         described.instead = duties.amended(verified.body())?;
         let begun = Opening {
             seal: taken_up,
             open: duties.open,
             hold: duties.hold,
+            address: address.map(str::to_owned),
         };
         Ok((verified, described, begun))
     }

@@ -20,7 +20,7 @@ use protocol::time::UnixMillis;
 
 use super::decide::{mismatch, note, refused};
 use super::policies::Asked;
-use super::subject::{Described, Origin};
+use super::subject::Described;
 use super::{Enforcer, Open, Stopped, by_policy};
 
 /// The reason for what policy wants approved and cannot wait, and of the record of what waits.
@@ -53,6 +53,16 @@ pub struct Hold {
     pub(super) record: Box<DecisionRecord>,
     /// The relays it came over, verified.
     hops: Vec<HopRecord>,
+    /// The address of the caller's node as the next hop saw it.
+    address: Option<String>,
+}
+
+impl Hold {
+    /// The address of the caller's node, as the next hop saw it.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
 }
 
 /// As [`Hold`], before there is a record.
@@ -61,11 +71,17 @@ pub(super) struct Wanted {
     pub(super) why: Denial,
     pub(super) terms: ApprovalTerms,
     pub(super) hops: Vec<HopRecord>,
+    pub(super) address: Option<String>,
 }
 
 impl Wanted {
     pub(super) fn noted(self, mut record: DecisionRecord) -> Hold {
-        let Self { why, terms, hops } = self;
+        let Self {
+            why,
+            terms,
+            hops,
+            address,
+        } = self;
         "hold".clone_into(&mut record.verdict);
         record.reason = Some(APPROVAL_REQUIRED.to_owned());
         record.policy.clone_from(&why.policy);
@@ -74,6 +90,7 @@ impl Wanted {
             terms,
             record: Box::new(record),
             hops,
+            address,
         }
     }
 }
@@ -151,7 +168,6 @@ impl Enforcer {
     /// [`Stopped`], counted and recorded: it must not go on after all.
     pub async fn resume(
         &self,
-        origin: &Origin,
         envelope: &VerifiedEnvelope,
         hold: &Hold,
         approval: ApprovalNote,
@@ -163,7 +179,7 @@ impl Enforcer {
         note(&mut record, header);
         record.envelope = Some(envelope.id());
         record.approval = Some(approval);
-        match self.reconsider(now, origin, (envelope, hold), covers, &mut record) {
+        match self.reconsider(now, (envelope, hold), covers, &mut record) {
             Ok(open) => {
                 self.write(record, false).await?;
                 Ok(open)
@@ -178,7 +194,6 @@ impl Enforcer {
     fn reconsider(
         &self,
         now: UnixMillis,
-        origin: &Origin,
         (envelope, hold): (&VerifiedEnvelope, &Hold),
         covers: &Covers<'_>,
         record: &mut DecisionRecord,
@@ -203,7 +218,7 @@ impl Enforcer {
             header,
             issuer: &member.membership,
             audience: own.facts(),
-            origin: Some(origin),
+            address: hold.address(),
             hops: &hold.hops,
             body: Some(envelope.body()),
         };

@@ -17,8 +17,10 @@ mod chain;
 mod charges;
 mod decide;
 mod held;
+mod intents;
 mod ledger;
 mod limit;
+mod listing;
 mod path;
 mod policies;
 mod refusals;
@@ -33,6 +35,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use protocol::envelope::replay::ReplayWindow;
 use protocol::envelope::{CallSeal, SealedEnvelope, VerifiedEnvelope};
 use protocol::id::{Digest, NodeId, Salt};
+use protocol::mcp::{DeriveIntents, Hints};
 use protocol::name::Name;
 use protocol::policy::{Denial, Policy, Verdict};
 use protocol::record::Point;
@@ -42,8 +45,10 @@ pub use behind::{Ask, BUNDLE_WAIT, IN_VAIN, NO_BUNDLE};
 pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
 pub use charges::{MAX_CHARGED, Open};
 pub use held::{APPROVAL_OUTDATED, APPROVAL_REQUIRED, Covers, Held, HeldCall, Hold};
+pub use intents::INTENT_UNDERSTATED;
 pub use ledger::{Ledger, LedgerError};
 pub use limit::{PEER_ENVELOPES_AT_ONCE, PEER_ENVELOPES_PER_S, PeerRate};
+pub use listing::{LIST_TOO_LONG, MAX_LISTED};
 pub use path::Path;
 pub use policies::LIMIT_EXCEEDED;
 pub use refusals::{FURTHER_REFUSALS, Occasion, RECORDED_REFUSALS, REFUSAL_WINDOW_MS};
@@ -69,6 +74,9 @@ pub const ENVELOPE_LIFE_S: u64 = 30;
 pub trait Inventory: Send + Sync {
     /// The digest of a tool's definition, if the server has such a tool.
     fn tool_digest(&self, server: &Name, tool: &str) -> Option<Digest>;
+
+    /// What the annotations of that definition add to the intents of a call.
+    fn tool_hints(&self, server: &Name, tool: &str) -> Hints;
 }
 
 /// A message that may pass.
@@ -106,6 +114,8 @@ pub struct Opening {
     pub open: Option<Open>,
     /// What it must wait for before anything acts on it.
     hold: Option<held::Wanted>,
+    /// The address of the caller's node, as the next hop saw it.
+    pub address: Option<String>,
 }
 
 /// Cuts a peer off that delivered what no honest one would have.
@@ -213,6 +223,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// The policy in force.
     pub policy: Arc<dyn Policy>,
+    /// How intents are derived.
+    pub intents: Arc<dyn DeriveIntents>,
 }
 
 /// Decides on every message of one node.
@@ -226,6 +238,7 @@ pub struct Enforcer {
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
     policy: RwLock<Arc<dyn Policy>>,
+    intents: Arc<dyn DeriveIntents>,
     limits: limit::PeerLimits,
     allowances: refusals::Allowances,
     calls: CallCounts,
@@ -280,6 +293,7 @@ impl Enforcer {
             judged: behind::Judged::new(parts.policy.bundle_version()),
             ask: OnceLock::new(),
             policy: RwLock::new(parts.policy),
+            intents: parts.intents,
             limits: limit::PeerLimits::default(),
             allowances: refusals::Allowances::default(),
             calls: CallCounts::default(),

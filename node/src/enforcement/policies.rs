@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use protocol::envelope::hop::HopRecord;
 use protocol::envelope::{Direction, Header};
+use protocol::id::{Digest, NodeId};
 use protocol::mcp::{McpError, redact};
 use protocol::policy::{
-    Action, ApprovalTerms, Denial, Facts, LimitUse, Obligation, Party, Verdict,
+    Action, ApprovalTerms, Denial, Facts, LimitUse, Obligation, Party, Posture, Verdict,
 };
 use protocol::record::{DecisionRecord, Point};
-use protocol::time::UnixMillis;
+use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
 use super::basis;
 use super::charges::Open;
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
-use super::subject::Origin;
 use super::{Enforcer, Stopped, by_policy};
 use crate::members::Member;
 
@@ -35,7 +35,8 @@ pub(super) struct Asked<'a> {
     pub(super) header: &'a Header,
     pub(super) issuer: &'a MemberFacts,
     pub(super) audience: &'a MemberFacts,
-    pub(super) origin: Option<&'a Origin>,
+    /// The address of the caller's node as the next hop saw it, where that is known.
+    pub(super) address: Option<&'a str>,
     /// The relays it came over so far, verified.
     pub(super) hops: &'a [HopRecord],
     pub(super) body: Option<&'a [u8]>,
@@ -46,6 +47,8 @@ pub(super) struct Asked<'a> {
 pub(super) struct Duties {
     /// Where in its result values are hidden.
     redact: Vec<String>,
+    /// The message without the items of a list that its client may not call.
+    shown: Option<Vec<u8>>,
     /// Labels its header gets.
     pub(super) tags: Vec<String>,
     /// What a call that begins counts as open against.
@@ -56,7 +59,11 @@ pub(super) struct Duties {
 
 impl Duties {
     /// The message without what is to be hidden; `None` if nothing of it is.
-    pub(super) fn amended(&self, body: &[u8]) -> Result<Option<Vec<u8>>, Stopped> {
+    pub(super) fn amended(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Stopped> {
+        // Lists are no calls: nothing is both.
+        if let Some(shown) = self.shown.take() {
+            return Ok(Some(shown));
+        }
         if self.redact.is_empty() {
             return Ok(None);
         }
@@ -76,14 +83,6 @@ impl Asked<'_> {
             Direction::ToServer => self.issuer,
             Direction::ToClient => self.audience,
         }
-    }
-
-    /// The address of the issuer's node, where this node saw it itself: behind a relay it is the
-    /// relay's that is seen.
-    fn observed(&self) -> Option<&str> {
-        let origin = self.origin?;
-        let own = origin.peer == self.header.cwt.iss;
-        origin.address.as_deref().filter(|_| own)
     }
 
     /// Whether it begins a call here, at one of its ends.
@@ -120,7 +119,8 @@ impl Enforcer {
         }
         let members = self.on_the_way(asked);
         let route: Vec<Party<'_>> = members.iter().map(|m| party(&m.membership)).collect();
-        let unapproved = facts(asked, &route);
+        let posture = self.posture_of(&node, asked.now.seconds());
+        let unapproved = facts(asked, &route, posture.as_ref());
         let mut decision = policy.evaluate(&unapproved);
         let mut hold = None;
         if let Verdict::Hold(why) = &decision.verdict {
@@ -139,7 +139,13 @@ impl Enforcer {
                 (None, OnHold::PassOn) => decision = policy.evaluate(&approved),
                 (None, OnHold::Wait) => {
                     let hops = asked.hops.to_vec();
-                    hold = Some(Wanted { why, terms, hops });
+                    let address = asked.address.map(str::to_owned);
+                    hold = Some(Wanted {
+                        why,
+                        terms,
+                        hops,
+                        address,
+                    });
                 }
                 (None, OnHold::Refuse) => return Err(cannot_wait(why)),
             }
@@ -162,12 +168,27 @@ impl Enforcer {
             return Err(self.severing(asked, by_policy(decision.verdict)));
         };
         let mut duties = duties(obligations);
+        duties.shown = self.shown(&*policy, &unapproved)?;
         if asked.is_charged() {
             duties.open = self
                 .charge(asked, &decision.limits, record)
                 .map_err(|stopped| self.severing(asked, stopped))?;
         }
         Ok(duties)
+    }
+
+    /// What a node says of its state, by its record, unless that has run out.
+    fn posture_of(&self, node: &NodeId, now: UnixSeconds) -> Option<Posture> {
+        let member = self.members.member(node)?;
+        let record = member.record.as_ref().filter(|r| now < r.expires)?;
+        Some(record.posture.as_ref()?.1.facts(now))
+    }
+
+    /// The digest of what this node announces of its own state.
+    pub(super) fn own_posture(&self) -> Option<Digest> {
+        let member = self.members.member(&self.identity.node())?;
+        let record = member.record.as_ref()?;
+        record.posture.as_ref().map(|posture| posture.0)
     }
 
     /// The members on a route over relays, as far as they are known here; none of a direct one.
@@ -248,7 +269,11 @@ fn is_covered(terms: &ApprovalTerms, covers: &Covers<'_>) -> bool {
     !terms.parts.is_empty() && terms.parts.iter().all(covers)
 }
 
-fn facts<'a>(asked: &'a Asked<'_>, route: &'a [Party<'a>]) -> Facts<'a> {
+fn facts<'a>(
+    asked: &'a Asked<'_>,
+    route: &'a [Party<'a>],
+    posture: Option<&'a Posture>,
+) -> Facts<'a> {
     let claims = &asked.header.claims;
     Facts {
         point: asked.point,
@@ -258,8 +283,8 @@ fn facts<'a>(asked: &'a Asked<'_>, route: &'a [Party<'a>]) -> Facts<'a> {
         agent: &asked.header.cwt.sub,
         human: claims.human.as_deref(),
         human_vouched: false,
-        observed_address: asked.observed(),
-        posture: None,
+        observed_address: asked.address,
+        posture,
         kind: claims.kind,
         direction: claims.direction,
         server: &claims.server,

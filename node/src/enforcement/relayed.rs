@@ -141,6 +141,7 @@ impl Enforcer {
         if self.is_behind(&header) {
             Box::pin(self.catch_up(&header, origin.peer)).await?;
         }
+        self.check_intents(&header)?;
         // What goes with a result, the ends do: it is sealed here.
         let _at_the_ends = self.evaluate(
             &Asked {
@@ -149,7 +150,7 @@ impl Enforcer {
                 header: &header,
                 issuer,
                 audience,
-                origin: Some(origin),
+                address: chain::issuers_address(&header, origin, &hops),
                 hops: &hops,
                 body: None,
             },

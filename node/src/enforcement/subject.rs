@@ -46,6 +46,9 @@ pub struct Draft<'a> {
     pub answers: Option<&'a Answered>,
     /// The digest of the tool called, as this node knows it.
     pub tool_digest: Option<Digest>,
+    /// Of what goes to the client: the address of its node, as the next hop saw it when the call
+    /// began.
+    pub address: Option<&'a str>,
     /// The exact message.
     pub message: &'a Message<'a>,
 }
@@ -139,8 +142,6 @@ pub struct Described {
     pub method: Option<String>,
     /// Its tool, prompt or resource.
     pub target: Option<String>,
-    /// The intents derived from it, sorted.
-    pub intents: Vec<String>,
     /// What to hand on in its place, where a policy hides part of it.
     pub instead: Option<Vec<u8>>,
 }
@@ -161,9 +162,6 @@ pub fn describe(body: &[u8]) -> Result<Described, McpError> {
         id: view.id().map(str::to_owned),
         method: view.method().map(str::to_owned),
         target: view.target().map(|t| t.name.clone().into_owned()),
-        intents: view.method().map_or_else(Vec::new, |method| {
-            protocol::mcp::derive_intents(method, view.target(), None)
-        }),
         instead: None,
     })
 }

@@ -104,6 +104,7 @@ impl Mesh {
         let tool = |number: u8| ToolRecord {
             name: format!("search_documents_{number:02}"),
             digest: Digest::from_bytes([number; 32]),
+            hints: (number == 3).then_some(Hints::ALL),
         };
         let server = |number: u8| ServerRecord {
             name: name(&format!("server-{number}")),
@@ -199,6 +200,11 @@ fn tools_are_found_by_server_and_name() {
         let tool = format!("search_documents_{number:02}");
         let found = member.tool_digest(&name("server-2"), &tool);
         assert_eq!(found, Some(Digest::from_bytes([number; 32])));
+        let hints = member
+            .tool(&name("server-2"), &tool)
+            .map(|(_, hints)| hints);
+        let announced = if number == 3 { Hints::ALL } else { Hints::NONE };
+        assert_eq!(hints, Some(announced));
     }
     // What two names make together is none.
     for absent in [

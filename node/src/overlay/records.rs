@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::NodeRef;
 use crate::identity::Identity;
 use crate::members::{DirectoryError, Member, Members, Resolved};
+use crate::posture::PostureKeeper;
 use crate::store::{Store, StoreError, Write};
 use crate::upstream::Upstreams;
 
@@ -52,6 +53,7 @@ pub struct Records {
     sequence: AtomicU64,
     own: Mutex<Vec<u8>>,
     through: OnceLock<Vec<NodeRef>>,
+    posture: OnceLock<Arc<PostureKeeper>>,
 }
 
 impl Records {
@@ -76,6 +78,7 @@ impl Records {
             sequence,
             own,
             through: OnceLock::new(),
+            posture: OnceLock::new(),
         }
     }
 
@@ -103,7 +106,7 @@ impl Records {
             relays: self.relays(now.seconds()),
             sealing_key: Some(sealing_key.into()),
             servers: self.servers(),
-            posture: None,
+            posture: self.posture(now.seconds()),
             sequence,
             issued: now.seconds(),
             expires: now.seconds().plus(MAX_RECORD_LIFE_S),
@@ -117,6 +120,19 @@ impl Records {
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&signed);
         Ok(signed)
+    }
+
+    /// Gives it what knows this host's posture; called once, by whoever builds it.
+    pub fn measured_by(&self, posture: Arc<PostureKeeper>) {
+        drop(self.posture.set(posture));
+    }
+
+    /// The posture to announce. One measured by a clock that has been set back since is not: no
+    /// peer would take the record.
+    fn posture(&self, now: UnixSeconds) -> Option<minicbor::bytes::ByteVec> {
+        let posture = self.posture.get()?.current();
+        let announced = posture.measured <= now;
+        announced.then(|| posture.encode().into())
     }
 
     /// Names the relays of this node; called once, by whoever builds it.
@@ -163,6 +179,7 @@ impl Records {
                     .map(|(name, digest)| ToolRecord {
                         name: name.clone(),
                         digest: *digest,
+                        hints: inventory.as_ref().and_then(|i| i.hints.get(name).copied()),
                     })
                     .collect();
                 ServerRecord {

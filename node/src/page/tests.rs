@@ -85,6 +85,7 @@ impl Source for Fake {
                 greatest_ms: 1,
                 message: Some(self.text.clone()),
             },
+            posture: None,
             trust: Some(TrustStatus {
                 revoked: Some(self.text.clone()),
                 ..TrustStatus::default()

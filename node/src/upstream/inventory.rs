@@ -13,7 +13,7 @@ use bytes::Bytes;
 use protocol::crypto::Crypto;
 use protocol::id::Digest;
 use protocol::limits::MAX_TOOLS;
-use protocol::mcp::{ListKind, MessageKind, View, list_items, tool_digest};
+use protocol::mcp::{Hints, ListKind, MessageKind, View, list_items, tool_digest};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
@@ -39,6 +39,8 @@ pub struct Inventory {
     pub protocol_version: String,
     /// Tool name to the digest of its definition ([`tool_digest`]).
     pub tools: BTreeMap<String, Digest>,
+    /// What the annotations of tools add to the intents of their calls, where they add something.
+    pub hints: BTreeMap<String, Hints>,
     /// Tools left out: beyond [`MAX_TOOLS`], named twice, or without a digest.
     pub tools_left_out: usize,
     /// Prompts.
@@ -208,6 +210,10 @@ impl Probe {
                         if inventory.tools.insert(name.to_owned(), digest).is_some() {
                             twice.push(name.to_owned());
                         }
+                        let hints = Hints::of_tool(item.raw);
+                        if hints != Hints::NONE {
+                            inventory.hints.insert(name.to_owned(), hints);
+                        }
                     }
                     Err(_) => {
                         inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
@@ -219,6 +225,7 @@ impl Probe {
         self.pages(ListKind::Tools, &mut add).await?;
         // Two definitions under one name: no digest could stand for both.
         for name in twice {
+            inventory.hints.remove(&name);
             if inventory.tools.remove(&name).is_some() {
                 inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
             }

@@ -49,6 +49,8 @@ pub const REVOCATION_CHAIN: Label = Label("hedgerow/v1/revocation-chain");
 pub const BUNDLE_BODY: Label = Label("hedgerow/v1/bundle-body");
 /// The content hash of a trust document.
 pub const DOCUMENT: Label = Label("hedgerow/v1/document");
+/// The digest of a posture.
+pub const POSTURE: Label = Label("hedgerow/v1/posture");
 /// A leaf of a signed batch (reserved for amortised signing).
 pub const BATCH_LEAF: Label = Label("hedgerow/v1/batch-leaf");
 /// The MAC key derived from a ticket's secret, which is all that its issuer keeps.

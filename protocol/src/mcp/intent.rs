@@ -4,7 +4,11 @@
 //! its definition. A server writes its own annotations, so they only ever add intents. A name that
 //! says nothing yields [`word::UNCLASSIFIED`], which policy should treat as the strictest. Argument
 //! values are not read here.
+//!
+//! Everything it takes stands in a signed header or in what the server's node announces of its
+//! tools ([`Hints`]), so every hop can derive the same again.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::error::McpError;
@@ -147,6 +151,86 @@ impl Annotations {
             }
         })?;
         Ok(found)
+    }
+}
+
+/// What the annotations of a tool's definition add to the intents of its calls, one bit each: what
+/// a node announces with the definition's digest. Announced, it is never empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct Hints(#[n(0)] u8);
+
+impl Hints {
+    /// The definition adds nothing.
+    pub const NONE: Self = Self(0);
+
+    const WRITES: u8 = 1;
+    const DESTROYS: u8 = 2;
+    const REACHES_OUT: u8 = 4;
+
+    /// Every bit that has a meaning.
+    pub const ALL: Self = Self(Self::WRITES | Self::DESTROYS | Self::REACHES_OUT);
+
+    /// Of these annotations. Reassuring ones say nothing.
+    #[must_use]
+    pub fn of(annotations: Annotations) -> Self {
+        let bits = [
+            (annotations.read_only == Some(false), Self::WRITES),
+            (annotations.destructive == Some(true), Self::DESTROYS),
+            (annotations.open_world == Some(true), Self::REACHES_OUT),
+        ];
+        let set = bits.iter().filter(|(set, _)| *set);
+        Self(set.fold(0, |all, (_, bit)| all | bit))
+    }
+
+    /// Of the tool defined by this JSON text; all of them if it cannot be read.
+    #[must_use]
+    pub fn of_tool(raw_tool: &str) -> Self {
+        Annotations::of_tool(raw_tool).map_or(Self::ALL, Self::of)
+    }
+
+    /// Whether it is something a node may announce: a bit that has a meaning, and no other.
+    #[must_use]
+    pub const fn is_announced(self) -> bool {
+        self.0 != 0 && self.0 & !Self::ALL.0 == 0
+    }
+
+    /// Whatever either adds.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn annotations(self) -> Annotations {
+        let set = |bit: u8| self.0 & bit != 0;
+        Annotations {
+            read_only: set(Self::WRITES).then_some(false),
+            destructive: set(Self::DESTROYS).then_some(true),
+            open_world: set(Self::REACHES_OUT).then_some(true),
+        }
+    }
+}
+
+/// How the intents of messages are derived. There is one way, [`Derivation`]; another stands in
+/// for it where a test wants to see that nothing else does.
+pub trait DeriveIntents: Send + Sync {
+    /// The intents of a request or notification of `method` that acts on `name`, a tool of which
+    /// adds `hints`: as [`derive_intents`] gives them.
+    fn derive(&self, method: &str, name: Option<&str>, hints: Hints) -> Vec<String>;
+}
+
+/// The derivation of this module.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Derivation;
+
+impl DeriveIntents for Derivation {
+    fn derive(&self, method: &str, name: Option<&str>, hints: Hints) -> Vec<String> {
+        let target = name.and_then(|name| {
+            let what = TargetKind::of_method(method, name)?;
+            let name = Cow::Borrowed(name);
+            Some(Target { what, name })
+        });
+        derive_intents(method, target.as_ref(), Some(&hints.annotations()))
     }
 }
 
@@ -362,6 +446,51 @@ mod tests {
             for word in ["write", "destructive", "egress"] {
                 assert!(raised.iter().any(|w| w == word), "{name} {word}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_announced_of_annotations_adds_what_they_add() {
+        let some = [None, Some(false), Some(true)];
+        for (read_only, destructive, open_world) in some
+            .into_iter()
+            .flat_map(|a| some.map(|b| (a, b)))
+            .flat_map(|(a, b)| some.map(|c| (a, b, c)))
+        {
+            let annotations = Annotations {
+                read_only,
+                destructive,
+                open_world,
+            };
+            let hints = Hints::of(annotations);
+            let derived = Derivation.derive("tools/call", Some("get_env"), hints);
+            assert_eq!(derived, of("get_env", Some(annotations)), "{annotations:?}");
+            assert_eq!(hints.is_announced(), hints != Hints::NONE);
+        }
+        // A definition that cannot be read is the worst it could be.
+        assert_eq!(Hints::of_tool("{"), Hints::ALL);
+        assert!(!Hints(8).is_announced());
+    }
+
+    #[test]
+    fn a_header_gives_the_intents_that_its_message_gives() {
+        for body in [
+            r#"{"method":"tools/call","params":{"name":"update_price"}"#,
+            r#"{"method":"prompts/get","params":{"name":"delete_all"}"#,
+            r#"{"method":"resources/read","params":{"uri":"https://a/b"}"#,
+            r#"{"method":"resources/subscribe","params":{"uri":"file:///a"}"#,
+            r#"{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"p"}}"#,
+            r#"{"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"a://{b}"}}"#,
+            r#"{"method":"sampling/createMessage","params":{}"#,
+            r#"{"method":"tools/list""#,
+            r#"{"method":"vendor/thing","params":{"name":"x"}"#,
+        ] {
+            let body = format!(r#"{body},"jsonrpc":"2.0","id":1}}"#);
+            let view = crate::mcp::View::parse(body.as_bytes()).unwrap();
+            let (method, target) = (view.method().unwrap(), view.target());
+            let name = target.map(|t| &*t.name);
+            let derived = Derivation.derive(method, name, Hints::NONE);
+            assert_eq!(derived, derive_intents(method, target, None), "{body}");
         }
     }
 

@@ -42,6 +42,25 @@ pub enum TargetKind {
     RefResource,
 }
 
+impl TargetKind {
+    /// What a request of `method` acts on that names `name`; `None` for a method that names
+    /// nothing. What a completion is for is told by the colon that a URI has and a prompt's name
+    /// has not.
+    #[must_use]
+    pub fn of_method(method: &str, name: &str) -> Option<Self> {
+        match method {
+            "tools/call" => Some(Self::Tool),
+            "prompts/get" => Some(Self::Prompt),
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+                Some(Self::Resource)
+            }
+            "completion/complete" if name.contains(':') => Some(Self::RefResource),
+            "completion/complete" => Some(Self::RefPrompt),
+            _ => None,
+        }
+    }
+}
+
 /// The thing a request acts on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target<'a> {

@@ -22,6 +22,7 @@ mod error;
 mod evaluate;
 mod facts;
 pub mod glob;
+pub mod listing;
 pub mod pattern;
 pub mod schema;
 mod slice;
@@ -33,6 +34,7 @@ pub use compile::CompiledBundle;
 pub use error::{Checked, MAX_POLICY_ERRORS, PolicyError, Problem, shown};
 pub use evaluate::{NOT_PERMITTED, POLICY_ERROR, RESULT_DENIED};
 pub use facts::{CallKind, Facts, Party, Posture};
+pub use listing::Listed;
 pub use starter::{STARTER, starter_bundle};
 pub use verdict::{
     Action, AllowMembers, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Per,

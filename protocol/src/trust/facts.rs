@@ -5,10 +5,13 @@
 //! were checked once and are not needed again. Facts are only ever taken from a verified document.
 //! They cannot be verified again, and need not be: see [`MemberFacts::holds_under`].
 
-use super::{Issuer, Membership, NodeRecord, ServerRecord, ToolRecord, TrustError, VerifiedRoot};
+use super::{
+    Issuer, Membership, NodeRecord, Posture, ServerRecord, ToolRecord, TrustError, VerifiedRoot,
+};
 use crate::crypto::{Crypto, SigningSet};
 use crate::id::{Digest, NodeId, SignerId};
 use crate::limits::MAX_CLOCK_AHEAD_S;
+use crate::mcp::Hints;
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -160,6 +163,8 @@ pub struct RecordFacts {
     pub sealing_key: Option<Box<[u8]>>,
     /// Its MCP servers, sorted by name.
     pub servers: Box<[ServerFacts]>,
+    /// What it says of its state, with the digest of that.
+    pub posture: Option<Box<(Digest, Posture)>>,
     /// Rises with every record of the node.
     pub sequence: u64,
     /// When it was signed.
@@ -186,6 +191,10 @@ impl RecordFacts {
                 .as_ref()
                 .map(|key| Box::from(key.as_slice())),
             servers: record.servers.iter().map(ServerFacts::of).collect(),
+            posture: record.posture.as_ref().and_then(|bytes| {
+                let posture = Posture::decode(bytes).ok()?;
+                Some(Box::new((Posture::digest(crypto, bytes), posture)))
+            }),
             sequence: record.sequence,
             issued: record.issued,
             expires: record.expires,
@@ -235,8 +244,8 @@ impl ServerFacts {
 pub struct ToolFacts {
     /// The names, one after another.
     names: Box<str>,
-    /// Of each tool where its name ends, and its digest.
-    tools: Box<[(u32, Digest)]>,
+    /// Of each tool where its name ends, its digest, and what its annotations add.
+    tools: Box<[(u32, Digest, Hints)]>,
 }
 
 impl ToolFacts {
@@ -247,7 +256,7 @@ impl ToolFacts {
             // A document's size bounds the sum far below.
             let length = u32::try_from(tool.name.len()).unwrap_or(u32::MAX);
             end = end.saturating_add(length);
-            (end, tool.digest)
+            (end, tool.digest, tool.hints.unwrap_or_default())
         });
         Self {
             tools: packed.collect(),
@@ -269,11 +278,23 @@ impl ToolFacts {
 
     /// Each tool's own name and the digest of its definition, in the order of the record.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Digest)> {
+        self.all().map(|(name, digest, _)| (name, digest))
+    }
+
+    /// The digest of a tool's definition, and what its annotations add.
+    #[must_use]
+    pub fn find(&self, tool: &str) -> Option<(Digest, Hints)> {
+        let mut all = self.all();
+        let found = all.find(|(name, ..)| *name == tool);
+        found.map(|(_, digest, hints)| (digest, hints))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, Digest, Hints)> {
         let mut from = 0;
-        self.tools.iter().filter_map(move |(end, digest)| {
+        self.tools.iter().filter_map(move |(end, digest, hints)| {
             let name = self.names.get(from..*end as usize)?;
             from = *end as usize;
-            Some((name, *digest))
+            Some((name, *digest, *hints))
         })
     }
 }

@@ -2,13 +2,14 @@
 
 use super::admission::bounded_addresses;
 use super::{
-    RecordFacts, TrustError, VerifiedMembership, VerifiedRoot, parse_document, sign_document,
-    unique,
+    Posture, RecordFacts, TrustError, VerifiedMembership, VerifiedRoot, parse_document,
+    sign_document, unique,
 };
 use crate::crypto::sealing::SEALING_PUBLIC_LEN;
 use crate::crypto::{Crypto, CryptoError, Signer, domain::content_type};
 use crate::id::{Digest, MeshId, NodeId};
 use crate::limits::{MAX_CLOCK_AHEAD_S, MAX_SERVERS, MAX_TARGET_BYTES, MAX_TOOLS};
+use crate::mcp::Hints;
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -25,6 +26,9 @@ pub struct ToolRecord {
     /// The digest of its definition.
     #[n(2)]
     pub digest: Digest,
+    /// What the definition's annotations add to the intents of its calls; absent if nothing.
+    #[n(3)]
+    pub hints: Option<Hints>,
 }
 
 /// An MCP server attached to a node.
@@ -61,9 +65,9 @@ pub struct NodeRecord {
     /// Its MCP servers, sorted by name.
     #[n(6)]
     pub servers: Vec<ServerRecord>,
-    /// Digest of its posture, once there is one.
+    /// Its [`Posture`], encoded.
     #[n(7)]
-    pub posture: Option<Digest>,
+    pub posture: Option<minicbor::bytes::ByteVec>,
     /// Rises with every record of this node, across restarts too.
     #[n(8)]
     pub sequence: u64,
@@ -165,10 +169,16 @@ impl NodeRecord {
             .all(|w| matches!(w, [a, b] if a.name < b.name));
         let tools = |s: &ServerRecord| {
             s.tools.len() <= MAX_TOOLS
-                && s.tools
-                    .iter()
-                    .all(|t| !t.name.is_empty() && t.name.len() <= MAX_TARGET_BYTES)
+                && s.tools.iter().all(|t| {
+                    let named = !t.name.is_empty() && t.name.len() <= MAX_TARGET_BYTES;
+                    named && t.hints.is_none_or(Hints::is_announced)
+                })
         };
+        if let Some(posture) = &self.posture
+            && Posture::decode(posture)?.measured > self.issued
+        {
+            return Err(TrustError::Field("posture"));
+        }
         if self.servers.len() > MAX_SERVERS || !sorted || !self.servers.iter().all(tools) {
             return Err(TrustError::Field("servers"));
         }

@@ -9,6 +9,7 @@
 
 mod hostile;
 mod keys;
+mod listing;
 mod property;
 mod seed;
 mod world;

@@ -83,7 +83,7 @@ fn document() -> impl Strategy<Value = String> {
     })
 }
 
-fn documents() -> impl Strategy<Value = Vec<(String, String)>> {
+pub(crate) fn documents() -> impl Strategy<Value = Vec<(String, String)>> {
     proptest::collection::vec(document(), 0..8).prop_map(|all| {
         let named = all.into_iter().enumerate().map(|(i, members)| {
             let name = format!("d{i}");
@@ -94,7 +94,7 @@ fn documents() -> impl Strategy<Value = Vec<(String, String)>> {
     })
 }
 
-fn call() -> impl Strategy<Value = Call> {
+pub(crate) fn call() -> impl Strategy<Value = Call> {
     let who = (
         subsequence(GROUPS, 0..=3),
         select(&["desk", "laptop", "other"][..]),
@@ -123,7 +123,7 @@ fn call() -> impl Strategy<Value = Call> {
     )
 }
 
-fn compiled(documents: &[(String, String)]) -> CompiledBundle {
+pub(crate) fn compiled(documents: &[(String, String)]) -> CompiledBundle {
     let documents: Vec<(&str, &str)> = documents
         .iter()
         .map(|(n, t)| (n.as_str(), t.as_str()))

@@ -56,7 +56,9 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
     }]);
     let mut record = crate::node_record::content();
     record.sealing_key = Some(vec![1; 8].into());
-    record.posture = Some(Digest::from_bytes([1; 32]));
+    let posture = crate::node_record::posture(NOW);
+    record.posture = Some(posture.clone().into());
+    record.servers[1].tools[0].hints = Some(protocol::mcp::Hints::ALL);
     let admission = Admission {
         root: vec![1],
         membership: vec![2],
@@ -111,6 +113,7 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
             Raw::of(&crate::membership::rotation()).payload,
         ),
         ("node record", codec::encode(&record)),
+        ("posture", posture),
         ("admission", codec::encode(&admission)),
         ("evidence", codec::encode(&evidence)),
         ("signer card", codec::encode(&card)),

@@ -1,10 +1,14 @@
 //! Node records and admission files.
 
+use protocol::codec;
 use protocol::id::Digest;
 use protocol::limits::{MAX_ADDRESSES, MAX_CLOCK_AHEAD_S, MAX_SERVERS, MAX_TOOLS};
+use protocol::mcp::Hints;
+use protocol::time::UnixSeconds;
 use protocol::trust::admission::MAX_ADDRESS_BYTES;
 use protocol::trust::node_record::MAX_RECORD_LIFE_S;
-use protocol::trust::{Admission, NodeRecord, PeerAddress, ServerRecord, ToolRecord};
+use protocol::trust::posture::POSTURE_VERSION;
+use protocol::trust::{Admission, NodeRecord, PeerAddress, Posture, ServerRecord, ToolRecord};
 
 use crate::case::{ACCEPTED, Alterations, Case, case, run};
 use crate::raw::{altered, flipped};
@@ -19,6 +23,7 @@ fn tool(name: &str) -> ToolRecord {
     ToolRecord {
         name: name.to_owned(),
         digest: Digest::from_bytes([0x33; 32]),
+        hints: None,
     }
 }
 
@@ -27,6 +32,27 @@ fn server(text: &str, tools: Vec<ToolRecord>) -> ServerRecord {
         name: name(text),
         tools,
     }
+}
+
+/// Hints of any bits.
+fn hints(bits: u8) -> Hints {
+    codec::decode(&[bits], 1).unwrap()
+}
+
+/// A posture measured then.
+pub(crate) fn posture(measured: UnixSeconds) -> Vec<u8> {
+    Posture {
+        version: POSTURE_VERSION,
+        measured,
+        os: "debian".to_owned(),
+        kernel: [6, 1, 38],
+        secure_boot: true,
+        disk_encryption: true,
+        uptime_s: 3600,
+        binary: Some(Digest::from_bytes([0x44; 32])),
+        hardening: vec!["aslr".to_owned()],
+    }
+    .encode()
 }
 
 /// The content of a record that holds.
@@ -131,6 +157,24 @@ fn fields_are_checked_even_when_signed() {
         }),
         ("a tool without name", FIELD, |r| {
             r.servers[0].tools = vec![tool("")]
+        }),
+        ("a tool with a hint of no meaning", FIELD, |r| {
+            r.servers[1].tools[0].hints = Some(hints(8));
+        }),
+        ("a tool with empty hints", FIELD, |r| {
+            r.servers[1].tools[0].hints = Some(Hints::NONE);
+        }),
+        ("a tool with hints", ACCEPTED, |r| {
+            r.servers[1].tools[0].hints = Some(Hints::ALL);
+        }),
+        ("a posture", ACCEPTED, |r| {
+            r.posture = Some(posture(r.issued).into())
+        }),
+        ("a posture of later", FIELD, |r| {
+            r.posture = Some(posture(r.issued.plus(1)).into());
+        }),
+        ("no posture after all", "truncated", |r| {
+            r.posture = Some(Vec::new().into())
         }),
         ("no life", FIELD, |r| r.expires = r.issued),
         ("too long a life", FIELD, |r| {

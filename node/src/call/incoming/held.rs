@@ -51,10 +51,7 @@ impl Acceptor {
         };
         let covers = |part: &protocol::policy::ApprovalPart| approvals.covers(&granted, part);
         let note = granted.note.clone();
-        let resumed = self
-            .enforcer
-            .resume(&topic.peer, envelope, hold, note, &covers)
-            .await;
+        let resumed = self.enforcer.resume(envelope, hold, note, &covers).await;
         resumed.map_err(Broken::Stopped)
     }
 
