@@ -26,3 +26,12 @@ pub fn command(arguments: &[&str]) -> Vec<String> {
     let arguments = arguments.iter().map(|a| (*a).to_owned());
     core::iter::once(program).chain(arguments).collect()
 }
+
+/// The command line of the shop, a server with something in every list, which notes in `log` the
+/// tools that are called.
+#[must_use]
+pub fn shop(log: &Path) -> Vec<String> {
+    let program = binary("mcp_shop").to_str().unwrap().to_owned();
+    let log = log.to_str().unwrap().to_owned();
+    vec![program, "--log".to_owned(), log]
+}

@@ -9,6 +9,7 @@
 //! - [`line`]: three nodes of which the ends reach each other through the middle only.
 //! - [`stage`]: two honest nodes, one hostile member, and a call in flight that must not notice.
 //! - [`rogue`]: a relay with valid keys that does what no honest relay would.
+//! - [`lawless`]: nodes composed without their own check.
 //! - [`disk`]: file systems that are full or read-only, for a test that runs as root.
 //! - [`client`]: an MCP client of a gateway; [`fixture`]: the MCP server the tests script.
 //!
@@ -29,6 +30,7 @@ pub mod disk;
 pub mod fixture;
 pub mod forge;
 pub mod hostile;
+pub mod lawless;
 pub mod line;
 pub mod mesh;
 pub mod process;

@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use node::app::Composition;
 use node::clock::{Clock, SystemClock};
 use node::state_dir::StateDir;
 use node::transport::Reason;
 
 use crate::hostile::Hostile;
+use crate::lawless::honest;
 use crate::mesh::{TestMesh, TestNode};
 use crate::rogue::Rogue;
 use crate::wait::until;
@@ -25,6 +27,8 @@ pub struct LineOptions {
     pub through: &'static str,
     /// What else stands in the configuration of `a`.
     pub caller: &'static str,
+    /// How the node of a host (`a`, `b`, `c`) is composed.
+    pub composed: fn(&str) -> Composition,
 }
 
 impl Default for LineOptions {
@@ -33,6 +37,7 @@ impl Default for LineOptions {
             accept: r#"["members"]"#,
             through: r#"["b"]"#,
             caller: "",
+            composed: |_| honest(),
         }
     }
 }
@@ -73,10 +78,14 @@ impl Line {
         mesh.found_at("b");
         let relaying = format!("[relay]\naccept = {}\n", options.accept);
         configure(&mesh.state("b"), &relaying);
-        let b = TestNode::start_by(&mesh.state("b"), Arc::clone(clock)).await;
-        let a = Self::end(&mesh, &b, "a", options.caller, clock).await;
+        let composed = |host: &str| Composition {
+            clock: Arc::clone(clock),
+            ..(options.composed)(host)
+        };
+        let b = TestNode::compose(&mesh.state("b"), composed("b")).await;
+        let a = Self::end(&mesh, &b, "a", options.caller, composed("a")).await;
         let through = format!("[relay]\nthrough = {}\n", options.through);
-        let c = Self::end(&mesh, &b, "c", &through, clock).await;
+        let c = Self::end(&mesh, &b, "c", &through, composed("c")).await;
         c.attach_fixture("fix", &[]).await;
         Self { mesh, a, b, c }
     }
@@ -123,15 +132,14 @@ impl Line {
         mesh.found_at("b");
         let relaying = "[relay]\naccept = [\"members\"]\n";
         configure(&mesh.state("b"), relaying);
-        let clock = &(Arc::new(SystemClock) as Arc<dyn Clock>);
         let b = TestNode::start(&mesh.state("b")).await;
-        let a = Self::end(&mesh, &b, "a", "", clock).await;
+        let a = Self::end(&mesh, &b, "a", "", honest()).await;
         let through = format!("{relaying}through = [\"b\"]\n");
-        let d = Self::end(&mesh, &b, "d", &through, clock).await;
+        let d = Self::end(&mesh, &b, "d", &through, honest()).await;
         let remote = d.node.links().local_addr().unwrap();
         let peer = format!("[peers]\nstatic = [\"{}@{remote}\"]\n", d.id());
         let through = format!("{peer}[relay]\nthrough = [\"d\"]\n");
-        let c = Self::end(&mesh, &b, "c", &through, clock).await;
+        let c = Self::end(&mesh, &b, "c", &through, honest()).await;
         c.linked(d.id()).await;
         c.attach_fixture("fix", &[]).await;
         (Self { mesh, a, b, c }, d)
@@ -168,11 +176,11 @@ impl Line {
         b: &TestNode,
         host: &str,
         rest: &str,
-        clock: &Arc<dyn Clock>,
+        composition: Composition,
     ) -> TestNode {
         let state = mesh.admit(b, host).await;
         configure(&state, &undialable(rest));
-        let node = TestNode::start_by(&state, Arc::clone(clock)).await;
+        let node = TestNode::compose(&state, composition).await;
         node.linked(b.id()).await;
         b.linked(node.id()).await;
         node

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use node::app::{AppError, Node, Options};
+use node::app::{AppError, Composition, Node, Options};
 use node::clock::{Clock, SystemClock};
 use node::config::Config;
 use node::control::{Caller, Operations as _};
@@ -109,6 +109,20 @@ impl TestMesh {
         self.home.path().join(name)
     }
 
+    /// As [`TestMesh::join`], with a node that is composed otherwise.
+    pub async fn join_composed(
+        &self,
+        founder: &TestNode,
+        host: &str,
+        composition: Composition,
+    ) -> TestNode {
+        let state = self.admit(founder, host).await;
+        let node = TestNode::compose(&state, composition).await;
+        node.linked(founder.id()).await;
+        founder.linked(node.id()).await;
+        node
+    }
+
     /// Makes a host a member, with the files an operator would carry. Its node does not run yet.
     pub async fn admit(&self, founder: &TestNode, host: &str) -> PathBuf {
         self.admit_to(founder, host, &[]).await
@@ -154,6 +168,16 @@ impl TestNode {
 
     /// The same, where it may refuse to start.
     pub async fn try_start(state: &Path, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        Self::try_compose(state, Composition::by(clock)).await
+    }
+
+    /// Runs a node that is composed otherwise.
+    pub async fn compose(state: &Path, composition: Composition) -> Self {
+        let built = Self::try_compose(state, composition).await;
+        built.unwrap_or_else(|error| panic!("the node does not start: {error}"))
+    }
+
+    async fn try_compose(state: &Path, composition: Composition) -> Result<Self, AppError> {
         let any = "127.0.0.1:0".parse().unwrap();
         let dir = StateDir::open(state).unwrap();
         let config = Config::load(&dir.config(), &|_| None).unwrap();
@@ -165,7 +189,7 @@ impl TestNode {
         };
         let supervisor = Supervisor::new();
         let (tasks, readiness) = (supervisor.tasks(), supervisor.readiness());
-        let node = Node::build(&dir, &config, &options, clock, &tasks, &readiness).await?;
+        let node = Node::compose(&dir, &config, &options, composition, &tasks, &readiness).await?;
         let closing = Arc::clone(&node);
         let running = tokio::spawn(async move {
             let (_none, signals) = Signals::by_hand();

@@ -204,3 +204,36 @@ fn joined(words: &[impl ToString]) -> String {
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();
     words.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::id::Digest;
+    use protocol::time::UnixSeconds;
+
+    #[test]
+    fn a_posture_is_one_line_that_says_whose_word_it_is() {
+        let mut posture = PostureInfo {
+            word: "self-asserted".to_owned(),
+            measured: UnixSeconds(1_000),
+            age_s: 61,
+            os: "debian".to_owned(),
+            kernel: "6.1.38".to_owned(),
+            secure_boot: true,
+            disk_encryption: false,
+            uptime_s: 10,
+            binary: None,
+            hardening: vec!["aslr".to_owned(), "seccomp".to_owned()],
+            digest: Digest::from_bytes([1; 32]),
+        };
+        let line = said_of(&posture);
+        let says =
+            "debian, kernel 6.1.38, secure boot, no disk encryption, aslr seccomp; self-asserted, ";
+        assert!(line.starts_with(says), "{line}");
+        posture.os.clear();
+        posture.hardening.clear();
+        let line = said_of(&posture);
+        assert!(line.starts_with("unknown system, "), "{line}");
+        assert!(line.contains(", no hardening; "), "{line}");
+    }
+}

@@ -65,14 +65,19 @@ fn show(tools: &[Tool], text: &mut Text) {
         .iter()
         .map(|tool| {
             let said = tool.description.as_deref().or(tool.title.as_deref());
-            vec![
-                format!("{}/{}/{}", tool.node, tool.server, tool.name),
-                first_line(said.unwrap_or_default()),
-            ]
+            let said = if tool.unlisted {
+                UNLISTED.to_owned()
+            } else {
+                first_line(said.unwrap_or_default())
+            };
+            vec![format!("{}/{}/{}", tool.node, tool.server, tool.name), said]
         })
         .collect();
     text.table(&["TOOL", "DESCRIPTION (the server's own words)"], &rows);
 }
+
+/// What stands in place of the words of a tool that is not listed.
+const UNLISTED: &str = "(announced, and not listed to this node)";
 
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();

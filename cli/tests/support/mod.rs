@@ -288,6 +288,7 @@ impl Operations for Fake {
                 digest: "00".to_owned(),
                 annotations: None,
                 input_schema: Some(raw(r#"{"type":  "object"}"#)),
+                unlisted: false,
             })
             .collect())
     }

@@ -388,7 +388,9 @@ impl Operations for Node {
                 }
             };
             let tool = |raw: &String| self.tool(server, raw);
-            tools.extend(listed.iter().filter_map(tool));
+            let listed: Vec<Tool> = listed.iter().filter_map(tool).collect();
+            let unlisted = self.unlisted(server, &listed);
+            tools.extend(listed.into_iter().chain(unlisted));
         }
         Ok(tools)
     }

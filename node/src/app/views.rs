@@ -387,7 +387,36 @@ impl Node {
             digest: digest.to_string(),
             annotations: definition.annotations,
             input_schema: definition.input_schema,
+            unlisted: false,
         })
+    }
+
+    /// The tools that a server's node announces beside those listed. An operator must know of all:
+    /// who approves definitions cannot be shown only those approved already.
+    pub(super) fn unlisted(
+        &self,
+        server: &crate::session::ServerRef,
+        listed: &[Tool],
+    ) -> Vec<Tool> {
+        let member = self.members.member(&server.node_id);
+        let record = member.as_ref().and_then(|m| m.record.as_ref());
+        let servers = record.map(|r| r.servers.iter()).into_iter().flatten();
+        let announced = servers.filter(|s| s.name == server.server);
+        announced
+            .flat_map(|s| s.tools.iter())
+            .filter(|(name, _)| !listed.iter().any(|tool| tool.name == *name))
+            .map(|(name, digest)| Tool {
+                node: server.node.clone(),
+                server: server.server.clone(),
+                name: name.to_owned(),
+                title: None,
+                description: None,
+                digest: digest.to_string(),
+                annotations: None,
+                input_schema: None,
+                unlisted: true,
+            })
+            .collect()
     }
 }
 

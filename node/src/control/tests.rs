@@ -264,6 +264,7 @@ impl Operations for Fake {
             digest: String::new(),
             annotations: None,
             input_schema: None,
+            unlisted: false,
         }])
     }
 

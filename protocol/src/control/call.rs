@@ -44,6 +44,10 @@ pub struct Tool {
     /// The schema of its arguments, raw.
     #[serde(default)]
     pub input_schema: Option<Box<RawValue>>,
+    /// Whether its server does not list it to the operator of this node, mostly because policy does
+    /// not let it be called from here. What is known of it is what its node announces.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub unlisted: bool,
 }
 
 /// Asks the node to call a tool.

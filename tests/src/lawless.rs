@@ -1,0 +1,69 @@
+//! Nodes composed without their own check, or with one that lies: what a compromised host would
+//! run. Only code can compose such a node; no configuration can.
+
+use std::sync::Arc;
+
+use node::app::Composition;
+use node::clock::SystemClock;
+use protocol::mcp::{Derivation, DeriveIntents, Hints};
+use protocol::policy::{Decision, Facts, Policy};
+
+/// Lets everything pass, and says it did so under the bundle of this version.
+#[derive(Debug, Clone, Copy)]
+pub struct Lawless(pub u64);
+
+impl Policy for Lawless {
+    fn bundle_version(&self) -> u64 {
+        self.0
+    }
+
+    fn evaluate(&self, _: &Facts<'_>) -> Decision {
+        Decision::allow()
+    }
+}
+
+/// Says of every tool that it reads.
+#[derive(Debug, Clone, Copy)]
+pub struct AlwaysRead;
+
+impl DeriveIntents for AlwaysRead {
+    fn derive(&self, method: &str, name: Option<&str>, hints: Hints) -> Vec<String> {
+        if method == "tools/call" {
+            return vec!["read".to_owned()];
+        }
+        Derivation.derive(method, name, hints)
+    }
+}
+
+/// A node as it should be.
+#[must_use]
+pub fn honest() -> Composition {
+    Composition::by(Arc::new(SystemClock))
+}
+
+/// A node that enforces no policy.
+#[must_use]
+pub fn lawless() -> Composition {
+    Composition {
+        danger_policy: Some(Arc::new(Lawless(1))),
+        ..honest()
+    }
+}
+
+/// A node that says of every tool that it reads.
+#[must_use]
+pub fn naive() -> Composition {
+    Composition {
+        danger_intents: Some(Arc::new(AlwaysRead)),
+        ..honest()
+    }
+}
+
+/// Both.
+#[must_use]
+pub fn lying() -> Composition {
+    Composition {
+        danger_intents: Some(Arc::new(AlwaysRead)),
+        ..lawless()
+    }
+}
