@@ -19,13 +19,16 @@ def signed(call, envelope):
 
 def problems(demo):
     nodes, links, calls = demo["nodes"], demo["links"], demo["calls"]
-    if len(nodes) != 2 or len({n["id"] for n in nodes}) != 2:
-        yield f"two different nodes were expected, not {len(nodes)}"
+    if len(nodes) != 3 or len({n["id"] for n in nodes}) != 3:
+        yield f"three different nodes were expected, not {len(nodes)}"
     for node in nodes:
         if not NODE.fullmatch(node["id"]):
             yield f"`{node['id']}` is no node id"
-    if not links:
-        yield "no link"
+    if sorted((k["from"], k["to"]) for k in links) != [
+        ("agent-host", "relay-host"),
+        ("tool-host", "relay-host"),
+    ]:
+        yield "the links are others than both ends' with the relay"
     for link in links:
         if link["group"] != "X25519MLKEM768":
             yield f"a link negotiated `{link['group']}`"
@@ -52,8 +55,32 @@ def problems(demo):
         ends = [signed(call, i) for i in ids]
         if not all(ends) or ends[0] == ends[1]:
             yield f"`{call['tool']}` was not signed by both ends, each with both algorithms"
+        hops = [(h["node"], h["from"]) for h in call["hops"]]
+        if hops != [("relay-host", "tool-host")]:
+            yield f"the answer to `{call['tool']}` has the hop records {hops}"
         if not set(filter(None, ends)) <= {n["id"] for n in nodes}:
             yield f"`{call['tool']}` was signed by a node that is not there"
+    for policy in demo["policies"]:
+        spread = policy["spread"]
+        if not policy["in_force"] or (spread["have"], spread["linked"]) != (3, 3):
+            yield f"bundle {policy['version']} is not in force on three nodes"
+    if [json.loads(p["policy"])["policy_name"] for p in demo["policies"]] != [
+        "mcp_read_only_enforcement",
+        "changes_need_approval",
+    ]:
+        yield "other policies than two"
+    blocked, held, cut = demo["blocked"], demo["held"], demo["cut"]
+    if blocked["tool"] != "update_price" or blocked["reason"] not in (
+        "intent_restricted",
+        "tool_not_allowed",
+    ):
+        yield f"`{blocked['tool']}` was blocked for `{blocked['reason']}`"
+    if "mcp_read_only_enforcement" not in blocked["said"]:
+        yield f"a blocked call does not name the policy: {blocked['said']}"
+    if not re.fullmatch(r"[0-9a-f]{8,64}", held["approval"]) or held["tool"] != "update_price":
+        yield f"a held call is {held}"
+    if cut["reason"] != "agent_revoked" or "the demo cuts it off" not in cut["said"]:
+        yield f"a live call ended with {cut}"
     if demo["tamper_refused"] is not True:
         yield "a tampered envelope was accepted"
     if not 0 < demo["elapsed_s"] < 60:

@@ -1,9 +1,9 @@
-//! The demo from start to end, on nodes that are none.
+//! The demo from start to end, on real nodes.
 //!
-//! This program plays `hedgerow` for the demo: `up` and `id` are faked here, everything else is
-//! passed on to the real binary, which then talks to the fakes. Run without such arguments it is
-//! the test. What is tested is the demo's own part: its steps, its report, that it leaves no
-//! process and no file, and that it notices what does not hold.
+//! This program plays `hedgerow` for the demo: a node that it starts inherits a lock from it, held as
+//! long as the node lives, or does not start at all; everything else it passes on to the real binary.
+//! Run without such arguments it is the test. What is tested is the demo's own part: its steps, its
+//! report, that it leaves no process and no file, and that it notices what does not hold.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,28 +16,24 @@
     reason = "a test that cannot go on should say where"
 )]
 
-mod support;
-
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
-use support::Fake;
-use support::mesh::{AGENT_HOST, TOOL_HOST};
-use tokio_util::sync::CancellationToken;
-
+/// The demo's nodes.
+const HOSTS: [&str; 3] = ["relay-host", "agent-host", "tool-host"];
 const REAL: &str = env!("CARGO_BIN_EXE_hedgerow");
-/// Where each fake node holds a lock while it lives.
+/// Where each node holds a lock while it lives.
 const LOCKS: &str = "HEDGEROW_TEST_LOCKS";
-/// What the fakes do wrong.
+/// The node that does not start.
 const FAULT: &str = "HEDGEROW_TEST_FAULT";
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == "--state-dir") {
+    let first = words.first().map(String::as_str);
+    if matches!(first, Some("--state-dir" | "sample-server")) {
         return play(&words);
     }
     all_checks_hold_and_nothing_is_left();
@@ -50,45 +46,23 @@ fn main() {
 // --- as `hedgerow` ---
 
 fn play(words: &[String]) {
-    let state = Path::new(&words[1]);
-    match words.get(4).map(String::as_str) {
-        Some("up") => up(state),
-        Some("id") => {
-            std::fs::write(&words[6], b"request").unwrap();
-            println!("{{}}");
-        }
-        _ => panic!("{}", Command::new(REAL).args(words).exec()),
+    if words.get(4).is_some_and(|word| word == "up") {
+        hold_lock(Path::new(&words[1]));
     }
+    panic!("{}", Command::new(REAL).args(words).exec());
 }
 
-fn up(state: &Path) {
-    let name = if state.ends_with(AGENT_HOST) {
-        AGENT_HOST
-    } else {
-        TOOL_HOST
-    };
+/// Takes the node's lock in a file that the program this one becomes inherits.
+fn hold_lock(state: &Path) {
+    let name = state.file_name().unwrap().to_str().unwrap();
     if std::env::var(FAULT).is_ok_and(|fault| fault == name) {
         eprintln!("error: the address is in use");
         std::process::exit(1);
     }
     let lock = File::create(Path::new(&std::env::var(LOCKS).unwrap()).join(name)).unwrap();
     lock.lock().unwrap();
-    std::fs::create_dir(state).unwrap();
-    let fake = Arc::new(Fake::new(name));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let listener = runtime
-        .block_on(node::control::bind(&state.join("control.sock")))
-        .unwrap();
-    let status = serde_json::to_string(&fake.status_now()).unwrap();
-    runtime.spawn(node::control::serve(
-        listener,
-        node::control::Admit::own_user_and_root(),
-        fake,
-        CancellationToken::new(),
-    ));
-    println!("{status}");
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    runtime.shutdown_background();
+    rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).unwrap();
+    std::mem::forget(lock);
 }
 
 // --- as the test ---
@@ -120,9 +94,9 @@ impl Stage {
         command
     }
 
-    /// Waits until both fake nodes are gone: each holds its lock as long as it lives.
+    /// Waits until all nodes are gone: each holds its lock as long as it lives.
     fn nodes_are_gone(&self) {
-        for name in [AGENT_HOST, TOOL_HOST] {
+        for name in HOSTS {
             File::open(self.locks.path().join(name))
                 .unwrap()
                 .lock()
@@ -149,10 +123,12 @@ fn all_checks_hold_and_nothing_is_left() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["ok"], true);
-    assert_eq!(report["nodes"].as_array().unwrap().len(), 2);
-    assert_eq!(report["links"].as_array().unwrap().len(), 1);
-    assert_eq!(report["links"][0]["group"], "X25519MLKEM768");
-    assert_eq!(report["links"][0]["rtts"], 1);
+    assert_eq!(report["nodes"].as_array().unwrap().len(), 3);
+    assert_eq!(report["links"].as_array().unwrap().len(), 2);
+    for link in report["links"].as_array().unwrap() {
+        assert_eq!(link["group"], "X25519MLKEM768");
+        assert_eq!(link["to"], "relay-host");
+    }
     let calls = report["calls"].as_array().unwrap();
     let tools: Vec<&str> = calls.iter().map(|c| c["tool"].as_str().unwrap()).collect();
     assert_eq!(
@@ -167,8 +143,13 @@ fn all_checks_hold_and_nothing_is_left() {
     for call in calls {
         assert_eq!(call["ok"], true);
         assert_eq!(call["signers"].as_array().unwrap().len(), 4);
+        assert_eq!(call["hops"][0]["node"], "relay-host");
         assert_ne!(call["request_envelope_id"], call["response_envelope_id"]);
     }
+    assert_eq!(report["policies"][1]["spread"]["have"], 3);
+    assert_eq!(report["blocked"]["tool"], "update_price");
+    assert_eq!(report["held"]["approved_at"], "tool-host");
+    assert_eq!(report["cut"]["reason"], "agent_revoked");
     assert_eq!(report["tamper_refused"], true);
     assert!(report["elapsed_s"].as_f64().unwrap() > 0.0);
     assert_eq!(report.get("mcp"), None);
@@ -180,7 +161,7 @@ fn ctrl_c_ends_it_in_good_order() {
     let stage = Stage::new();
     let mut child = stage.demo(&[]).spawn().unwrap();
     let report = first_line(&mut child);
-    assert_eq!(report["mcp"]["token"], "hr_token");
+    assert!(!report["mcp"]["token"].as_str().unwrap().is_empty());
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -205,7 +186,7 @@ fn a_node_that_does_not_start_is_a_failure() {
     let stage = Stage::new();
     let output = stage
         .demo(&["--exit"])
-        .env(FAULT, TOOL_HOST)
+        .env(FAULT, "tool-host")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));

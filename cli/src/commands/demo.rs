@@ -1,4 +1,5 @@
-//! `hedgerow demo`: two real nodes on this host, real calls between them, and a forgery refused.
+//! `hedgerow demo`: three real nodes on this host, the one in the middle a relay, with real calls
+//! that policy allows, blocks and holds, a live one that a revocation cuts, and forgeries refused.
 //!
 //! It does nothing a user could not do: every step is the same command a user would type, run by
 //! this very binary against state directories of its own. It looks into no file of a node and
@@ -8,56 +9,66 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use hedgerow_crypto::Primitives;
 use protocol::control::{Peer, PeerState, Tool};
+use protocol::crypto::Crypto as _;
+use protocol::name::Name;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::host::{Commands, Host};
-use self::report::{CallReport, LinkReport, NodeReport, Report, TamperReport};
+use self::report::{LinkReport, NodeReport, Report, TamperReport};
 use self::workspace::Workspace;
 use super::{Context, runtime};
 use crate::exit::{Exit, Failed};
 
 mod host;
 mod report;
+mod rules;
 mod workspace;
 
-/// The agent's host, which founds the mesh.
+/// The host in the middle: it founds the mesh, its admin signs, and it carries the calls.
+const RELAY_HOST: &str = "relay-host";
+/// The agent's host.
 const AGENT_HOST: &str = "agent-host";
-/// The tool host, which is admitted to it.
+/// The tool host.
 const TOOL_HOST: &str = "tool-host";
+/// Whom the relay carries calls for.
+const RELAYING: &str = "[relay]\naccept = [\"members\"]\n";
+/// An end that no other end can dial, as behind a firewall (the discard port of RFC 863), and that
+/// is reached over the relay.
+const BEHIND: &str = "[node]\nadvertise = [\"127.0.0.1:9\"]\n[relay]\nthrough = [\"relay-host\"]\n";
 /// The sample server's name on the tool host.
 const SERVER: &str = "shop";
 /// The agent on whose behalf calls are made.
 const AGENT: &str = "demo";
+/// The tools the sample server must have.
+const TOOLS: [&str; 3] = ["get_product_info", "check_inventory", "update_price"];
 /// The product the calls are about.
 const PRODUCT: &str = "sku=HR-1001";
 /// The price the demo sets.
 const NEW_PRICE: &str = "price=36.50";
-/// The calls, in order; the first and last show that the table changed in between.
-const CALLS: [(&str, &[&str]); 4] = [
-    ("get_product_info", &[PRODUCT]),
-    ("check_inventory", &[PRODUCT]),
-    ("update_price", &[PRODUCT, NEW_PRICE]),
-    ("get_product_info", &[PRODUCT]),
-];
 /// How long the nodes have to find each other and the sample server to list its tools.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(20);
 /// Pause between looks.
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+/// The file of the admin's passphrase.
+const PASSPHRASE: &str = "admin.pass";
 /// Places in the envelope's file where one bit is changed, in quarters of its length.
 const TAMPER_QUARTERS: [usize; 5] = [0, 1, 2, 3, 4];
 
-/// Show it work: two real nodes on this host, signed calls, a forgery refused.
+/// Show it work: three real nodes on this host, calls under policy, a live one cut off.
 ///
-/// Starts an agent's host and a tool host as processes of their own on loopback, attaches a
-/// small sample MCP server to the tool host and calls its tools from the agent's host. Then it
-/// stays up, so that an MCP client can be connected, until ctrl-c. Nothing is left behind.
+/// Starts an agent's host, a tool host and a relay between them as processes of their own on
+/// loopback, and attaches a small sample MCP server to the tool host. Policy allows one call, blocks
+/// another with its reason and holds a third until a person approves it; a revocation cuts a live
+/// one. Then it stays up, so that an MCP client can be connected, until ctrl-c. Nothing is left
+/// behind.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hedgerow demo
   hedgerow demo --exit                  end after the checks, with 0 if all held
-  hedgerow demo --exit --format json    one object: nodes, links, calls, what was refused")]
+  hedgerow demo --exit --format json    one object: nodes, links, calls, verdicts, refusals")]
 pub(crate) struct Demo {
     /// End after the checks, with exit code 0 or 1
     #[arg(long)]
@@ -106,15 +117,17 @@ impl Demo {
         let nodes = stage.start_nodes(hosts).await?;
         let token = stage.prepare().await?;
         let links = stage.links().await?;
-        let (calls, saved) = stage.calls().await?;
+        let ruled = stage.rule().await?;
         let mesh = nodes
             .first()
             .map(|node| node.mesh.clone())
             .unwrap_or_default();
-        stage.verify(&saved, &mesh).await?;
-        let tampered = stage.tamper(&saved, &mesh).await?;
-        let gateway = nodes.first().and_then(|node| node.gateway_url.clone());
-        let report = Report::new(nodes, links, calls, tampered, start.elapsed());
+        stage.verify(&ruled.saved, &mesh).await?;
+        let tampered = stage.tamper(&ruled.saved, &mesh).await?;
+        let of_agent = |node: &&NodeReport| node.name == AGENT_HOST;
+        let gateway = nodes.iter().find(of_agent);
+        let gateway = gateway.and_then(|node| node.gateway_url.clone());
+        let report = Report::new(nodes, links, ruled, tampered, start.elapsed());
         let failures = report.failures();
         report.conclude(
             context.output,
@@ -160,6 +173,12 @@ fn with_logs(failed: Failed, hosts: &[Host]) -> Failed {
     failed
 }
 
+/// What `invite` prints.
+#[derive(serde::Deserialize)]
+struct Invited {
+    ticket: String,
+}
+
 /// What every step needs.
 struct Stage<'a> {
     commands: Commands,
@@ -179,53 +198,44 @@ impl Stage<'_> {
         self.context.output.show(|text| text.check(holds, line))
     }
 
-    /// Founds a mesh on the agent's host and admits the tool host, with the files a user would
-    /// carry from one to the other.
+    /// Founds a mesh on the relay's host; the two others join it with tickets.
     async fn start_nodes(&self, hosts: &mut Vec<Host>) -> Result<Vec<NodeReport>, Failed> {
-        self.heading("Two nodes, two processes, one mesh")?;
-        let agent_host = self.workspace.state(AGENT_HOST);
-        let tool_host = self.workspace.state(TOOL_HOST);
-        let founding = [
-            "--name", AGENT_HOST, "--mesh", "demo", "--group", "agents", "--policy", "open",
-        ];
-        let (host, founder) = self.commands.up(&agent_host, AGENT_HOST, &founding).await?;
+        self.heading("Three nodes, three processes, one mesh")?;
+        let relay_host = self.workspace.configure(RELAY_HOST, RELAYING)?;
+        let passphrase = self.passphrase()?;
+        let founding = ["--name", RELAY_HOST, "--mesh", "demo", "--passphrase-file"];
+        let founding = [&founding[..], &[passphrase.as_str()]].concat();
+        let (host, founder) = self.commands.up(&relay_host, RELAY_HOST, &founding).await?;
         hosts.push(host);
         let founder = NodeReport::of(founder);
-        self.check(
-            true,
-            format!("{AGENT_HOST} founded the mesh: {}", founder.id),
-        )?;
+        let line = format!("{RELAY_HOST} founded the mesh: {}", founder.id);
+        self.check(true, line)?;
+        let mut nodes = vec![founder];
+        for (name, group) in [(AGENT_HOST, "agents"), (TOOL_HOST, "tools")] {
+            let state = self.workspace.configure(name, BEHIND)?;
+            let invite = ["invite", "--group", group];
+            let invited: Invited = self.commands.json(&relay_host, &invite).await?;
+            let join = ["join", "--no-run", "--name", name, &invited.ticket];
+            self.commands
+                .json::<serde_json::Value>(&state, &join)
+                .await?;
+            let (host, member) = self.commands.up(&state, name, &[]).await?;
+            hosts.push(host);
+            let member = NodeReport::of(member);
+            let line = format!("{name} joined it with a ticket: {}", member.id);
+            self.check(true, line)?;
+            nodes.push(member);
+        }
+        Ok(nodes)
+    }
 
-        let request = self.workspace.file("tool-host.request");
-        let admission = self.workspace.file("tool-host.admission");
-        self.commands
-            .json::<serde_json::Value>(&tool_host, &["id", "--request", &request])
-            .await?;
-        let issue = [
-            "membership",
-            "issue",
-            &request,
-            "--name",
-            TOOL_HOST,
-            "--group",
-            "tools",
-            "--days",
-            "1",
-            "--out",
-            &admission,
-        ];
-        self.commands
-            .json::<serde_json::Value>(&agent_host, &issue)
-            .await?;
-        let joining = ["--admission", admission.as_str()];
-        let (host, member) = self.commands.up(&tool_host, TOOL_HOST, &joining).await?;
-        hosts.push(host);
-        let member = NodeReport::of(member);
-        self.check(
-            true,
-            format!("{TOOL_HOST} was admitted to it: {}", member.id),
-        )?;
-        Ok(vec![founder, member])
+    /// The file with the passphrase of the admin's key, random and gone with the demo.
+    fn passphrase(&self) -> Result<String, Failed> {
+        let mut random = [0; 16];
+        Primitives
+            .fill_random(&mut random)
+            .map_err(|error| Failed::new(Exit::Failure, error.to_string()))?;
+        self.workspace.secret(PASSPHRASE, &hex(&random))
     }
 
     /// Adds the agent and attaches the sample server; waits until the agent's host can call it.
@@ -256,7 +266,7 @@ impl Stage<'_> {
             loop {
                 let listing = ["tools", place.as_str()];
                 match self.commands.json::<Vec<Tool>>(&agent_host, &listing).await {
-                    Ok(tools) if CALLS.iter().all(|(name, _)| has(&tools, name)) => return tools,
+                    Ok(tools) if TOOLS.iter().all(|name| has(&tools, name)) => return tools,
                     // Not linked, not announced or not started yet.
                     _ => tokio::time::sleep(SETTLE_PAUSE).await,
                 }
@@ -275,19 +285,23 @@ impl Stage<'_> {
         Ok(token.unwrap_or_default().to_owned())
     }
 
-    /// What was negotiated between the nodes, as the one that dialed saw it.
+    /// What was negotiated between the nodes, as the ones that dialed saw it. The ends have none with
+    /// each other.
     async fn links(&self) -> Result<Vec<LinkReport>, Failed> {
-        self.heading("The link between them")?;
+        self.heading("The links between them, all over the relay")?;
         let mut links = Vec::new();
-        for (from, to) in [(AGENT_HOST, TOOL_HOST), (TOOL_HOST, AGENT_HOST)] {
+        for from in [AGENT_HOST, TOOL_HOST] {
             let state = self.workspace.state(from);
             let peers: Vec<Peer> = self.commands.json(&state, &["peers"]).await?;
-            let linked = |peer: &&Peer| peer.state == PeerState::Connected;
-            let dialed = peers
-                .iter()
-                .filter(linked)
-                .filter(|p| p.dialed == Some(true));
-            links.extend(dialed.map(|peer| LinkReport::of(from, to, peer)));
+            for peer in peers.iter().filter(|peer| peer.dialed.is_some()) {
+                let to = peer.name.as_ref().map(Name::to_string).unwrap_or_default();
+                let connected = peer.state == PeerState::Connected;
+                self.check(
+                    connected && to == RELAY_HOST,
+                    format!("{from} has a link with {to}"),
+                )?;
+                links.push(LinkReport::of(from, &to, peer));
+            }
         }
         for link in &links {
             for (holds, line) in link.lines() {
@@ -295,33 +309,6 @@ impl Stage<'_> {
             }
         }
         Ok(links)
-    }
-
-    /// Calls the tools, each with its envelopes saved. Returns the files of the first call's.
-    async fn calls(&self) -> Result<(Vec<CallReport>, PathBuf), Failed> {
-        self.heading("Calls from an agent on one host to a tool on the other")?;
-        let state = self.workspace.state(AGENT_HOST);
-        let envelopes = self.workspace.dir("envelopes")?;
-        let mut reports = Vec::new();
-        let mut saved = None;
-        for (tool, arguments) in CALLS {
-            let address = format!("{TOOL_HOST}/{SERVER}/{tool}");
-            let mut words = vec!["call", address.as_str()];
-            words.extend(arguments);
-            words.extend(["--agent", AGENT, "--save", envelopes.as_str()]);
-            let call: CallReport = self.commands.json(&state, &words).await?;
-            for (holds, line) in call.lines(arguments) {
-                self.check(holds, line)?;
-            }
-            if saved.is_none() {
-                saved = call.saved.first().cloned();
-            }
-            reports.push(call.named(tool));
-        }
-        let saved = saved.ok_or_else(|| {
-            Failed::new(Exit::Failure, "the first call left no envelope to verify")
-        })?;
-        Ok((reports, saved))
     }
 
     /// Verifies a saved envelope without any node.
@@ -362,6 +349,10 @@ impl Stage<'_> {
         }
         Ok(reports)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn has(tools: &[Tool], name: &str) -> bool {

@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::control::{LinkPath, Peer, Status};
+use protocol::control::{Hop, LinkPath, Peer, Status};
 use protocol::id::{EnvelopeId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::host::Ended;
-use super::{AGENT_HOST, TOOL_HOST};
+use super::rules::Ruled;
+use super::{AGENT_HOST, RELAY_HOST, TOOL_HOST};
 use crate::commands::agent::client_config;
 use crate::commands::call::{Signature, content_texts, signed_by};
 use crate::exit::{Exit, Failed};
@@ -20,6 +21,12 @@ use crate::output::{Format, Output};
 const GROUP: &str = "X25519MLKEM768";
 /// Both signatures of the suite, sorted.
 const ALGORITHMS: [&str; 2] = ["Ed25519", "ML-DSA-65"];
+/// Why a call is refused that the policy forbids: by its intent or by its name, whichever is said.
+const BLOCKED: [&str; 2] = ["intent_restricted", "tool_not_allowed"];
+/// Why a call is cut whose agent is revoked.
+const REVOKED: &str = "agent_revoked";
+/// Nodes of the demo.
+const NODES: usize = 3;
 /// Exit code of a refusal.
 const DENIED: i32 = 2;
 
@@ -118,6 +125,8 @@ pub(super) struct CallReport {
     request_envelope_id: Option<EnvelopeId>,
     response_envelope_id: Option<EnvelopeId>,
     signers: Vec<Signature>,
+    #[serde(default)]
+    hops: Vec<Hop>,
     result: Option<Box<RawValue>>,
     #[serde(default, skip_serializing)]
     pub(super) saved: Vec<PathBuf>,
@@ -147,6 +156,31 @@ impl CallReport {
         signed(AGENT_HOST, self.request_envelope_id) && signed(TOOL_HOST, self.response_envelope_id)
     }
 
+    /// Whether the answer came over the relay, which says so in a signed record of its own.
+    fn is_relayed(&self) -> bool {
+        matches!(self.hops.as_slice(), [hop] if hop.node == RELAY_HOST && hop.from == TOOL_HOST)
+    }
+
+    fn chain(&self) -> String {
+        let Some(hop) = self.hops.first() else {
+            return "no relay signed a hop record".to_owned();
+        };
+        let Hop {
+            node,
+            verdict,
+            bundle_version,
+            from,
+            received_ms,
+            sent_ms,
+            ..
+        } = hop;
+        let ms = sent_ms.saturating_sub(*received_ms);
+        format!(
+            "hop record signed by {node}: from {from}, {verdict} under bundle {bundle_version}, \
+             {ms} ms"
+        )
+    }
+
     fn texts(&self) -> Vec<String> {
         self.result
             .as_deref()
@@ -165,7 +199,148 @@ impl CallReport {
                 self.is_signed_by_both(),
                 format!("signed by {}, {:.1} ms", signed_by(&self.signers), self.ms),
             ),
+            (self.is_relayed(), self.chain()),
         ]
+    }
+}
+
+/// A policy put in force.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AppliedReport {
+    version: u64,
+    in_force: bool,
+    spread: Option<SpreadReport>,
+    #[serde(default)]
+    policy: String,
+}
+
+/// How far a policy has spread.
+#[derive(Debug, Serialize, Deserialize)]
+struct SpreadReport {
+    have: usize,
+    linked: usize,
+}
+
+impl AppliedReport {
+    /// With the text of the policy.
+    pub(super) fn of_text(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.policy);
+        self
+    }
+
+    /// Whether every node has it.
+    pub(super) fn holds(&self) -> bool {
+        let everywhere = |spread: &SpreadReport| spread.have == NODES && spread.linked == NODES;
+        self.in_force && self.spread.as_ref().is_some_and(everywhere)
+    }
+
+    pub(super) fn line(&self) -> String {
+        let name = serde_json::from_str::<serde_json::Value>(&self.policy).unwrap_or_default();
+        let name = name.get("policy_name").and_then(|name| name.as_str());
+        let (have, linked) = self.spread.as_ref().map_or((0, 0), |s| (s.have, s.linked));
+        format!(
+            "policy {} signed by the admin: bundle {} in force on {have} of {linked} nodes",
+            name.unwrap_or_default(),
+            self.version
+        )
+    }
+}
+
+/// What a call that did not go through said: the name of the reason, which ends the line in
+/// brackets, and the words before it.
+fn refusal(ended: &Ended) -> (String, String) {
+    let line = ended.error();
+    let named = line
+        .strip_suffix(']')
+        .and_then(|line| line.rsplit_once(" ["));
+    match named {
+        Some((said, reason)) if ended.code == Some(DENIED) => (reason.to_owned(), said.to_owned()),
+        _ => (String::new(), line.to_owned()),
+    }
+}
+
+/// A call that policy blocked.
+#[derive(Debug, Serialize)]
+pub(super) struct BlockedReport {
+    tool: String,
+    reason: String,
+    said: String,
+}
+
+impl BlockedReport {
+    pub(super) fn of(call: &[&str], ended: &Ended) -> Self {
+        let (reason, said) = refusal(ended);
+        Self {
+            tool: (*call.first().unwrap_or(&"")).to_owned(),
+            reason,
+            said,
+        }
+    }
+
+    /// Whether the policy blocked it.
+    pub(super) fn holds(&self) -> bool {
+        BLOCKED.contains(&self.reason.as_str())
+    }
+
+    pub(super) fn line(&self) -> String {
+        let Self { tool, reason, said } = self;
+        if self.holds() {
+            format!("{tool} is blocked ({reason}): {said}")
+        } else {
+            format!("{tool} was NOT blocked by the policy: {reason} {said}")
+        }
+    }
+}
+
+/// A call that was held and then approved.
+#[derive(Debug, Serialize)]
+pub(super) struct HeldReport {
+    tool: String,
+    approval: String,
+    approved_at: &'static str,
+}
+
+impl HeldReport {
+    pub(super) fn of(tool: &str, approval: String) -> Self {
+        Self {
+            tool: tool.to_owned(),
+            approval,
+            approved_at: TOOL_HOST,
+        }
+    }
+}
+
+/// A call under way when its agent was revoked.
+#[derive(Debug, Serialize)]
+pub(super) struct CutReport {
+    reason: String,
+    said: String,
+    /// From typing the command to the end of the call, signing and its key's passphrase included.
+    ms: f64,
+}
+
+impl CutReport {
+    pub(super) fn of(ended: &Ended, took: Duration) -> Self {
+        let (reason, said) = refusal(ended);
+        Self {
+            reason,
+            said,
+            ms: took.as_secs_f64() * 1000.0,
+        }
+    }
+
+    /// Whether the revocation ended it.
+    pub(super) fn holds(&self) -> bool {
+        self.reason == REVOKED
+    }
+
+    pub(super) fn line(&self) -> String {
+        let Self { reason, said, ms } = self;
+        if self.holds() {
+            format!("the call ended {ms:.0} ms after `hedgerow revoke agent` began: {said}")
+        } else {
+            format!("the revocation did NOT end the call: {reason} {said}")
+        }
     }
 }
 
@@ -207,7 +382,11 @@ pub(super) struct Report {
     ok: bool,
     nodes: Vec<NodeReport>,
     links: Vec<LinkReport>,
+    policies: Vec<AppliedReport>,
     calls: Vec<CallReport>,
+    blocked: BlockedReport,
+    held: HeldReport,
+    cut: CutReport,
     verified: bool,
     tamper_refused: bool,
     tampered: Vec<TamperReport>,
@@ -219,7 +398,7 @@ impl Report {
     pub(super) fn new(
         nodes: Vec<NodeReport>,
         links: Vec<LinkReport>,
-        calls: Vec<CallReport>,
+        ruled: Ruled,
         tampered: Vec<TamperReport>,
         elapsed: Duration,
     ) -> Self {
@@ -227,7 +406,11 @@ impl Report {
             ok: false,
             nodes,
             links,
-            calls,
+            policies: ruled.applied,
+            calls: ruled.calls,
+            blocked: ruled.blocked,
+            held: ruled.held,
+            cut: ruled.cut,
             verified: true,
             tamper_refused: !tampered.is_empty() && tampered.iter().all(|t| t.refused),
             tampered,
@@ -245,13 +428,24 @@ impl Report {
                 failures.push(otherwise.to_owned());
             }
         };
-        expect(!self.links.is_empty(), "there is no link between the nodes");
+        let over_relay =
+            self.links.len() == NODES - 1 && self.links.iter().all(|link| link.to == RELAY_HOST);
+        expect(over_relay, "each end must have one link, with the relay");
+        let applied = self.policies.iter().all(AppliedReport::holds);
+        expect(applied, "a policy is not in force on every node");
+        expect(self.blocked.holds(), "the policy did not block a call");
+        expect(self.cut.holds(), "the revocation did not cut the call");
         let post_quantum = self.links.iter().all(LinkReport::is_post_quantum);
         expect(post_quantum, "a link is not post-quantum");
         for call in &self.calls {
             expect(call.ok, &format!("the call of `{}` failed", call.tool));
             let unsigned = format!("the call of `{}` is not signed by both nodes", call.tool);
             expect(call.is_signed_by_both(), &unsigned);
+            let direct = format!(
+                "the answer to `{}` has no hop record of the relay",
+                call.tool
+            );
+            expect(call.is_relayed(), &direct);
         }
         let first = self.calls.first().map(CallReport::texts);
         let last = self.calls.last().map(CallReport::texts);

@@ -3,8 +3,9 @@
 //! Each has a lock file held as long as its demo lives, so that a directory whose lock is free is
 //! known to be left over. Only directories of the same user are touched.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failed};
@@ -64,6 +65,33 @@ impl Workspace {
     /// A file in it, as a word of a command.
     pub(super) fn file(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
+    }
+
+    /// A host's state directory, made private, with this configuration in it.
+    pub(super) fn configure(&self, host: &str, text: &str) -> Result<PathBuf, Failed> {
+        let state = self.state(host);
+        if !state.is_dir() {
+            DirBuilder::new()
+                .mode(0o700)
+                .create(&state)
+                .map_err(|error| cannot(&state, &error))?;
+        }
+        let file = state.join("config.toml");
+        std::fs::write(&file, text).map_err(|error| cannot(&file, &error))?;
+        Ok(state)
+    }
+
+    /// A file in it that only this user can read, as a word of a command.
+    pub(super) fn secret(&self, name: &str, text: &str) -> Result<String, Failed> {
+        let path = self.path.join(name);
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| cannot(&path, &error))?;
+        Ok(path.display().to_string())
     }
 
     /// A new directory in it, as a word of a command.
