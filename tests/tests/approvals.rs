@@ -10,17 +10,23 @@
 use node::approvals::{
     APPROVAL_DENIED, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError, MAX_PENDING_PER_AGENT,
 };
+use node::clock::SystemClock;
 use node::control::{ApprovalOperations as _, Operations as _};
 use node::enforcement::{APPROVAL_OUTDATED, APPROVAL_REQUIRED};
+use node::keys::passphrase::Passphrase;
 use node::session::{McpCall, SessionError};
+use node::setup::{self, Founding};
 use protocol::approval::Choice;
 use protocol::control::{
     AnswerApproval, Approval, ApprovalQuery, ApprovalState, Decision, DecisionQuery, Failure,
 };
 use protocol::crypto::Crypto as _;
+use protocol::id::ApprovalId;
+use protocol::policy::starter_bundle;
 use protocol::trust::bundle::{BundleBody, Policy};
 use tests::admin::{Admin, in_force, policy};
-use tests::mesh::{LOCAL, Session, TestMesh, TestNode, last, name, next};
+use tests::line::{Line, LineOptions};
+use tests::mesh::{ADMIN_PASSPHRASE, LOCAL, Session, TestMesh, TestNode, last, name, next};
 use tests::wait::until;
 
 /// `state` may be called, anything else is held.
@@ -92,17 +98,17 @@ async fn approve(at: &TestNode, held: &Approval) {
 
 /// Begins a call that is held, and leaves it.
 async fn call_and_leave(at: &TestNode, session: &Session, id: u64, arguments: &str) -> Approval {
-    let before = held(at, false).await.len();
+    let before: Vec<ApprovalId> = held(at, false).await.iter().map(|a| a.id).collect();
     let call = session.begin(id, "echo", arguments).await.unwrap();
-    let all = holds(at, before + 1).await;
+    let all = holds(at, before.len() + 1).await;
     drop(call);
-    let newest = all.last().unwrap().id;
+    let new = all.into_iter().find(|a| !before.contains(&a.id)).unwrap();
     until("the caller has left", || async {
         let held = held(at, true).await;
-        held.iter().any(|a| a.id == newest && !a.waiting)
+        held.iter().any(|a| a.id == new.id && !a.waiting)
     })
     .await;
-    all.into_iter().find(|a| a.id == newest).unwrap()
+    new
 }
 
 /// Whether a call is held rather than let through, as its caller's progress tells.
@@ -372,7 +378,7 @@ async fn an_answer_counts_for_one_call_once() {
     );
     let mut id = [0; 16];
     hedgerow_crypto::Primitives.fill_random(&mut id).unwrap();
-    let unknown = protocol::id::ApprovalId::from_bytes(id);
+    let unknown = ApprovalId::from_bytes(id);
     let unknown = sign(unknown, hub.id(), one.arguments);
     let unknown = calls.answer(&unknown).await.unwrap_err();
     assert_eq!(unknown.reason(), "unknown_approval");
@@ -466,4 +472,87 @@ async fn an_approved_call_is_judged_by_what_is_in_force_when_it_goes_on() {
     put(&admin, &[&hub, &user], &[ASK, forbid], 3).await;
     let denied = session.call(4, "echo", r#"{"sum": 2}"#).await.unwrap_err();
     assert_eq!(denied.reason, "intent_restricted");
+}
+
+#[tokio::test]
+async fn a_relay_passes_on_what_the_far_end_holds() {
+    let line = Line::build(LineOptions::default()).await;
+    let (a, b, c) = (&line.a, &line.b, &line.c);
+    let session = a.open("agent", "c", "fix").await.unwrap();
+    put(&Admin::of(&b.state), &[b, a, c], &[ASK], 1).await;
+    let mut call = session.begin(1, "echo", r#"{"sum": 1}"#).await.unwrap();
+    assert!(is_held(&mut call).await.unwrap());
+    let one = &holds(c, 1).await[0];
+    for at in [a, b] {
+        assert!(held(at, true).await.is_empty());
+    }
+    approve(c, one).await;
+    let answer = last(&mut call).await.unwrap();
+    assert_eq!(answer["result"]["echo"]["sum"], 1);
+    for at in [a, b, c] {
+        assert_eq!(at.refusals().await, std::collections::BTreeMap::new());
+    }
+    line.stop().await;
+}
+
+/// A limit is over by itself: nobody need approve what exceeds it.
+#[tokio::test]
+async fn what_exceeds_a_limit_is_not_held() {
+    let few = r#"{"policy_name": "few", "allowed_tools": ["*/*"],
+        "limits": {"calls": 1, "window_s": 600}, "action_on_violation": "require_approval"}"#;
+    let (_mesh, hub, _user, session) = under(&[few]).await;
+    session.call(1, "echo", "{}").await.unwrap();
+    let more = session.call(2, "echo", "{}").await.unwrap_err();
+    assert_eq!(more.reason, node::enforcement::LIMIT_EXCEEDED);
+    assert!(held(&hub, true).await.is_empty());
+}
+
+/// A mesh founded with the starter policy, whose node has not run yet.
+fn founded() -> TestMesh {
+    let mesh = TestMesh::empty();
+    let founding = Founding {
+        mesh: name("test"),
+        node: name("hub"),
+        groups: Vec::new(),
+        site: None,
+    };
+    let admin = Passphrase::new(ADMIN_PASSPHRASE.to_owned().into()).unwrap();
+    let policies = starter_bundle(&[]);
+    setup::found_under(&mesh.state("hub"), &founding, &admin, Some(&policies)).unwrap();
+    mesh
+}
+
+#[tokio::test]
+async fn a_mesh_begins_with_the_policies_it_was_founded_with() {
+    let mesh = founded();
+    let hub = TestNode::start(&mesh.state("hub")).await;
+    let version = |at: &Option<protocol::control::BundleInfo>| at.as_ref().map(|b| b.version);
+    assert_eq!(version(&in_force(&hub).await.bundle), Some(1));
+    assert!(!hub.state.join("founding.bundle").exists());
+    hub.attach_fixture("bench", &[]).await;
+    let user = mesh.join(&hub, "user").await;
+    until("who joins has them", async || {
+        version(&in_force(&user).await.bundle) == Some(1)
+    })
+    .await;
+    let session = user.open("agent", "hub", "bench").await.unwrap();
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    assert!(is_held(&mut call).await.unwrap());
+    drop(call);
+    let hub = TestNode::start(&hub.stop().await).await;
+    assert_eq!(version(&in_force(&hub).await.bundle), Some(1));
+}
+
+#[tokio::test]
+async fn a_mesh_that_is_to_have_policies_does_not_run_without() {
+    let mesh = founded();
+    let file = mesh.state("hub").join("founding.bundle");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let clock = std::sync::Arc::new(SystemClock);
+    let started = TestNode::try_start(&mesh.state("hub"), clock).await;
+    let error = started.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("was founded with"), "{error}");
 }

@@ -24,7 +24,7 @@ SUBJECTS  "intents": {
     },
     {
       "name": "a tool nobody pinned",
-      "call": {"agent": "bot", "node": "desk"GROUPS, "server": "shop", "tool": "get_product_info"},
+      "call": {"agent": "bot", "node": "desk"GROUPS, "server": "shop", "tool": "get_product_info", "pinned": false},
       "expect": "hold"
     },
     {

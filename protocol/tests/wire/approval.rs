@@ -4,7 +4,7 @@ use protocol::approval::{Answer, Choice, MAX_ANSWER_BYTES, MAX_WORDS_BYTES, argu
 use protocol::cose::CoseError;
 use protocol::id::{ApprovalId, Digest};
 use protocol::mcp::McpError;
-use protocol::trust::TrustError;
+use protocol::trust::{Role, SignerCard, TrustError};
 
 use crate::world::{CRYPTO, NOW, foreign, name, public, world};
 
@@ -72,7 +72,8 @@ fn answers_of_others_and_unfit_words_are_refused() {
         };
         assert_eq!(verify(&signed(&unfit)), Err(TrustError::Field("words")));
     }
-    assert_eq!(verify(w.root.bytes()), Err(TrustError::ContentType));
+    let card = SignerCard::sign(&CRYPTO, Role::Issuer, &w.issuer, NOW).unwrap();
+    assert_eq!(verify(&card), Err(TrustError::ContentType));
     let huge = vec![0; MAX_ANSWER_BYTES + 1];
     assert!(matches!(verify(&huge), Err(TrustError::Codec(_))));
 }
