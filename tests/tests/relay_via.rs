@@ -14,12 +14,14 @@ use node::transport::StreamKind;
 use protocol::control::{CallReply, CallRequest, Decision, DecisionQuery};
 use protocol::id::SessionId;
 use protocol::policy::AllowMembers;
+use protocol::trust::bundle::{BundleBody, Policy};
+use serde_json::json;
 use serde_json::value::RawValue;
 use tests::admin::{Admin, body_of, has_bundle};
 use tests::forge::random;
 use tests::hostile::Hostile;
 use tests::line::{Line, LineOptions, configure};
-use tests::mesh::{INITIALIZE, LOCAL, TestMesh, TestNode, tool_call};
+use tests::mesh::{INITIALIZE, LOCAL, TestMesh, TestNode, last, next, tool_call};
 use tests::wait::until;
 
 const ALL: &str = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
@@ -39,6 +41,10 @@ struct Scene {
 
 impl Scene {
     async fn set(documents: &[&str]) -> Self {
+        Self::under(&body_of(documents)).await
+    }
+
+    async fn under(body: &BundleBody) -> Self {
         let (mesh, hub) = TestMesh::found("hub").await;
         let host = mesh.join(&hub, "host").await;
         host.attach_fixture("fix", &[]).await;
@@ -51,8 +57,7 @@ impl Scene {
             host,
             gates: Vec::new(),
         };
-        let body = body_of(documents);
-        Admin::of(&scene.hub.state).put(&scene.hub, &body).await;
+        Admin::of(&scene.hub.state).put(&scene.hub, body).await;
         for node in [&scene.caller, &scene.host] {
             has_bundle(node, 1).await;
         }
@@ -127,7 +132,9 @@ async fn a_call_passes_whom_policy_demands_though_there_is_a_link() {
 
 #[tokio::test]
 async fn without_a_waypoint_nothing_is_sent_and_the_policy_is_named() {
-    let mut scene = Scene::set(&[ALL, ECHO_BY_GATE]).await;
+    let by_gate = r#"{"policy_name": "gate", "tools": ["*/echo"], "via": "group:gateways",
+        "action_on_violation": "block_and_alert"}"#;
+    let mut scene = Scene::set(&[ALL, by_gate]).await;
     // A relay of another group is none.
     scene.gate("side", &["others"], RELAYING).await;
     let session = scene.caller.open("agent", "host", "fix").await.unwrap();
@@ -144,12 +151,41 @@ async fn without_a_waypoint_nothing_is_sent_and_the_policy_is_named() {
         .iter()
         .find(|d| d.reason.as_deref() == Some("no_waypoint"));
     assert_eq!(refusal.unwrap().policy.as_deref(), Some("gate"));
+    assert_eq!(refusal.unwrap().alerts, ["gate"]);
     session.call(2, "state", "{}").await.unwrap();
 
     // Once there is one, the same session goes on over it.
     scene.gate("gate", &["gateways"], RELAYING).await;
     session.call(3, "echo", "{}").await.unwrap();
     assert_eq!(scene.gates[1].node.enforcer().calls().relayed(), 1);
+}
+
+/// What a server asks of its client is a call too, and comes back over the session's own stream or
+/// the call's.
+#[tokio::test]
+async fn a_session_takes_the_waypoint_that_its_server_must_pass() {
+    let by_gate = r#"{"policy_name": "gate", "servers": ["*/fix"], "via": "group:gateways"}"#;
+    let sampling = r#"{"policy_name": "asks", "allowed_tools": ["*/*"]}"#;
+    let cedar = "permit (principal, action, resource);";
+    let mut body = body_of(&[by_gate, sampling]);
+    body.policies.push(Policy {
+        name: "methods".parse().unwrap(),
+        media_type: "application/vnd.cedar".to_owned(),
+        bytes: format!("@policy_name(\"methods\")\n{cedar}").into_bytes(),
+    });
+    let mut scene = Scene::under(&body).await;
+    scene.gate("gate", &["gateways"], RELAYING).await;
+    let session = scene.caller.open("agent", "host", "fix").await.unwrap();
+    let relayed = || scene.gates[0].node.enforcer().calls().relayed();
+    assert_eq!(relayed(), 1);
+    let mut call = session.begin(1, "ask", "{}").await.unwrap();
+    let asked = next(&mut call).await.unwrap();
+    assert_eq!(asked["method"], "sampling/createMessage");
+    let reply = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"said": "yes"}});
+    call.outbound.send(reply.to_string().into()).await.unwrap();
+    let answer = last(&mut call).await.unwrap();
+    assert_eq!(answer["result"]["client_said"]["result"]["said"], "yes");
+    assert_eq!(relayed(), 2);
 }
 
 #[tokio::test]

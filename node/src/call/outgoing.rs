@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
 use super::drain::{InFlight, Place};
-use super::route::Router;
+use super::route::{Router, no_waypoint};
 use super::trace::{Trace, Traced};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
@@ -577,9 +577,12 @@ impl Core {
         };
         let routes = match self.router.routes(&question) {
             Ok(routes) => routes,
-            Err(stopped) => {
+            Err(waypoint) => {
                 let on = self.occasion(ask.agent, ask.server);
-                return Err(Broken::refused(&self.enforcer, on, stopped).await);
+                let alert = Some(&waypoint.policy).filter(|_| waypoint.action.alerts());
+                let stopped = no_waypoint(&waypoint);
+                let refused = self.enforcer.refused_with(on, stopped, alert);
+                return Err(Broken::Stopped(refused.await));
             }
         };
         let mut failed = None;

@@ -56,8 +56,8 @@ impl Router {
     /// opens.
     ///
     /// # Errors
-    /// [`NO_WAYPOINT`] if no route passes whom policy demands.
-    pub fn routes(&self, question: &RouteQuestion<'_>) -> Result<Vec<Vec<NodeId>>, Stopped> {
+    /// The first waypoint that policy demands, if no route passes all of them ([`no_waypoint`]).
+    pub fn routes(&self, question: &RouteQuestion<'_>) -> Result<Vec<Vec<NodeId>>, Waypoint> {
         let target = question.server.node_id;
         let wanted = self.enforcer.waypoints(question);
         if wanted.is_empty() {
@@ -80,7 +80,7 @@ impl Router {
             routes = self.over(&demanded, target);
         }
         match demanded.first() {
-            Some(first) if routes.is_empty() => Err(no_waypoint(first)),
+            Some(first) if routes.is_empty() => Err(Waypoint::clone(first)),
             _ => Ok(routes),
         }
     }
@@ -240,7 +240,9 @@ fn is(member: &Member, via: &Via) -> bool {
     }
 }
 
-fn no_waypoint(waypoint: &Waypoint) -> Stopped {
+/// Why a call without this waypoint is not sent.
+#[must_use]
+pub fn no_waypoint(waypoint: &Waypoint) -> Stopped {
     let (policy, via) = (&waypoint.policy, &waypoint.via);
     let message =
         format!("policy `{policy}` wants calls to pass `{via}`, and no such node can be reached");

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use protocol::id::{NodeId, RequestId};
-use protocol::name::Name;
+use protocol::name::{Name, PolicyName};
 use protocol::policy::Verdict;
 use protocol::record::{DecisionRecord, Point};
 use protocol::time::UnixMillis;
@@ -139,12 +139,23 @@ impl Enforcer {
     /// envelope was read from, of a session, of a bound of the stream itself. It is on disk when
     /// this returns, unless the peer has used up its records.
     pub async fn refused(&self, occasion: Occasion, stopped: Stopped) -> Stopped {
+        self.refused_with(occasion, stopped, None).await
+    }
+
+    /// As [`Enforcer::refused`], of what breaks a document that wants an alert raised.
+    pub async fn refused_with(
+        &self,
+        occasion: Occasion,
+        stopped: Stopped,
+        alert: Option<&PolicyName>,
+    ) -> Stopped {
         self.counters.count(stopped.reason().to_owned());
         let mut record = self.blank_record(occasion.point, self.clock.now());
         record.issuer = occasion.peer;
         record.agent = occasion.agent;
         record.server = occasion.server;
         record.request = occasion.request;
+        record.alerts = alert.map(|policy| vec![policy.to_string()]);
         self.record_refusal(record, occasion.peer, &stopped).await;
         stopped
     }

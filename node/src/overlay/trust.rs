@@ -271,7 +271,7 @@ impl Trust {
     }
 
     /// Has the linked peers asked what they hold now, for whoever looks next; what is known of them
-    /// else is what they said last. Not more often than every [`COMPARE_PAUSE`], and not while the
+    /// else is what they said last. Not more often than every `COMPARE_PAUSE`, and not while the
     /// task has other work to do.
     pub fn compare(&self) {
         // Full or stopping: whoever looks sees what was said before.
