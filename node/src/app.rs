@@ -7,6 +7,7 @@
 //! the greatest time accepted, close the store.
 
 mod approving;
+mod bundles;
 mod composition;
 mod decisions;
 mod dialer;

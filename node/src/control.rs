@@ -8,9 +8,10 @@
 
 use async_trait::async_trait;
 use protocol::control::{
-    AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
-    DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FileBytes, IssueMembership,
-    MembershipRequestInfo, Peer, Server, ServerFilter, Status, StoreCopy, Tool,
+    AddAgent, AddServer, Admission, Agent, AgentToken, BundleFile, CallReply, CallRequest, Check,
+    Decision, DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FailureKind, FileBytes,
+    IssueMembership, MembershipRequestInfo, PastBundle, Peer, Server, ServerFilter, Status,
+    StoreCopy, Tool,
 };
 use protocol::name::Name;
 use serde_json::value::RawValue;
@@ -157,6 +158,26 @@ pub trait Operations: Enrolling {
     /// # Errors
     /// Why they cannot be read.
     async fn find_decisions(&self, search: DecisionSearch) -> Result<DecisionPage, Failure>;
+
+    /// The bundles kept that were in force here, the oldest first; none where none are kept.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    async fn past_bundles(&self) -> Result<Vec<PastBundle>, Failure> {
+        Ok(Vec::new())
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// It is not kept, or why it cannot be read.
+    async fn past_bundle(&self, version: u64) -> Result<BundleFile, Failure> {
+        let message = format!("no bundle {version} is kept here");
+        Err(
+            Failure::new(FailureKind::NotFound, "unknown_bundle", message)
+                .with_hint("see `hedgerow policy history`"),
+        )
+    }
 
     /// What is in force in the mesh, and what changes it; absent where nothing keeps it.
     fn trust(&self) -> Option<&dyn TrustOperations> {

@@ -37,6 +37,7 @@ mod approvals;
 mod books;
 mod copy;
 mod error;
+mod history;
 mod open;
 mod snapshot;
 mod tables;
@@ -51,6 +52,7 @@ pub use books::{
     Redemption,
 };
 pub use error::{OpenError, StorageFault, StoreError};
+pub use history::{MAX_PAST_BUNDLES, MAX_PAST_BYTES};
 pub use open::{CHAIN_CHECK, CHECK_ON_OPEN_BYTES, Link, Options, ReadLink};
 pub use snapshot::{Decision, PrunePoint, READ_AT_ONCE, Snapshot};
 pub use tables::{

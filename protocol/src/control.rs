@@ -63,10 +63,10 @@ pub use ticket::{
 };
 pub use trust::{
     AdminInfo, BundleFile, BundleInfo, IssuerInfo, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS,
-    MAX_PROPOSALS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode, Proposal, ProposalKind, Propose,
-    Proposed, Publication, Publish, PublishedDocument, Revocation, RevocationQuery,
-    RevocationState, Revocations, RootInfo, Spread, SpreadEvent, SpreadQuery, Target,
-    TimestamperInfo, Took, Trust,
+    MAX_PROPOSALS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode, PastBundle, PastBundleQuery,
+    Proposal, ProposalKind, Propose, Proposed, Publication, Publish, PublishedDocument, Revocation,
+    RevocationQuery, RevocationState, Revocations, RootInfo, Spread, SpreadEvent, SpreadQuery,
+    Target, TimestamperInfo, Took, Trust,
 };
 
 /// The paths of the control API. The version is part of each.
@@ -123,6 +123,11 @@ pub mod route {
     pub const PROPOSALS: &str = "/v1/trust/proposals";
     /// `GET` → [`super::BundleFile`].
     pub const BUNDLE: &str = "/v1/trust/bundle";
+    /// `GET` → array of [`super::PastBundle`], the oldest first.
+    pub const PAST_BUNDLES: &str = "/v1/trust/bundles";
+    /// `GET` with the fields of [`super::PastBundleQuery`] as query → [`super::BundleFile`] without
+    /// its head.
+    pub const PAST_BUNDLE: &str = "/v1/trust/bundles/one";
     /// `GET` with the fields of [`super::RevocationQuery`] as query → [`super::Revocations`].
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `POST` [`super::SpreadQuery`] → lines of [`super::SpreadEvent`] (`application/x-ndjson`).

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use protocol::control::{
-    AddAgent, AddServer, Admission, Agent, AgentToken, CallReply, CallRequest, Check, Decision,
-    DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FailureKind, FileBytes,
-    IssueMembership, MembershipRequestInfo, Peer, Secret, Server, ServerFilter, Status, StoreCopy,
-    Tool,
+    AddAgent, AddServer, Admission, Agent, AgentToken, BundleFile, CallReply, CallRequest, Check,
+    Decision, DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FailureKind, FileBytes,
+    IssueMembership, MembershipRequestInfo, PastBundle, Peer, Secret, Server, ServerFilter, Status,
+    StoreCopy, Tool,
 };
 use protocol::control::{Condition, Counters, MeshInfo, NodeInfo, StoreInfo, TimeHealth};
 use protocol::id::NodeId;
@@ -463,6 +463,14 @@ impl Operations for Node {
 
     async fn find_decisions(&self, search: DecisionSearch) -> Result<DecisionPage, Failure> {
         self.found_decisions(&search)
+    }
+
+    async fn past_bundles(&self) -> Result<Vec<PastBundle>, Failure> {
+        self.listed_bundles()
+    }
+
+    async fn past_bundle(&self, version: u64) -> Result<BundleFile, Failure> {
+        self.kept_bundle(version)
     }
 
     fn page(&self) -> Option<&dyn PageOperations> {

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use protocol::control::{
     BundleFile, Failure, FailureKind, MAX_LISTED_REVOCATIONS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS,
-    Propose, Proposed, Publication, Publish, RevocationQuery, Revocations, Spread, SpreadEvent,
-    SpreadQuery, Trust, route,
+    PastBundleQuery, Propose, Proposed, Publication, Publish, RevocationQuery, Revocations, Spread,
+    SpreadEvent, SpreadQuery, Trust, route,
 };
 use protocol::id::Digest;
 use serde::Serialize;
@@ -85,6 +85,8 @@ pub(super) fn routes() -> Router<Context> {
     Router::new()
         .route(route::TRUST, get(in_force))
         .route(route::BUNDLE, get(bundle))
+        .route(route::PAST_BUNDLES, get(past_bundles))
+        .route(route::PAST_BUNDLE, get(past_bundle))
         .route(route::PUBLISH, post(publish))
         .route(route::PROPOSALS, post(propose))
         .route(&format!("{}/{{id}}", route::PROPOSALS), delete(discard))
@@ -108,6 +110,15 @@ async fn in_force(State(context): State<Context>) -> Answer<impl Serialize> {
 
 async fn bundle(State(context): State<Context>) -> Answer<impl Serialize> {
     within(trust(&context)?.bundle()).await
+}
+
+async fn past_bundles(State(context): State<Context>) -> Answer<impl Serialize> {
+    within(context.operations.past_bundles()).await
+}
+
+async fn past_bundle(State(context): State<Context>, request: Request) -> Answer<impl Serialize> {
+    let asked: PastBundleQuery = query(&request)?;
+    within(context.operations.past_bundle(asked.version)).await
 }
 
 async fn publish(

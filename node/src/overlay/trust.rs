@@ -38,7 +38,7 @@ pub use herald::Gossiped;
 use herald::{ANNOUNCEMENTS, Herald};
 use keep::Keeper;
 pub(crate) use keep::everything;
-pub use keep::{RestoreError, founded, restore};
+pub use keep::{PastBundle, RestoreError, founded, restore};
 pub use outbox::{TrustStreamError, receive};
 use stamp::Stamp;
 

@@ -259,6 +259,9 @@ impl<'t> Batch<'t> {
                 let gone = self.trust.remove(row.key().as_slice())?.is_some();
                 return Ok(Outcome::Removed(gone));
             }
+            Write::PastBundle(version, bytes) => {
+                super::history::put(self.transaction, version, &bytes)?;
+            }
             // `place` has made a record of every one of these.
             Write::Decision(_) => {}
         }

@@ -149,6 +149,9 @@ pub enum Write {
     PutApproval(ApprovalId, Vec<u8>),
     /// Forgets a held call.
     RemoveApproval(ApprovalId),
+    /// Keeps a bundle of this version that is in force now; see
+    /// [`MAX_PAST_BUNDLES`](super::MAX_PAST_BUNDLES).
+    PastBundle(u64, Vec<u8>),
 }
 
 impl core::fmt::Debug for Write {
@@ -173,6 +176,7 @@ impl core::fmt::Debug for Write {
             Self::RemoveTrust(_) => "RemoveTrust",
             Self::PutApproval(..) => "PutApproval",
             Self::RemoveApproval(_) => "RemoveApproval",
+            Self::PastBundle(..) => "PastBundle",
         })
     }
 }
@@ -209,6 +213,9 @@ pub(super) fn value_bound(write: &Write) -> Option<(&'static str, usize, usize)>
             Some(("trust document", bytes.len(), super::trust::MAX_ROW_BYTES))
         }
         Write::PutApproval(_, bytes) => Some(("approval", bytes.len(), super::MAX_APPROVAL_BYTES)),
+        Write::PastBundle(_, bytes) => {
+            Some(("past bundle", bytes.len(), super::trust::MAX_ROW_BYTES))
+        }
         _ => None,
     }
 }

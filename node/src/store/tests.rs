@@ -14,6 +14,7 @@ use super::*;
 mod backend;
 mod copying;
 mod crash;
+mod history;
 mod opening;
 mod pruning;
 

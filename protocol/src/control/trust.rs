@@ -122,6 +122,31 @@ pub struct BundleInfo {
     pub policies: u64,
 }
 
+/// A bundle that was in force on a node, or is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PastBundle {
+    /// Its version.
+    pub version: u64,
+    /// The hash of its head's content.
+    pub hash: Digest,
+    /// When it was made, by its author's clock.
+    pub created: UnixSeconds,
+    /// Policies in it.
+    pub policies: u64,
+    /// Definitions of tools it approves.
+    pub pins: u64,
+    /// Whether it is in force.
+    pub in_force: bool,
+}
+
+/// Which past bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PastBundleQuery {
+    /// Its version.
+    pub version: u64,
+}
+
 /// The policy bundle in force, as signed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BundleFile {

@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use protocol::codec::CodecError;
+use protocol::codec::{self, CodecError};
 use protocol::crypto::Crypto;
-use protocol::id::SignerId;
+use protocol::id::{Digest, SignerId};
 use protocol::time::UnixSeconds;
 use protocol::trust::document::Document;
 use protocol::trust::document::MAX_ENTRIES_AT_ONCE;
@@ -18,6 +18,21 @@ use protocol::trust::{Bytes, Proposal, TrustError};
 use crate::roots::{self, RootsError};
 use crate::state_dir::StateDir;
 use crate::store::{Store, StoreError, TrustRow, Write};
+
+/// A bundle that was in force, as it is kept: what a history tells of it, and its body.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct PastBundle {
+    /// When it was made, by its author's clock.
+    #[n(1)]
+    pub created: UnixSeconds,
+    /// The hash of its head's content.
+    #[n(2)]
+    pub hash: Digest,
+    /// Its body, as encoded.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub body: Vec<u8>,
+}
 
 /// Why what was kept cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +193,12 @@ impl Keeper {
                 Some(bundle) => {
                     put(&mut writes, TrustRow::BundleHead, &bundle.head().shared());
                     put(&mut writes, TrustRow::BundleBody, &bundle.body_bytes());
+                    let kept = PastBundle {
+                        created: bundle.head().content().created,
+                        hash: bundle.hash(),
+                        body: bundle.body_bytes().to_vec(),
+                    };
+                    writes.push(Write::PastBundle(bundle.version(), codec::encode(&kept)));
                 }
                 None => {
                     writes.push(Write::RemoveTrust(TrustRow::BundleHead));
