@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 mod filter;
+pub(crate) mod find;
 mod list;
 mod show;
 mod tail;

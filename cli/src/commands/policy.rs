@@ -7,10 +7,15 @@ use clap::{Args, Subcommand};
 
 mod apply;
 mod check;
+mod diff;
 mod draft;
+mod explain;
 mod files;
+mod history;
+mod lint;
 mod pin;
 mod schema;
+mod sets;
 mod show;
 mod spread;
 mod test;
@@ -37,8 +42,13 @@ enum Action {
     Show(show::Show),
     Check(check::Check),
     Test(test::Test),
+    Lint(lint::Lint),
+    Diff(diff::Diff),
+    Explain(explain::Explain),
     Apply(apply::Apply),
     Remove(apply::Remove),
+    History(history::History),
+    Rollback(history::Rollback),
     Pin(pin::Pin),
     Unpin(pin::Unpin),
     Schema(schema::Schema),
@@ -75,6 +85,11 @@ impl Policy {
             Action::Show(show) => show.run(context).await,
             Action::Check(check) => check.run(context),
             Action::Test(test) => test.run(context),
+            Action::Lint(lint) => lint.run(context).await,
+            Action::Diff(diff) => diff.run(context).await,
+            Action::Explain(explain) => explain.run(context).await,
+            Action::History(history) => history.run(context).await,
+            Action::Rollback(rollback) => rollback.run(context).await,
             Action::Apply(apply) => apply.run(context).await,
             Action::Remove(remove) => remove.run(context).await,
             Action::Pin(pin) => pin.run(context).await,

@@ -17,11 +17,14 @@
 mod case;
 pub mod compile;
 mod context;
+pub mod diff;
 pub mod document;
 mod error;
 mod evaluate;
+pub mod explain;
 mod facts;
 pub mod glob;
+pub mod lint;
 pub mod listing;
 pub mod pattern;
 pub mod schema;

@@ -7,8 +7,12 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod diff;
+mod docs;
+mod explain;
 mod hostile;
 mod keys;
+mod lint;
 mod listing;
 mod property;
 mod seed;

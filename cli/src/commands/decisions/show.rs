@@ -1,12 +1,8 @@
 //! `hedgerow decisions show`: one decision in full, and the others of its call.
 
-use protocol::control::{Decision, DecisionPage, DecisionSearch, MAX_DECISIONS, route};
-use serde::Serialize;
-
-use super::view;
-use crate::client::Client;
+use super::{find, view};
 use crate::commands::Context;
-use crate::exit::{Exit, Failed};
+use crate::exit::Failed;
 
 /// Show one decision in full: the rule, the facts, the hops, and what else this node decided of
 /// the same call.
@@ -19,18 +15,9 @@ pub(super) struct Show {
     number: u64,
 }
 
-/// A decision and the others of its call.
-#[derive(Debug, Serialize)]
-pub(crate) struct Shown {
-    /// It.
-    pub(crate) decision: Decision,
-    /// The others, the oldest first.
-    pub(crate) call: Vec<Decision>,
-}
-
 impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
-        let shown = find(&context.client()?, self.number).await?;
+        let shown = find::find(&context.client()?, self.number).await?;
         context.output.data(&shown, |text| {
             view::whole(&shown.decision, text);
             if !shown.call.is_empty() {
@@ -41,42 +28,3 @@ impl Show {
         })
     }
 }
-
-/// The decision of this number.
-pub(crate) async fn find(client: &Client, number: u64) -> Result<Shown, Failed> {
-    let search = DecisionSearch {
-        before: number.checked_add(1),
-        after: number.checked_sub(1),
-        limit: Some(1),
-        ..DecisionSearch::default()
-    };
-    let page: DecisionPage = client.submit(route::FIND_DECISIONS, &search).await?;
-    let mut found = page.decisions.into_iter();
-    let decision = found.find(|d| d.seq == number).ok_or_else(|| {
-        Failed::new(
-            Exit::Failure,
-            format!("there is no decision {number}, or none any more"),
-        )
-        .with_reason("unknown_decision")
-        .with_hint("see `hedgerow decisions list`; `[decisions]` says how long they are kept")
-    })?;
-    let mut call = Vec::new();
-    if let Some(request) = decision.request {
-        let search = DecisionSearch {
-            request: Some(request),
-            limit: Some(MAX_DECISIONS),
-            // Decisions of one call stand close together.
-            before: number.checked_add(AROUND),
-            after: number.checked_sub(AROUND),
-            ..DecisionSearch::default()
-        };
-        let page: DecisionPage = client.submit(route::FIND_DECISIONS, &search).await?;
-        call = page.decisions;
-        call.retain(|d| d.seq != number);
-        call.reverse();
-    }
-    Ok(Shown { decision, call })
-}
-
-/// How many records before and after one the others of its call are looked for.
-const AROUND: u64 = 10_000;

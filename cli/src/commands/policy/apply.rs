@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use protocol::name::PolicyName;
 
 use super::draft::{Draft, Signing};
-use super::files;
+use super::{files, sets};
 use crate::commands::Context;
 use crate::exit::{Failed, say};
 
@@ -49,7 +49,7 @@ impl Apply {
         }
         for document in &loaded {
             approve_bare(&mut draft, document)?;
-            draft.put(document.carried.clone());
+            sets::put(&mut draft.body, document.carried.clone());
         }
         draft.publish(context, self.signing).await
     }

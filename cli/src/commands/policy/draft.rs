@@ -9,7 +9,7 @@ use protocol::control::{BundleFile, FileBytes, Propose, Proposed, Tool, Trust, r
 use protocol::id::Digest;
 use protocol::policy::CompiledBundle;
 use protocol::trust::Proposal;
-use protocol::trust::bundle::{BundleBody, Pin, Policy as Carried};
+use protocol::trust::bundle::{BundleBody, Pin};
 use serde::Serialize;
 
 use super::{files, spread};
@@ -77,19 +77,6 @@ impl Draft {
             before,
             tools,
         })
-    }
-
-    /// Puts a document in, in place of one of the same name.
-    pub(super) fn put(&mut self, document: Carried) {
-        let policies = &mut self.body.policies;
-        match policies.binary_search_by(|p| p.name.cmp(&document.name)) {
-            Ok(at) => {
-                if let Some(place) = policies.get_mut(at) {
-                    *place = document;
-                }
-            }
-            Err(at) => policies.insert(at, document),
-        }
     }
 
     /// Approves one definition of a tool. Others of the same server and tool that no node
@@ -219,6 +206,8 @@ fn changes(before: &BundleBody, after: &BundleBody) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::trust::bundle::Policy as Carried;
+
     use super::*;
 
     fn policy(name: &str, bytes: &[u8]) -> Carried {

@@ -9,8 +9,7 @@ use protocol::policy::document::{Document, MAX_POLICY_BYTES};
 use protocol::policy::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE, PolicyError};
 use protocol::trust::bundle::Policy as Carried;
 
-use crate::commands::read_file;
-use crate::exit::Failed;
+use crate::exit::{Exit, Failed};
 
 /// The end of the name of a file of raw Cedar.
 const CEDAR: &str = "cedar";
@@ -42,17 +41,18 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<Loaded>, Failed> {
 }
 
 fn one(path: &Path) -> Result<Result<Loaded, Vec<PolicyError>>, Failed> {
-    // One byte more than allowed is read, so that the refusal is the document's own.
+    // Bounded by what is allowed and one byte more, so that the refusal is the document's own.
     let bytes = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        let bound = u64::try_from(MAX_POLICY_BYTES).unwrap_or(u64::MAX);
-        let mut stdin = std::io::stdin().lock().take(bound.saturating_add(1));
-        stdin
-            .read_to_end(&mut bytes)
-            .map_err(|error| Failed::io("cannot read stdin", &error))?;
-        bytes
+        bounded(std::io::stdin().lock()).map_err(|error| Failed::io("cannot read stdin", &error))?
     } else {
-        read_file(path, MAX_POLICY_BYTES)?
+        let read = std::fs::File::open(path).and_then(bounded);
+        read.map_err(|error| {
+            let failed = Failed::io(&format!("cannot read `{}`", path.display()), &error);
+            Failed {
+                exit: Exit::InvalidInput,
+                ..failed
+            }
+        })?
     };
     let shown = path.display().to_string();
     let (name, media_type) = if path.extension().is_some_and(|end| end == CEDAR) {
@@ -73,6 +73,13 @@ fn one(path: &Path) -> Result<Result<Loaded, Vec<PolicyError>>, Failed> {
         carried,
         compiled,
     }))
+}
+
+fn bounded(from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+    let bound = u64::try_from(MAX_POLICY_BYTES).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    from.take(bound.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Cedar has no place for the name of a document: it is that of its file.

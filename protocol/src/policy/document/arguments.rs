@@ -28,6 +28,9 @@ pub(super) const PREDICATE: Shape = Shape {
 /// Most values and schemas one document looks at.
 pub const MAX_CHECKS: usize = 64;
 
+/// Longest text tried as a value of an argument.
+const MAX_WITNESS: u64 = 512;
+
 /// The member that holds a schema; every other is a JSON pointer.
 const SCHEMA: &str = "schema";
 
@@ -105,7 +108,77 @@ impl Check {
     }
 }
 
+impl Check {
+    /// Why no value can meet it, if none can.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        match &self.what {
+            What::Value(_, predicate) => predicate.contradiction(),
+            What::Whole(_) => None,
+        }
+    }
+
+    /// Where in the arguments the one value stands that it is about, and values that meet it and
+    /// that do not, as JSON; `None` for a schema.
+    pub(crate) fn witnesses(&self) -> Option<(&str, Vec<Json>, Vec<Json>)> {
+        let What::Value(pointer, predicate) = &self.what else {
+            return None;
+        };
+        let (good, bad) = predicate.witnesses();
+        Some((pointer, good, bad))
+    }
+}
+
 impl Predicate {
+    fn contradiction(&self) -> Option<&'static str> {
+        let ends = self.min.as_ref().zip(self.max.as_ref());
+        if ends.is_some_and(|(min, max)| compare(min, max).is_some_and(|o| o.is_gt())) {
+            return Some("`min` is greater than `max`");
+        }
+        if self.equals.as_ref().is_some_and(|value| !self.holds(value)) {
+            return Some("the value of `equals` is not as the rest asks");
+        }
+        let mut listed = self.one_of.iter().flatten();
+        if self.one_of.is_some() && !listed.any(|value| self.holds(value)) {
+            return Some("no value of `one_of` is as the rest asks");
+        }
+        let numbers = self.min.is_some() || self.max.is_some();
+        if numbers && (self.glob.is_some() || self.regex.is_some() || self.max_length.is_some()) {
+            return Some("a value cannot be a number and a text");
+        }
+        None
+    }
+
+    /// Values at the bounds of what it asks, those that meet it and those that do not.
+    fn witnesses(&self) -> (Vec<Json>, Vec<Json>) {
+        let mut tried: Vec<Json> = self.equals.iter().cloned().collect();
+        tried.extend(self.one_of.iter().flatten().cloned());
+        for bound in self.min.iter().chain(&self.max) {
+            tried.push(Json::Number(bound.clone()));
+            if let Some(whole) = bound.as_i64() {
+                tried.push(Json::Number(whole.saturating_sub(1).into()));
+                tried.push(Json::Number(whole.saturating_add(1).into()));
+            }
+        }
+        if let Some(glob) = &self.glob {
+            tried.push(Json::Text(glob.as_str().replace('*', "")));
+            tried.push(Json::Text(glob.as_str().replace('*', "x")));
+        }
+        if let Some(regex) = &self.regex {
+            // A text without operators matches itself; of alternatives, each may.
+            tried.extend(regex.as_str().split('|').map(|t| Json::Text(t.to_owned())));
+        }
+        if let Some(max) = self.max_length.filter(|max| *max < MAX_WITNESS) {
+            let text = |length: u64| Json::Text("x".repeat(usize::try_from(length).unwrap_or(0)));
+            tried.extend([text(max), text(max + 1)]);
+        }
+        tried.extend([
+            Json::Text("x".to_owned()),
+            Json::Number(7.into()),
+            Json::Null,
+        ]);
+        tried.into_iter().partition(|value| self.holds(value))
+    }
+
     fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {
         let fields = at.fields(sink, &PREDICATE)?;
         let mut number = |key| fields.at(key).and_then(|at| at.any_number(sink));

@@ -5,7 +5,7 @@ use super::json::Json;
 use super::scope::word;
 use super::{At, Fields, Shape, Sink, Via};
 use crate::name::Name;
-use crate::policy::error::{Checked, Problem, shown};
+use crate::policy::error::{Checked, PolicyError, Problem, shown};
 use crate::policy::facts::{CallKind, Posture};
 use crate::record::Point;
 use crate::time::UnixMillis;
@@ -170,6 +170,23 @@ impl Trial {
 }
 
 impl TrialCall {
+    /// Reads a call in the form of a test's, given by itself; `source` names it in errors.
+    ///
+    /// # Errors
+    /// Everything wrong with it.
+    pub fn parse(source: &str, bytes: &[u8]) -> Result<Self, Vec<PolicyError>> {
+        let mut sink = Sink::new(source);
+        let parsed = super::parse_json(bytes);
+        let call = match sink.note("", parsed) {
+            Some(json) => Self::read(&mut sink, &At::root(&json)),
+            None => None,
+        };
+        match call {
+            Some(call) if sink.is_clean() => Ok(call),
+            _ => Err(sink.into_errors()),
+        }
+    }
+
     fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {
         let fields = at.fields(sink, &CALL)?;
         let (kind, method, target) = acts_on(sink, &fields)?;

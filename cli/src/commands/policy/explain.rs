@@ -1,0 +1,368 @@
+//! `hedgerow policy explain`: which rule decides, at which hop, on which facts.
+
+use std::path::PathBuf;
+
+use protocol::control::{Tool, route};
+use protocol::policy::document::TrialCall;
+use protocol::policy::explain::{Explained, explain, rule_cedar};
+use protocol::policy::{CompiledBundle, Decision as Decided, Verdict};
+use protocol::record::Point;
+use protocol::trust::bundle::BundleBody;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{files, history, sets};
+use crate::client::Client;
+use crate::commands::Context;
+use crate::commands::decisions::{find, view};
+use crate::exit::Failed;
+use crate::output::Text;
+
+/// Say which rule decides a call, at which hop, on which facts.
+///
+/// With a number: a decision that was taken, with what is recorded of it. Otherwise a call, given
+/// by options or as JSON in the form of the tests of documents: what each hop would say of it under
+/// the policies in force, or under those of `--policies` alone, which needs no node.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow policy explain 4711
+  hedgerow policy explain --agent claude --node desk --server shop --tool update_price
+  hedgerow policy explain --server shop --tool order --arguments '{\"amount\": 600}' --policies new.json
+  hedgerow policy explain --call '{\"server\": \"shop\", \"tool\": \"get_it\", \"labels\": [\"phi\"]}'")]
+pub(super) struct Explain {
+    /// The number of a decision, as `decisions list` shows it
+    #[arg(conflicts_with_all = ["call", "tool", "resource", "prompt", "policies"])]
+    number: Option<u64>,
+    /// The call as JSON, in the form of the tests of documents; options add to it
+    #[arg(long, value_name = "JSON")]
+    call: Option<String>,
+    /// The tool
+    #[arg(long)]
+    tool: Option<String>,
+    /// The resource
+    #[arg(long)]
+    resource: Option<String>,
+    /// The prompt
+    #[arg(long)]
+    prompt: Option<String>,
+    /// The server
+    #[arg(long)]
+    server: Option<String>,
+    /// The server's node
+    #[arg(long)]
+    host: Option<String>,
+    /// The agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// The agent's node
+    #[arg(long)]
+    node: Option<String>,
+    /// A group of the agent's node; may be given several times
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// The arguments, a JSON object
+    #[arg(long, value_name = "JSON")]
+    arguments: Option<String>,
+    /// Only the policies of these files and directories
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    policies: Vec<PathBuf>,
+}
+
+/// What every hop says.
+#[derive(Serialize)]
+struct Told {
+    bundle: u64,
+    pinned: bool,
+    verdict: &'static str,
+    /// At which hop.
+    at: &'static str,
+    hops: Vec<Hop>,
+}
+
+#[derive(Serialize)]
+struct Hop {
+    at: &'static str,
+    /// Whether it sees the arguments.
+    full: bool,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    message: Option<String>,
+    permitted_by: Vec<String>,
+    violations: Vec<Violated>,
+    observed: Vec<Violated>,
+    limits: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Violated {
+    policy: String,
+    rule: String,
+    action: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cedar: Option<String>,
+}
+
+impl Explain {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
+        if let Some(number) = self.number {
+            return recorded(context, number).await;
+        }
+        let mut json = self.json()?;
+        let bundle = if self.policies.is_empty() {
+            let client = context.client()?;
+            let running = sets::running(&client).await?;
+            if running.version == 0 {
+                return Err(
+                    Failed::input("there is no bundle: members may call everything")
+                        .with_reason("no_bundle")
+                        .with_hint("name documents with `--policies`, or apply some"),
+                );
+            }
+            let compiled = running.compiled()?;
+            if !json.contains_key("pinned") {
+                let pinned = pinned(&client, &compiled, &json).await?;
+                json.insert("pinned".to_owned(), pinned.into());
+            }
+            compiled
+        } else {
+            let loaded = files::load(&sets::documents(&self.policies)?)?;
+            let compiled = loaded.into_iter().map(|l| l.compiled).collect();
+            CompiledBundle::of(0, compiled, &[], &[])
+        };
+        let text = Value::Object(json).to_string();
+        let call = TrialCall::parse("the call", text.as_bytes()).map_err(|errors| {
+            let from = |error| (PathBuf::from("command line"), error);
+            files::refused(&errors.into_iter().map(from).collect::<Vec<_>>())
+        })?;
+        let told = told(&bundle, &call, &explain(&bundle, &call));
+        context.output.data(&told, |text| show(&told, text))
+    }
+
+    /// The call in the form of a test's.
+    fn json(&self) -> Result<Map<String, Value>, Failed> {
+        let object = |what: &str, text: &str| match serde_json::from_str(text) {
+            Ok(Value::Object(members)) => Ok(members),
+            Ok(_) => Err(Failed::input(format!("{what} is not a JSON object"))),
+            Err(error) => Err(Failed::input(format!("{what} is not JSON: {error}"))),
+        };
+        let mut json = match &self.call {
+            Some(text) => object("the call", text)?,
+            None => Map::new(),
+        };
+        let given = [
+            ("tool", &self.tool),
+            ("resource", &self.resource),
+            ("prompt", &self.prompt),
+            ("server", &self.server),
+            ("host", &self.host),
+            ("agent", &self.agent),
+            ("node", &self.node),
+        ];
+        for (key, value) in given {
+            if let Some(value) = value {
+                json.insert(key.to_owned(), value.clone().into());
+            }
+        }
+        if !self.groups.is_empty() {
+            json.insert("groups".to_owned(), self.groups.clone().into());
+        }
+        if let Some(text) = &self.arguments {
+            let arguments = object("what `--arguments` gives", text)?;
+            json.insert("arguments".to_owned(), arguments.into());
+        }
+        if json.is_empty() {
+            return Err(Failed::input("nothing to explain")
+                .with_reason("no_call")
+                .with_hint("give the number of a decision, or a call: `--server`, `--tool`"));
+        }
+        Ok(json)
+    }
+}
+
+/// Whether the tool is approved as it is announced now.
+async fn pinned(
+    client: &Client,
+    bundle: &CompiledBundle,
+    json: &Map<String, Value>,
+) -> Result<bool, Failed> {
+    let text = |key: &str| json.get(key).and_then(Value::as_str);
+    let (Some(server), Some(name)) = (text("server"), text("tool")) else {
+        return Ok(false);
+    };
+    let tools: Vec<Tool> = client.read(route::TOOLS).await?;
+    let mut found = tools.iter().filter(|tool| {
+        let host = text("host").is_none_or(|host| tool.node.as_str() == host);
+        host && tool.server.as_str() == server && tool.name == name
+    });
+    Ok(found.any(|tool| {
+        let digest = tool.digest.parse();
+        digest.is_ok_and(|digest| bundle.is_pinned(server, name, &digest))
+    }))
+}
+
+fn told(bundle: &CompiledBundle, call: &TrialCall, explained: &Explained) -> Told {
+    let hops = explained.steps.iter();
+    let hops: Vec<Hop> = hops
+        .map(|step| hop(bundle, step.point, &step.decision))
+        .collect();
+    let deciding = explained.deciding();
+    Told {
+        bundle: bundle.version(),
+        pinned: call.pinned,
+        verdict: deciding.map_or("", |s| s.decision.verdict.name()),
+        at: deciding.map_or("", |s| at(s.point)),
+        hops,
+    }
+}
+
+const fn at(point: Point) -> &'static str {
+    match point {
+        Point::Ingress => "the caller's node",
+        Point::Relay => "a relay",
+        Point::Egress | Point::Link => "the server's node",
+    }
+}
+
+fn hop(bundle: &CompiledBundle, point: Point, decision: &Decided) -> Hop {
+    let violated = |v: &protocol::policy::Violation| Violated {
+        policy: v.policy.clone(),
+        rule: v.rule.clone(),
+        action: v.action.name(),
+        message: v.message.clone(),
+        cedar: bundle
+            .policy(&v.policy)
+            .and_then(|policy| rule_cedar(policy, &v.rule)),
+    };
+    let denial = decision.verdict.denial();
+    let limits = decision.limits.iter();
+    Hop {
+        at: at(point),
+        full: point != Point::Relay,
+        verdict: decision.verdict.name(),
+        reason: denial.map(|d| d.reason.clone()),
+        message: denial.map(|d| d.message.clone()),
+        permitted_by: decision.granted_by.clone(),
+        violations: decision.violations.iter().map(violated).collect(),
+        observed: decision.observed.iter().map(violated).collect(),
+        limits: limits
+            .filter(|_| matches!(decision.verdict, Verdict::Allow(_)))
+            .map(|l| format!("`{}`, per {}", l.policy, l.per.name()))
+            .collect(),
+    }
+}
+
+fn show(told: &Told, text: &mut Text) {
+    text.line(format!("{}, decided at {}", told.verdict, told.at));
+    for hop in &told.hops {
+        text.heading(format!("At {}: {}", hop.at, hop.verdict));
+        if !hop.full {
+            text.line("  sees the signed header alone, no arguments");
+        }
+        if let Some(message) = &hop.message {
+            text.field("because", message);
+        }
+        if let Some(reason) = &hop.reason {
+            text.field("reason", reason);
+        }
+        for violated in &hop.violations {
+            text.field(
+                "violates",
+                format!(
+                    "`{}` of `{}` ({})",
+                    violated.rule, violated.policy, violated.action
+                ),
+            );
+        }
+        if !hop.permitted_by.is_empty() {
+            text.field("permitted by", hop.permitted_by.join(", "));
+        }
+        for limit in &hop.limits {
+            text.field("counts for", limit);
+        }
+        for observed in &hop.observed {
+            text.field(
+                "observed",
+                format!("`{}` of `{}` would object", observed.rule, observed.policy),
+            );
+        }
+    }
+    let tool = if told.pinned {
+        "an approved"
+    } else {
+        "no approved"
+    };
+    text.line("");
+    text.line(format!("the tool's definition counts as {tool} one"));
+}
+
+/// A decision that was taken, and the rule as it stood in the bundle of that version.
+#[derive(Serialize)]
+struct Recorded {
+    #[serde(flatten)]
+    shown: find::Shown,
+    /// The rule, from the bundle it was decided under, where that is still kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cedar: Option<String>,
+}
+
+async fn recorded(context: &Context, number: u64) -> Result<(), Failed> {
+    let client = context.client()?;
+    let shown = find::find(&client, number).await?;
+    let decision = &shown.decision;
+    let rule = decision.basis.as_ref().and_then(|b| b.rule.clone());
+    let mut told = Recorded {
+        rule: None,
+        cedar: None,
+        shown: shown.clone(),
+    };
+    if let (Some(policy), Some(rule)) = (&decision.policy, &rule)
+        && let Ok(bundle) = history::past(&client, decision.bundle).await
+    {
+        let body = sets::body(&bundle)?;
+        (told.rule, told.cedar) = rule_of(&body, policy, rule);
+    }
+    context.output.data(&told, |text| {
+        let shown = &told.shown;
+        view::whole(&shown.decision, text);
+        if shown.decision.basis.is_none() {
+            text.line("");
+            text.line(unasked(&shown.decision));
+        }
+        if let Some(rule) = &told.rule {
+            let bundle = shown.decision.bundle;
+            text.heading(format!("The rule, as it stood in bundle {bundle}"));
+            text.line(format!("  {rule}"));
+        }
+        if !shown.call.is_empty() {
+            text.heading("The rest of this call, as this node decided it");
+            let rows: Vec<Vec<String>> = shown.call.iter().map(view::row).collect();
+            text.table(view::HEADERS, &rows);
+        }
+    })
+}
+
+/// Why no rule can be shown.
+fn unasked(decision: &protocol::control::Decision) -> &'static str {
+    match (decision.verdict.as_str(), decision.policy.is_some()) {
+        ("allow", _) => "it passed with the facts of the request it belongs to",
+        (_, true) => "a policy had stopped this caller before",
+        (_, false) => "a check before policy stopped it: the reason names the check",
+    }
+}
+
+/// The value at a rule's place, and the Cedar it became.
+fn rule_of(body: &BundleBody, policy: &str, rule: &str) -> (Option<Value>, Option<String>) {
+    let Some(carried) = body.policies.iter().find(|p| p.name.as_str() == policy) else {
+        return (None, None);
+    };
+    let json: Option<Value> = serde_json::from_slice(&carried.bytes).ok();
+    let value = json.as_ref().and_then(|json| json.pointer(rule)).cloned();
+    let compiled = protocol::policy::compile::CompiledPolicy::compile(carried).ok();
+    let cedar = compiled.and_then(|policy| rule_cedar(&policy, rule));
+    (value, cedar)
+}

@@ -1,0 +1,227 @@
+//! What changes between two sets of policies: which calls are decided otherwise, each with a call
+//! that shows it.
+//!
+//! Both sets are asked about the same universe of calls, made from what the documents that differ
+//! name: subjects, servers, tools and other targets, intents, labels, sites and addresses, postures,
+//! times and arguments at and around their bounds. For every document there is a call that meets
+//! all of it, and from that one fact after another is varied. Nothing is drawn at random: the same
+//! documents give the same answer. What is not tried is said ([`Compared::not_covered`]); a
+//! difference that is shown is real, one that is not shown may still be there.
+
+mod example;
+mod facts;
+mod universe;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::CompiledBundle;
+use super::document::TrialCall;
+use super::testing;
+use super::verdict::{Decision, Verdict};
+
+pub use example::to_json;
+
+/// Most calls tried.
+pub const MAX_TRIED: usize = 20_000;
+
+/// Most groups of changes reported.
+pub const MAX_CHANGES: usize = 500;
+
+/// Calls that are decided otherwise, for one reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The verdict before, by its name.
+    pub from: &'static str,
+    /// The verdict after.
+    pub to: &'static str,
+    /// The policy that is responsible; absent where nothing permits them any more and nothing did
+    /// by name.
+    pub policy: Option<String>,
+    /// Its rule, where one forbids.
+    pub rule: Option<String>,
+    /// One line for people: what the stricter side says.
+    pub why: String,
+    /// Whether the responsible policy is of the set after, not of the one before.
+    pub after: bool,
+    /// The plainest call that shows it.
+    pub example: TrialCall,
+    /// How many of the calls tried it holds for.
+    pub calls: usize,
+}
+
+/// What came of comparing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Compared {
+    /// The documents that differ: added, changed or removed.
+    pub documents: Vec<Differs>,
+    /// The changes; those that permit more first.
+    pub changes: Vec<Change>,
+    /// Calls tried.
+    pub tried: usize,
+    /// What was not tried, a sentence each.
+    pub not_covered: Vec<String>,
+}
+
+/// A document that is not the same in both.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Differs {
+    /// Its name.
+    pub policy: String,
+    /// Whether it is there before.
+    pub before: bool,
+    /// Whether it is there after.
+    pub after: bool,
+}
+
+/// How strict a verdict is.
+fn severity(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Allow(_) => 0,
+        Verdict::Hold(_) => 1,
+        Verdict::Deny(_) => 2,
+        Verdict::Sever(_) => 3,
+    }
+}
+
+/// What a change is told by.
+type Key = (u8, u8, Option<String>, Option<String>, bool);
+
+/// Compares two sets of policies.
+#[must_use]
+pub fn compare(before: &CompiledBundle, after: &CompiledBundle) -> Compared {
+    let documents = differing(before, after);
+    let universe = universe::of(before, after, &documents);
+    let mut found: BTreeMap<Key, Change> = BTreeMap::new();
+    for call in &universe.calls {
+        let (old, new) = (testing::decide(before, call), testing::decide(after, call));
+        let Some((key, why)) = changed(&old, &new) else {
+            continue;
+        };
+        match found.entry(key) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.calls += 1;
+                if facts::plainer(call, &known.example) {
+                    known.example = call.clone();
+                }
+            }
+            Entry::Vacant(place) => {
+                let (_, _, policy, rule, after) = place.key().clone();
+                let change = Change {
+                    from: old.verdict.name(),
+                    to: new.verdict.name(),
+                    policy,
+                    rule,
+                    why,
+                    after,
+                    example: call.clone(),
+                    calls: 1,
+                };
+                place.insert(change);
+            }
+        }
+    }
+    let mut not_covered = universe.not_covered;
+    if found.len() > MAX_CHANGES {
+        not_covered.push(format!(
+            "only {MAX_CHANGES} of {} changes are listed",
+            found.len()
+        ));
+    }
+    let changes = found.into_iter().take(MAX_CHANGES);
+    let changes = changes.map(|(key, change)| shrunk(before, after, &key, change));
+    Compared {
+        documents,
+        changes: changes.collect(),
+        tried: universe.calls.len(),
+        not_covered,
+    }
+}
+
+/// How a call is decided otherwise, and what the responsible side says; `None` if it is not.
+fn changed(old: &Decision, new: &Decision) -> Option<(Key, String)> {
+    let (was, is) = (severity(&old.verdict), severity(&new.verdict));
+    if was == is {
+        return None;
+    }
+    let after = is > was;
+    let (strict, mild) = if after { (new, old) } else { (old, new) };
+    let denial = strict.verdict.denial()?;
+    let (policy, rule, of_after) = match &denial.policy {
+        Some(policy) => {
+            let violated = strict.violations.iter().find(|v| v.policy == *policy);
+            (
+                Some(policy.clone()),
+                violated.map(|v| v.rule.clone()),
+                after,
+            )
+        }
+        // Nothing permits it: whoever permits it on the other side, or holds it, is responsible.
+        None => {
+            let held = || mild.verdict.denial().and_then(|d| d.policy.clone());
+            let policy = mild.granted_by.first().cloned().or_else(held);
+            (policy, None, !after)
+        }
+    };
+    let key = (was, is, policy, rule, of_after);
+    Some((key, denial.message.clone()))
+}
+
+/// With an example from which nothing can be left out.
+fn shrunk(
+    before: &CompiledBundle,
+    after: &CompiledBundle,
+    key: &Key,
+    mut change: Change,
+) -> Change {
+    let same = |call: &TrialCall| {
+        let (old, new) = (testing::decide(before, call), testing::decide(after, call));
+        changed(&old, &new).filter(|(found, _)| found == key)
+    };
+    for simpler in facts::SIMPLER {
+        let mut call = change.example.clone();
+        simpler(&mut call);
+        if call == change.example {
+            continue;
+        }
+        if same(&call).is_some() {
+            change.example = call;
+        }
+    }
+    if let Some((_, why)) = same(&change.example) {
+        change.why = why;
+    }
+    change
+}
+
+/// The documents that are not the same in both: by what they became, so that another layout of the
+/// same text is no difference.
+fn differing(before: &CompiledBundle, after: &CompiledBundle) -> Vec<Differs> {
+    let mut out = Vec::new();
+    for policy in before.policies() {
+        let name = policy.name().as_str();
+        let other = after.policy(name);
+        let same = other.is_some_and(|other| {
+            policy.rules().eq(other.rules()) && policy.document() == other.document()
+        });
+        if !same {
+            out.push(Differs {
+                policy: name.to_owned(),
+                before: true,
+                after: other.is_some(),
+            });
+        }
+    }
+    for policy in after.policies() {
+        if before.policy(policy.name().as_str()).is_none() {
+            out.push(Differs {
+                policy: policy.name().to_string(),
+                before: false,
+                after: true,
+            });
+        }
+    }
+    out.sort();
+    out
+}

@@ -1,0 +1,128 @@
+//! Documents beside each other: one that says what another does, or permits what another forbids.
+
+use super::alone::forbidden_intent;
+use super::overlap::{covers, covers_item, covers_name, meet_item};
+use super::{Code, Finding, MAX_COMPARED};
+use crate::policy::compile::CompiledPolicy;
+use crate::policy::document::{Document, Mode, Scope, Subjects};
+use crate::policy::glob::{Glob, ItemGlob};
+use crate::policy::verdict::Action;
+
+/// What is found, and whether all pairs were compared.
+pub(super) fn look(policies: &[CompiledPolicy]) -> (Vec<Finding>, bool) {
+    let documents: Vec<&Document> = policies
+        .iter()
+        .filter_map(CompiledPolicy::document)
+        .collect();
+    let mut findings = Vec::new();
+    let mut left = MAX_COMPARED;
+    for (place, document) in documents.iter().enumerate() {
+        for (at, other) in documents.iter().enumerate() {
+            if place == at {
+                continue;
+            }
+            if left == 0 {
+                return (findings, false);
+            }
+            left -= 1;
+            if at < place && same(document, other) {
+                findings.push(Finding {
+                    document: document.name.to_string(),
+                    path: String::new(),
+                    code: Code::Redundant,
+                    why: format!("policy `{}` says the same", other.name),
+                    mend: "remove one of them",
+                });
+            }
+            findings.extend(shadowed(document, other));
+        }
+    }
+    (findings, true)
+}
+
+/// Whether two documents say the same under different names.
+fn same(a: &Document, b: &Document) -> bool {
+    let essence = |d: &Document| {
+        let terms = (d.limits.clone(), d.approval.clone(), d.on_result.clone());
+        (d.mode, d.action, d.scope.clone(), terms)
+    };
+    a.requirements == b.requirements && essence(a) == essence(b)
+}
+
+/// The tools that `document` permits and `other` always forbids, by their names alone.
+fn shadowed(document: &Document, other: &Document) -> Vec<Finding> {
+    let decides = other.mode == Mode::Enforce
+        && document.mode == Mode::Enforce
+        && other.action >= Action::Block
+        && reaches(&other.scope, &document.scope);
+    let tools = document.requirements.tools.iter().flatten().enumerate();
+    tools
+        .filter(|_| decides)
+        .filter_map(|(at, tool)| {
+            let rule = forbids(other, document, tool)?;
+            Some(Finding {
+                document: document.name.to_string(),
+                path: format!("/allowed_tools/{at}"),
+                code: Code::Shadowed,
+                why: format!(
+                    "`{rule}` of policy `{}` forbids `{tool}` always",
+                    other.name
+                ),
+                mend: "remove it, or narrow the scope of the other policy",
+            })
+        })
+        .collect()
+}
+
+/// The rule of `other` that forbids a tool which `document` permits, whatever server has it.
+fn forbids(other: &Document, document: &Document, tool: &ItemGlob) -> Option<&'static str> {
+    let meant = |scope: &Scope| match &scope.tools {
+        Some(tools) => tools.iter().any(|wide| covers_item(wide, tool)),
+        None => !scope.is_selective(),
+    };
+    if !meant(&other.scope) {
+        return None;
+    }
+    if let Some(allowed) = &other.requirements.tools {
+        // Apart only if no server and no definition makes them meet.
+        if !allowed.iter().any(|a| meet_item(a, tool)) {
+            return Some("/allowed_tools");
+        }
+    }
+    let name = tool.item.is_literal().then(|| tool.item.as_str())?;
+    // Where the same document forbids it too, that is said of it alone.
+    if forbidden_intent(document, name).is_some() {
+        return None;
+    }
+    forbidden_intent(other, name).map(|(rule, _)| rule)
+}
+
+/// Whether the scope `wide` surely holds every subject and server of `narrow`.
+fn reaches(wide: &Scope, narrow: &Scope) -> bool {
+    let servers = match (&wide.servers, &narrow.servers) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => narrow
+            .iter()
+            .all(|n| wide.iter().any(|w| covers_name(w, n))),
+    };
+    let subjects = match (&wide.subjects, &narrow.subjects) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => holds(wide, narrow),
+    };
+    servers && subjects
+}
+
+/// Whether everyone among `narrow` is among `wide`.
+fn holds(wide: &Subjects, narrow: &Subjects) -> bool {
+    let globs =
+        |wide: &[Glob], narrow: &[Glob]| narrow.iter().all(|n| wide.iter().any(|w| covers(w, n)));
+    globs(&wide.nodes, &narrow.nodes)
+        && globs(&wide.groups, &narrow.groups)
+        && globs(&wide.humans, &narrow.humans)
+        && narrow
+            .agents
+            .iter()
+            .all(|n| wide.agents.iter().any(|w| covers_name(w, n)))
+}

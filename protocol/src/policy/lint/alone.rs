@@ -1,0 +1,408 @@
+//! One document by itself.
+
+use super::overlap::{covers, covers_item, covers_name, lies_on, meet_item};
+use super::{Code, Notes};
+use crate::mcp::{Target, TargetKind, derive_intents, word};
+use crate::policy::document::{Document, Mode, Network, WEEK};
+use crate::policy::glob::{Glob, ItemGlob};
+use crate::policy::verdict::Action;
+
+/// The intents that only look.
+const HARMLESS: &[&str] = &[word::READ, word::PROTOCOL];
+
+pub(super) fn look(document: &Document, notes: &mut Notes) {
+    vacuous(document, notes);
+    lists(document, notes);
+    words(document, notes);
+    unreachable(document, notes);
+    taken_back(document, notes);
+    arguments(document, notes);
+    broad(document, notes);
+}
+
+/// Rules that never make a difference.
+fn vacuous(document: &Document, notes: &mut Notes) {
+    let (r, scope) = (&document.requirements, &document.scope);
+    let mut note = |path: &str, why: &str, mend| {
+        notes.note(path, Code::Vacuous, why.to_owned(), mend);
+    };
+    let requires = document.grants()
+        || r.intents.pinned
+        || !r.intents.restricted.is_empty()
+        || !r.intents.restricted_seed.is_empty()
+        || r.device.is_some()
+        || r.location.is_some()
+        || r.time.is_some()
+        || !r.arguments.is_empty()
+        || r.labels.is_some()
+        || r.via.is_some();
+    let extra = document.limits.is_some()
+        || document.on_result.is_some()
+        || document.approval.as_ref().is_some_and(|a| a.required);
+    if !requires && !extra {
+        note(
+            "",
+            "it asks for nothing and permits nothing",
+            "add what calls must meet, or remove it",
+        );
+    }
+    if scope.is_selective() {
+        let kinds = [
+            (
+                "/allowed_tools",
+                r.tools.is_some(),
+                scope.tools.is_some(),
+                "tools",
+            ),
+            (
+                "/allowed_resources",
+                r.resources.is_some(),
+                scope.resources.is_some(),
+                "resources",
+            ),
+            (
+                "/allowed_prompts",
+                r.prompts.is_some(),
+                scope.prompts.is_some(),
+                "prompts",
+            ),
+            (
+                "/intents/pinned",
+                r.intents.pinned,
+                scope.tools.is_some(),
+                "tools",
+            ),
+        ];
+        for (path, there, in_scope, what) in kinds {
+            if there && !in_scope {
+                let why = format!("the document's scope holds no {what}");
+                note(
+                    path,
+                    &why,
+                    "name them in the scope too, or leave the key out",
+                );
+            }
+        }
+        if !r.arguments.is_empty() && scope.tools.is_none() && scope.prompts.is_none() {
+            let why = "the document's scope holds nothing that has arguments";
+            note(
+                "/arguments",
+                why,
+                "name tools or prompts in the scope, or leave the key out",
+            );
+        }
+    }
+    let holds = document.action == Action::RequireApproval;
+    if let Some(approval) = document.approval.as_ref().filter(|a| !a.required && !holds) {
+        let path = if approval.by.is_some() {
+            "/approval/by"
+        } else {
+            "/approval"
+        };
+        let why = "nothing here asks for approval";
+        note(
+            path,
+            why,
+            "set `required`, or `action_on_violation` to `require_approval`",
+        );
+    }
+    if r.time
+        .as_ref()
+        .is_some_and(|t| t.stretches() == [(0, WEEK)])
+    {
+        note(
+            "/time",
+            "it holds at every minute of the week",
+            "leave the key out",
+        );
+    }
+    if document.mode == Mode::Observe {
+        let apply = [
+            ("/limits", document.limits.is_some()),
+            ("/on_result", document.on_result.is_some()),
+        ];
+        for (path, _) in apply.iter().filter(|(_, there)| *there) {
+            let why = "a document that only observes counts nothing and changes nothing";
+            note(path, why, "move it to a document that enforces");
+        }
+    }
+}
+
+/// Entries that another entry of the same list covers.
+fn lists(document: &Document, notes: &mut Notes) {
+    fn covered<T>(
+        notes: &mut Notes,
+        path: &str,
+        list: &[T],
+        covers: impl Fn(&T, &T) -> bool,
+        text: impl Fn(&T) -> String,
+    ) {
+        for (at, entry) in list.iter().enumerate() {
+            // Of two that cover each other the later goes.
+            let wider = list.iter().enumerate().find(|(other, wide)| {
+                *other != at && covers(wide, entry) && (*other < at || !covers(entry, wide))
+            });
+            if let Some((_, wide)) = wider {
+                let why = format!("`{}` matches all that `{}` does", text(wide), text(entry));
+                notes.note(format!("{path}/{at}"), Code::Redundant, why, "remove it");
+            }
+        }
+    }
+    let (r, scope) = (&document.requirements, &document.scope);
+    let globs = |notes: &mut Notes, path: &str, list: &[Glob]| {
+        covered(notes, path, list, covers, ToString::to_string);
+    };
+    // A bare name counts for approved definitions, so it covers no located one.
+    let granted = |wide: &ItemGlob, narrow: &ItemGlob| {
+        (!wide.is_bare() || narrow.is_bare()) && covers_item(wide, narrow)
+    };
+    if let Some(tools) = &r.tools {
+        covered(notes, "/allowed_tools", tools, granted, ToString::to_string);
+    }
+    if let Some(prompts) = &r.prompts {
+        covered(
+            notes,
+            "/allowed_prompts",
+            prompts,
+            covers_item,
+            ToString::to_string,
+        );
+    }
+    if let Some(resources) = &r.resources {
+        globs(notes, "/allowed_resources", resources);
+    }
+    for (path, items) in [("/tools", &scope.tools), ("/prompts", &scope.prompts)] {
+        if let Some(items) = items {
+            covered(notes, path, items, covers_item, ToString::to_string);
+        }
+    }
+    if let Some(resources) = &scope.resources {
+        globs(notes, "/resources", resources);
+    }
+    if let Some(servers) = &scope.servers {
+        covered(notes, "/servers", servers, covers_name, ToString::to_string);
+    }
+    if let Some(subjects) = &scope.subjects {
+        globs(notes, "/subjects/nodes", &subjects.nodes);
+        globs(notes, "/subjects/groups", &subjects.groups);
+        globs(notes, "/subjects/humans", &subjects.humans);
+        covered(
+            notes,
+            "/subjects/agents",
+            &subjects.agents,
+            covers_name,
+            ToString::to_string,
+        );
+    }
+    if let Some(location) = &r.location {
+        globs(
+            notes,
+            "/location/sites",
+            location.sites.as_deref().unwrap_or_default(),
+        );
+        let networks = location.networks.as_deref().unwrap_or_default();
+        covered(
+            notes,
+            "/location/networks",
+            networks,
+            within,
+            ToString::to_string,
+        );
+    }
+}
+
+/// Whether every address of `narrow` is in `wide`.
+fn within(wide: &Network, narrow: &Network) -> bool {
+    use core::net::IpAddr;
+    let bits = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let same = wide.base.is_ipv4() == narrow.base.is_ipv4();
+    let differ = bits(&wide.base) ^ bits(&narrow.base);
+    let shared = differ.checked_shr(128 - u32::from(wide.bits)).unwrap_or(0);
+    same && wide.bits <= narrow.bits && shared == 0
+}
+
+/// Words that are listed where they contradict or repeat each other.
+fn words(document: &Document, notes: &mut Notes) {
+    let r = &document.requirements;
+    let intents = &r.intents;
+    for (at, word) in intents.restricted_seed.iter().enumerate() {
+        if intents.restricted.contains(word) {
+            let why = format!("`{word}` stands in `intents.restricted` too");
+            let path = format!("/restricted_intents/{at}");
+            notes.note(path, Code::Redundant, why, "keep one of them");
+        }
+    }
+    let restricted = || intents.restricted.iter().chain(&intents.restricted_seed);
+    for (at, word) in intents.allowed.iter().flatten().enumerate() {
+        if restricted().any(|other| other == word) {
+            let why = format!("`{word}` is allowed and restricted; it is forbidden");
+            let path = format!("/intents/allowed/{at}");
+            notes.note(path, Code::Contradictory, why, "keep one of them");
+        }
+    }
+    let Some(labels) = &r.labels else { return };
+    for (at, word) in labels.restricted.iter().enumerate() {
+        let path = format!("/labels/restricted/{at}");
+        match &labels.allowed {
+            Some(allowed) if allowed.contains(word) => {
+                let why = format!("`{word}` is allowed and restricted; it is forbidden");
+                notes.note(path, Code::Contradictory, why, "keep one of them");
+            }
+            Some(_) => {
+                let why =
+                    format!("`{word}` is not among the labels allowed, so it is forbidden already");
+                notes.note(path, Code::Redundant, why, "remove it");
+            }
+            None => {}
+        }
+    }
+}
+
+/// What is permitted and can never be in the document's scope.
+fn unreachable(document: &Document, notes: &mut Notes) {
+    let (r, scope) = (&document.requirements, &document.scope);
+    let lists = [
+        ("/allowed_tools", &r.tools, &scope.tools),
+        ("/allowed_prompts", &r.prompts, &scope.prompts),
+    ];
+    for (path, allowed, meant) in lists {
+        for (at, item) in allowed.iter().flatten().enumerate() {
+            let apart = |list: &Vec<ItemGlob>| !list.iter().any(|glob| meet_item(item, glob));
+            let elsewhere = scope.servers.as_ref().is_some_and(|s| !lies_on(item, s));
+            if elsewhere || meant.as_ref().is_some_and(apart) {
+                let why = format!("`{item}` is never in the document's scope");
+                let mend = "name it in the scope too, or remove it";
+                notes.note(format!("{path}/{at}"), Code::Vacuous, why, mend);
+            }
+        }
+    }
+}
+
+/// Tools that are permitted by name and forbidden by what they intend.
+fn taken_back(document: &Document, notes: &mut Notes) {
+    if document.action < Action::Block {
+        return;
+    }
+    let r = &document.requirements;
+    for (at, item) in r.tools.iter().flatten().enumerate() {
+        if !item.item.is_literal() {
+            continue;
+        }
+        if let Some((rule, word)) = forbidden_intent(document, item.item.as_str()) {
+            let why = format!("`{item}` intends `{word}`, which `{rule}` forbids");
+            let mend = "remove the tool, or allow what it does";
+            notes.note(
+                format!("/allowed_tools/{at}"),
+                Code::Contradictory,
+                why,
+                mend,
+            );
+        }
+    }
+}
+
+/// The rule of a document that forbids a tool because of its name, and the intent it forbids.
+pub(super) fn forbidden_intent(document: &Document, tool: &str) -> Option<(&'static str, String)> {
+    let named = Target {
+        what: TargetKind::Tool,
+        name: tool.into(),
+    };
+    let derived = derive_intents("tools/call", Some(&named), None);
+    let intents = &document.requirements.intents;
+    let lists = [
+        ("/intents/restricted", &intents.restricted),
+        ("/restricted_intents", &intents.restricted_seed),
+    ];
+    for (rule, list) in lists {
+        if let Some(word) = derived.iter().find(|word| list.contains(word)) {
+            return Some((rule, word.clone()));
+        }
+    }
+    let allowed = intents.allowed.as_ref()?;
+    let own = crate::mcp::own_intent(tool);
+    let counts = |w: &&String| own.as_ref() != Some(*w) || word::ALL.contains(&w.as_str());
+    let mut counted = derived.iter().filter(counts);
+    let outside = counted.find(|word| !allowed.contains(word))?;
+    Some(("/intents/allowed", outside.clone()))
+}
+
+/// Predicates that no value can meet.
+fn arguments(document: &Document, notes: &mut Notes) {
+    for check in &document.requirements.arguments {
+        if let Some(why) = check.contradiction() {
+            let mend = "no value can be like that: correct it";
+            notes.note(&check.place, Code::Contradictory, why.to_owned(), mend);
+        }
+    }
+}
+
+/// Permitting, or meaning, everybody or everything.
+fn broad(document: &Document, notes: &mut Notes) {
+    let (r, scope) = (&document.requirements, &document.scope);
+    let everyone = "leave the key out if everyone is meant";
+    if let Some(subjects) = &scope.subjects {
+        let lists = [
+            ("nodes", subjects.nodes.iter().position(Glob::is_all)),
+            ("humans", subjects.humans.iter().position(Glob::is_all)),
+            (
+                "agents",
+                subjects
+                    .agents
+                    .iter()
+                    .position(|a| a.name.is_all() && a.node.as_ref().is_none_or(Glob::is_all)),
+            ),
+        ];
+        for (list, at) in lists.iter().filter_map(|(list, at)| Some((list, (*at)?))) {
+            let path = format!("/subjects/{list}/{at}");
+            let why = "it matches everyone, so that no other subject matters".to_owned();
+            notes.note(path, Code::OverBroad, why, everyone);
+        }
+    }
+    let narrowed = scope.subjects.is_some()
+        || scope.servers.is_some()
+        || scope.is_selective()
+        || r.device.is_some()
+        || r.location.is_some()
+        || r.time.is_some()
+        || r.labels.is_some()
+        || r.via.is_some()
+        || r.intents.pinned
+        || document.approval.as_ref().is_some_and(|a| a.required)
+        || document.mode == Mode::Observe;
+    if narrowed {
+        return;
+    }
+    let mend = "name subjects, servers, intents or approval beside it";
+    if r.intents.allowed.is_none() {
+        let all = |item: &ItemGlob| {
+            item.item.is_all()
+                && item.node.as_ref().is_none_or(Glob::is_all)
+                && item.server.as_ref().is_some_and(Glob::is_all)
+        };
+        if let Some(at) = r.tools.iter().flatten().position(all) {
+            let why = "every tool of every server, for everybody, approved or not".to_owned();
+            notes.note(format!("/allowed_tools/{at}"), Code::OverBroad, why, mend);
+        }
+        if let Some(at) = r.resources.iter().flatten().position(Glob::is_all) {
+            let why = "every resource of every server, for everybody".to_owned();
+            notes.note(
+                format!("/allowed_resources/{at}"),
+                Code::OverBroad,
+                why,
+                mend,
+            );
+        }
+        return;
+    }
+    let open = r.tools.is_none() && r.resources.is_none() && r.prompts.is_none();
+    let beyond = |word: &String| !HARMLESS.contains(&word.as_str());
+    let found = r.intents.allowed.iter().flatten().position(beyond);
+    if let Some(at) = found.filter(|_| open) {
+        let why =
+            "whatever intends this, of every server, for everybody, approved or not".to_owned();
+        notes.note(format!("/intents/allowed/{at}"), Code::OverBroad, why, mend);
+    }
+}

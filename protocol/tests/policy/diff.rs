@@ -1,0 +1,219 @@
+//! What changes between two sets of policies, and the calls that show it.
+
+use protocol::policy::diff::{Change, Compared, compare, to_json};
+use protocol::policy::testing;
+
+use crate::world::{bundle, p};
+
+fn between(before: &[(&str, &str)], after: &[(&str, &str)]) -> Compared {
+    let (before, after) = (bundle(before, &[]), bundle(after, &[]));
+    let compared = compare(&before, &after);
+    // Whatever is shown is real, and the same every time.
+    for change in &compared.changes {
+        let old = testing::decide(&before, &change.example);
+        let new = testing::decide(&after, &change.example);
+        assert_eq!(old.verdict.name(), change.from, "{change:#?}");
+        assert_eq!(new.verdict.name(), change.to, "{change:#?}");
+    }
+    assert_eq!(compare(&before, &after), compared);
+    compared
+}
+
+fn line(change: &Change) -> String {
+    let policy = change.policy.as_deref().unwrap_or("-");
+    let rule = change.rule.as_deref().unwrap_or("-");
+    let example = to_json(&change.example);
+    format!("{} {} {policy} {rule} {example}", change.from, change.to)
+}
+
+/// The changes where the document `p` goes from these members to those, beside one that permits
+/// everything.
+fn changes(before: &str, after: &str) -> Vec<String> {
+    let all = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
+    let (before, after) = (p(before), p(after));
+    let compared = between(
+        &[("all", all), ("p", &before)],
+        &[("all", all), ("p", &after)],
+    );
+    compared.changes.iter().map(line).collect()
+}
+
+#[test]
+fn the_same_is_no_difference() {
+    let text = p(r#""restricted_intents": ["x"]"#);
+    let other = text.replace(", ", ",\n  ");
+    let compared = between(&[("p", &text)], &[("p", &other)]);
+    assert_eq!((compared.documents.len(), compared.changes.len()), (0, 0));
+    assert_eq!(compared.tried, 0);
+}
+
+#[test]
+fn a_word_more_or_less() {
+    let (without, with) = (
+        r#""restricted_intents": ["a"]"#,
+        r#""restricted_intents": ["a", "update_price"]"#,
+    );
+    assert_eq!(
+        changes(without, with),
+        [r#"allow deny p /restricted_intents {"tool": "update_price"}"#]
+    );
+    assert_eq!(
+        changes(with, without),
+        [r#"deny allow p /restricted_intents {"tool": "update_price"}"#]
+    );
+}
+
+#[test]
+fn a_tool_permitted_no_more() {
+    let (both, one) = (
+        p(r#""servers": ["shop"], "allowed_tools": ["shop/get_it", "shop/list_it"]"#),
+        p(r#""servers": ["shop"], "allowed_tools": ["shop/get_it"]"#),
+    );
+    let compared = between(&[("p", &both)], &[("p", &one)]);
+    let lines: Vec<String> = compared.changes.iter().map(line).collect();
+    assert_eq!(
+        lines,
+        [r#"allow deny p /allowed_tools {"server": "shop", "tool": "list_it"}"#]
+    );
+    // Taken away whole, nothing permits it.
+    let compared = between(&[("p", &one)], &[]);
+    let lines: Vec<String> = compared.changes.iter().map(line).collect();
+    assert_eq!(
+        lines,
+        [r#"allow deny p - {"server": "shop", "tool": "get_it"}"#]
+    );
+    assert!(!compared.changes[0].after && compared.changes[0].why.starts_with("no policy permits"));
+}
+
+#[test]
+fn to_and_from_holding_and_severing() {
+    let rule = r#""restricted_intents": ["drop_table"], "action_on_violation": "#;
+    let with = |action: &str| format!("{rule}\"{action}\"");
+    for (before, after, expected) in [
+        ("alert", "require_approval", "allow hold"),
+        ("require_approval", "sever", "hold sever"),
+        ("sever", "block", "sever deny"),
+        ("block", "alert", "deny allow"),
+    ] {
+        let found = changes(&with(before), &with(after));
+        let expected = format!("{expected} p /restricted_intents {{\"tool\": \"drop_table\"}}");
+        assert!(found.contains(&expected), "{found:#?}");
+        // What nothing permits can be held.
+        let holds = before == "require_approval" || after == "require_approval";
+        assert_eq!(found.len(), 1 + usize::from(holds), "{found:#?}");
+    }
+    assert_eq!(changes(&with("block"), &with("block_and_alert")), [""; 0]);
+}
+
+/// Each requirement is tried just within its bound and just beyond it.
+#[test]
+fn bounds() {
+    for (before, after, expected) in [
+        (
+            r#""arguments": {"/n": {"max": 10, "optional": true}}"#,
+            r#""arguments": {"/n": {"max": 9, "optional": true}}"#,
+            r#"allow deny p /arguments/~1n {"tool": "delete_it", "arguments": {"n":10}}"#,
+        ),
+        (
+            r#""device": {"max_age_s": 60}"#,
+            r#""device": {"max_age_s": 61}"#,
+            r#"deny allow p /device {"tool": "delete_it", "posture": {"os": "linux", "kernel": "6.1.0", "age_s": 61}}"#,
+        ),
+        (
+            r#""time": {"days": ["mon"], "from": "09:00", "to": "17:00"}"#,
+            r#""time": {"days": ["mon"], "from": "09:00", "to": "16:00"}"#,
+            r#"allow deny p /time {"tool": "delete_it", "time": "2026-01-05T16:59:00Z"}"#,
+        ),
+        (
+            r#""location": {"sites": ["berlin", "oslo"]}"#,
+            r#""location": {"sites": ["berlin"]}"#,
+            r#"allow deny p /location/sites {"site": "oslo", "tool": "delete_it"}"#,
+        ),
+        (
+            r#""labels": {"restricted": ["phi"]}"#,
+            r#""labels": {"restricted": ["phi", "pci"]}"#,
+            r#"allow deny p /labels {"tool": "delete_it", "labels": ["pci"]}"#,
+        ),
+        (
+            r#""intents": {"pinned": true}"#,
+            r#""description": "nothing""#,
+            r#"deny allow p /intents/pinned {"tool": "delete_it", "pinned": false}"#,
+        ),
+        (
+            r#""via": "group:gateways""#,
+            r#""description": "nothing""#,
+            r#"deny allow p /via {"tool": "delete_it"}"#,
+        ),
+        (
+            r#""subjects": {"groups": ["guests"]}, "restricted_intents": ["drop_it"]"#,
+            r#""subjects": {"groups": ["guests", "staff"]}, "restricted_intents": ["drop_it"]"#,
+            r#"allow deny p /restricted_intents {"groups": ["staff"], "tool": "drop_it"}"#,
+        ),
+    ] {
+        let found = changes(before, after);
+        assert_eq!(found, [expected], "{before} → {after}");
+    }
+}
+
+#[test]
+fn a_network_made_smaller() {
+    let found = changes(
+        r#""location": {"networks": ["10.0.0.0/8", "192.0.2.0/24"]}"#,
+        r#""location": {"networks": ["10.0.0.0/8"]}"#,
+    );
+    let expected =
+        r#"allow deny p /location/networks {"tool": "delete_it", "address": "192.0.2.0"}"#;
+    assert_eq!(found, [expected]);
+}
+
+/// What others permit, a document that is put beside them may take away.
+#[test]
+fn what_the_other_documents_name_is_tried_too() {
+    let shop = r#"{"policy_name": "shop", "servers": ["shop"], "allowed_tools": ["shop/*"],
+        "subjects": {"groups": ["staff"]}}"#;
+    let less = p(r#""allowed_tools": ["shop/get_it"]"#);
+    let compared = between(&[("shop", shop)], &[("shop", shop), ("p", &less)]);
+    let lines: Vec<String> = compared.changes.iter().map(line).collect();
+    let taken = "allow deny p /allowed_tools {";
+    let found = lines.iter().find(|line| line.starts_with(taken));
+    let found = found.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(
+        found.contains(r#""server": "shop""#) && found.contains("staff"),
+        "{found}"
+    );
+}
+
+/// What is Cedar is tried with the texts in it, and that is said.
+#[test]
+fn cedar() {
+    let of = |agent: &str| {
+        format!("permit(principal, action, resource) when {{ context.agent == \"{agent}\" }};")
+    };
+    let compared = between(&[("c", &of("ada"))], &[("c", &of("grace"))]);
+    let mut lines: Vec<String> = compared.changes.iter().map(line).collect();
+    lines.sort();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines[0].starts_with(r#"allow deny c - {"agent": "ada""#),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[1].starts_with(r#"deny allow c - {"agent": "grace""#),
+        "{lines:#?}"
+    );
+    assert!(
+        compared
+            .not_covered
+            .iter()
+            .any(|line| line.contains("`c` is Cedar"))
+    );
+}
+
+/// A document with everything at its bound is compared in bounded work.
+#[test]
+fn work_is_bounded() {
+    let words: Vec<String> = (0..1000).map(|n| format!("\"word_{n}\"")).collect();
+    let many = p(&format!(r#""restricted_intents": [{}]"#, words.join(",")));
+    let compared = between(&[], &[("p", &many)]);
+    assert!(compared.tried <= protocol::policy::diff::MAX_TRIED);
+}

@@ -1,0 +1,240 @@
+//! What is found of documents, and what is not.
+
+use protocol::policy::lint::{Code, Finding, lint};
+
+use crate::world::{bundle, p};
+
+/// Everything found of these documents, as `document path code`.
+fn found(documents: &[(&str, &str)]) -> Vec<String> {
+    let linted = lint(&bundle(documents, &[]));
+    assert!(linted.whole);
+    let told = |f: &Finding| {
+        assert!(!f.why.is_empty() && !f.mend.is_empty());
+        format!("{} {} {}", f.document, f.path, f.code.name())
+    };
+    linted.findings.iter().map(told).collect()
+}
+
+/// Of the document `p` of these members.
+fn of(members: &str) -> Vec<String> {
+    found(&[("p", &p(members))])
+}
+
+#[track_caller]
+fn is(members: &str, expected: &[&str]) {
+    assert_eq!(of(members), expected, "{members}");
+}
+
+#[test]
+fn shadowed() {
+    let seller = r#"{"policy_name": "seller", "subjects": {"groups": ["sales"]}, "servers": ["shop"],
+        "allowed_tools": ["shop/update_price", "shop/get_price"]}"#;
+    let never = r#"{"policy_name": "never", "restricted_intents": ["update_price"]}"#;
+    let few = r#"{"policy_name": "few", "servers": ["shop"], "allowed_tools": ["shop/list_*"]}"#;
+    assert_eq!(
+        found(&[("seller", seller), ("never", never)]),
+        ["seller /allowed_tools/0 shadowed"]
+    );
+    // Each names tools the other does not.
+    assert_eq!(
+        found(&[("seller", seller), ("few", few)]),
+        [
+            "seller /allowed_tools/0 shadowed",
+            "seller /allowed_tools/1 shadowed"
+        ]
+    );
+    // One that holds others' calls only, or only tells, takes nothing away.
+    for other in [
+        never.replace(
+            "\"restricted",
+            "\"subjects\": {\"groups\": [\"guests\"]}, \"restricted",
+        ),
+        never.replace("\"restricted", "\"servers\": [\"mall\"], \"restricted"),
+        never.replace("]}", "], \"action_on_violation\": \"alert\"}"),
+        never.replace("]}", "], \"mode\": \"observe\"}"),
+    ] {
+        assert_eq!(
+            found(&[("seller", seller), ("never", &other)]),
+            [""; 0],
+            "{other}"
+        );
+    }
+}
+
+#[test]
+fn redundant() {
+    is(
+        r#""servers": ["shop"], "allowed_tools": ["shop/*", "shop/get_price", "get_price"]"#,
+        &["p /allowed_tools/1 redundant"],
+    );
+    // A bare name means less than a located one.
+    is(
+        r#""servers": ["shop"], "allowed_tools": ["get_*", "shop/get_price"]"#,
+        &[],
+    );
+    is(
+        r#""servers": ["a*", "ab"], "restricted_intents": ["x"]"#,
+        &["p /servers/1 redundant"],
+    );
+    is(
+        r#""restricted_intents": ["x", "y"], "intents": {"restricted": ["y"]}"#,
+        &["p /restricted_intents/1 redundant"],
+    );
+    is(
+        r#""labels": {"allowed": ["a"], "restricted": ["b"]}"#,
+        &["p /labels/restricted/0 redundant"],
+    );
+    is(
+        r#""location": {"networks": ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32", "2001:db8:1::1"]}"#,
+        &[
+            "p /location/networks/1 redundant",
+            "p /location/networks/4 redundant",
+        ],
+    );
+    let twin = |name: &str| {
+        format!(
+            r#"{{"policy_name": "{name}", "description": "{name}", "restricted_intents": ["x"]}}"#
+        )
+    };
+    assert_eq!(
+        found(&[("a", &twin("a")), ("b", &twin("b"))]),
+        ["b  redundant"]
+    );
+}
+
+#[test]
+fn vacuous() {
+    is(r#""description": "nothing""#, &["p  vacuous"]);
+    is(
+        r#""tools": ["shop/*"], "allowed_prompts": ["x"]"#,
+        &["p /allowed_prompts vacuous"],
+    );
+    is(
+        r#""resources": ["file:*"], "intents": {"pinned": true}, "arguments": {"/a": {"max": 1}}"#,
+        &["p /arguments vacuous", "p /intents/pinned vacuous"],
+    );
+    is(
+        r#""approval": {"within_s": 5}, "restricted_intents": ["x"]"#,
+        &["p /approval vacuous"],
+    );
+    is(
+        r#""approval": {"within_s": 5}, "restricted_intents": ["x"], "action_on_violation": "require_approval""#,
+        &[],
+    );
+    is(r#""time": {"utc_offset": "Z"}"#, &["p /time vacuous"]);
+    is(
+        r#""mode": "observe", "limits": {"calls": 1}, "on_result": {"tag": ["x"]}, "restricted_intents": ["x"]"#,
+        &["p /limits vacuous", "p /on_result vacuous"],
+    );
+    is(
+        r#""servers": ["shop"], "allowed_tools": ["crm/get_it", "shop/get_it"]"#,
+        &["p /allowed_tools/0 vacuous"],
+    );
+    is(
+        r#""tools": ["refund_*"], "allowed_tools": ["shop/get_it", "shop/refund_*"]"#,
+        &["p /allowed_tools/0 vacuous"],
+    );
+}
+
+#[test]
+fn contradictory() {
+    is(
+        r#""servers": ["shop"], "allowed_tools": ["shop/update_price"], "restricted_intents": ["update_price"]"#,
+        &["p /allowed_tools/0 contradictory"],
+    );
+    is(
+        r#""servers": ["shop"], "allowed_tools": ["shop/update_price"], "intents": {"allowed": ["read"]}"#,
+        &["p /allowed_tools/0 contradictory"],
+    );
+    // What must be approved is permitted once it is.
+    is(
+        r#""servers": ["shop"], "allowed_tools": ["shop/update_price"], "restricted_intents": ["update_price"],
+            "action_on_violation": "require_approval""#,
+        &[],
+    );
+    is(
+        r#""intents": {"allowed": ["read", "write"], "restricted": ["write"]}, "servers": ["shop"]"#,
+        &["p /intents/allowed/1 contradictory"],
+    );
+    is(
+        r#""labels": {"allowed": ["a"], "restricted": ["a"]}"#,
+        &["p /labels/restricted/0 contradictory"],
+    );
+    for predicate in [
+        r#"{"min": 5, "max": 4}"#,
+        r#"{"equals": 5, "max": 4}"#,
+        r#"{"one_of": ["a", "b"], "glob": "c*"}"#,
+        r#"{"min": 1, "glob": "c*"}"#,
+    ] {
+        is(
+            &format!(r#""arguments": {{"/a": {predicate}}}"#),
+            &["p /arguments/~1a contradictory"],
+        );
+    }
+    is(
+        r#""arguments": {"/a": {"min": 4, "max": 4, "one_of": [4, "x"]}}"#,
+        &[],
+    );
+}
+
+#[test]
+fn over_broad() {
+    is(
+        r#""allowed_tools": ["*/*"]"#,
+        &["p /allowed_tools/0 over_broad"],
+    );
+    is(
+        r#""allowed_tools": ["*/*/*"]"#,
+        &["p /allowed_tools/0 over_broad"],
+    );
+    is(
+        r#""allowed_resources": ["*"]"#,
+        &["p /allowed_resources/0 over_broad"],
+    );
+    is(
+        r#""intents": {"allowed": ["read", "write"]}"#,
+        &["p /intents/allowed/1 over_broad"],
+    );
+    is(
+        r#""subjects": {"groups": ["a"], "agents": ["*/*"]}, "allowed_tools": ["*/*"]"#,
+        &["p /subjects/agents/0 over_broad"],
+    );
+    // Everything approved, everything that reads, everything of one server.
+    is(r#""allowed_tools": ["*"]"#, &[]);
+    is(r#""intents": {"allowed": ["read"]}"#, &[]);
+    is(r#""servers": ["shop"], "allowed_tools": ["*/*"]"#, &[]);
+    assert_eq!(
+        found(&[("c", "permit(principal, action, resource);")]),
+        ["c /policy0 over_broad"]
+    );
+    let some = "permit(principal, action, resource) when { context.agent == \"a\" };";
+    assert_eq!(found(&[("c", some)]), [""; 0]);
+}
+
+/// A test for each kind there is.
+#[test]
+fn every_kind_has_its_name() {
+    let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    let tested = [
+        "shadowed",
+        "redundant",
+        "vacuous",
+        "contradictory",
+        "over_broad",
+    ];
+    assert_eq!(names, tested);
+}
+
+/// Too many to compare each with each is said.
+#[test]
+fn work_is_bounded() {
+    let documents: Vec<(String, String)> = (0..1100)
+        .map(|n| {
+            let text = format!(r#"{{"policy_name": "p{n}", "restricted_intents": ["w{n}"]}}"#);
+            (format!("p{n}"), text)
+        })
+        .collect();
+    let documents: Vec<(&str, &str)> = documents.iter().map(|(n, t)| (&**n, &**t)).collect();
+    let linted = lint(&bundle(&documents, &[]));
+    assert!(!linted.whole && linted.findings.is_empty());
+}
