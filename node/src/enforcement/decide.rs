@@ -370,7 +370,7 @@ impl Enforcer {
         let begun = Opening {
             seal: taken_up,
             open: duties.open,
-            hold: duties.hold,
+            hold: duties.hold.map(Box::new),
             address: address.map(str::to_owned),
         };
         Ok((verified, described, begun))

@@ -113,7 +113,7 @@ pub struct Opening {
     /// What it counts as open against until this is dropped.
     pub open: Option<Open>,
     /// What it must wait for before anything acts on it.
-    hold: Option<held::Wanted>,
+    hold: Option<Box<held::Wanted>>,
     /// The address of the caller's node, as the next hop saw it.
     pub address: Option<String>,
 }
