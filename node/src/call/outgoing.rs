@@ -1,6 +1,6 @@
 //! The caller's side: sessions and calls with MCP servers anywhere in the mesh.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +12,6 @@ use protocol::id::{Digest, NodeId, RequestId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::conversation::{Broken, Exchange, Heard, Listener, Speaker, Topic};
@@ -32,9 +31,11 @@ use crate::session::{
 use crate::transport::StreamKind;
 use crate::transport::frame::{FrameReader, FrameWriter};
 
+mod end;
 mod pump;
 mod told;
 
+use end::End;
 use pump::{again, elsewhere, other_key, pump_call, pump_session};
 use told::{broken, place};
 
@@ -132,24 +133,6 @@ pub struct RemoteSession {
     id: SessionId,
     outbound: mpsc::Sender<Bytes>,
     end: Arc<End>,
-}
-
-/// The end of a session: that it has come and, where somebody was refused, why. Its calls end with
-/// it, and are told the same.
-#[derive(Default)]
-struct End {
-    closed: CancellationToken,
-    why: OnceLock<Stopped>,
-}
-
-impl End {
-    /// What a call is told that the end interrupts.
-    fn interrupted(&self) -> Broken {
-        match self.why.get() {
-            Some(stopped) => Broken::Stopped(stopped.clone()),
-            None => Broken::Transport("the session was closed".to_owned()),
-        }
-    }
 }
 
 /// Both directions of a stream that was opened for its first message.

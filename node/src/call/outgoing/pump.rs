@@ -85,11 +85,12 @@ pub(super) async fn pump_call(
         let ended = tokio::select! {
             biased;
             () = to_caller.closed() => return,
-            () = end.closed.cancelled() => break Err(end.interrupted()),
             ended = carried => ended,
+            () = end.comes() => break Err(end.interrupted()),
         };
         let retry = match &ended {
-            Err(_) if heard_any => Retry::No,
+            // Nothing begins any more in a session that has ended.
+            Err(_) if heard_any || end.closed.is_cancelled() => Retry::No,
             Err(b) if other_tool(b) && !renewed => {
                 renewed = true;
                 Retry::anew_if(begin.tool_changed(started.tool_digest).await)
