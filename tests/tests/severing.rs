@@ -105,6 +105,7 @@ async fn a_relay_ends_what_it_carries_for_an_agent_it_severs() {
     let mut held = session.begin(1, "hold", "{}").await.unwrap();
     holds(&session, 1).await;
     let refused = session.call(2, "crash", "{}").await.unwrap_err();
+    assert_eq!(refused.reason, "intent_restricted", "{refused:?}");
     assert!(refused.message.contains("`tripwire`"), "{refused:?}");
     let cut = last(&mut held).await.unwrap_err();
     assert_eq!(cut.reason, SEVERED, "{cut:?}");
