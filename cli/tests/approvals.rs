@@ -31,6 +31,14 @@ impl Host {
             tmp: tempfile::tempdir().unwrap(),
             node: None,
         };
+        host.start(words);
+        let binary = env!("CARGO_BIN_EXE_hedgerow");
+        host.json(&["server", "add", "shop", "--", binary, "sample-server"]);
+        host.lists_tools();
+        host
+    }
+
+    fn start(&mut self, words: &[&str]) {
         let mut all = vec![
             "--format",
             "json",
@@ -40,7 +48,7 @@ impl Host {
             "--until-stdin-closes",
         ];
         all.extend(words);
-        let mut child = host
+        let mut child = self
             .command(&all)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -51,13 +59,23 @@ impl Host {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
         assert!(line.contains("\"ready\":true"), "{line}");
-        host.node = Some(child);
-        let binary = env!("CARGO_BIN_EXE_hedgerow");
-        host.json(&["server", "add", "shop", "--", binary, "sample-server"]);
-        host.soon("the tools are listed", || {
-            (host.json(&["tools"]).as_array().unwrap().len() > 3).then_some(())
+        self.node = Some(child);
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            drop(node.stdin.take());
+            assert!(node.wait().unwrap().success());
+        }
+    }
+
+    /// Waits until the node knows the definitions of its tools: without them a call names another
+    /// definition than with them, and is another call.
+    fn lists_tools(&self) {
+        self.soon("the tools are known", || {
+            let servers = self.json(&["server", "list"]);
+            (servers[0]["tools"].as_u64()? > 3).then_some(())
         });
-        host
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -239,4 +257,31 @@ fn a_mesh_may_be_founded_open_or_with_policies_of_ones_own() {
         err(&refused)
     );
     assert!(!elsewhere.join("membership.cose").exists());
+}
+
+#[test]
+fn a_restored_node_knows_no_approval_of_before() {
+    let mut host = Host::up(&[]);
+    let gave_up = [INFO, &["--timeout", "1"]].concat();
+    assert_eq!(host.run(&gave_up).status.code(), Some(1));
+    let held = host.soon("the caller has left", || {
+        let all = host.json(&["approvals"]);
+        let one = all.as_array().unwrap().first()?;
+        (one["waiting"] == false).then(|| one["id"].as_str().unwrap().to_owned())
+    });
+    let approved = host.json(&["approvals", "approve", &held]);
+    assert_eq!(approved["state"], "approved");
+    host.json(&["backup", "b.hedgerow"]);
+    // Used after the backup was made, which cannot know it.
+    assert_eq!(host.run(INFO).status.code(), Some(0));
+    host.stop();
+    host.json(&["restore", "b.hedgerow", "--replace"]);
+    host.start(&[]);
+    let all = host.json(&["approvals", "list", "--all"]);
+    assert_eq!(all.as_array().unwrap().len(), 0, "{all}");
+    host.lists_tools();
+    let (mut call, again) = host.held(INFO);
+    assert_ne!(again["id"], held.as_str());
+    call.kill().unwrap();
+    call.wait().unwrap();
 }
