@@ -17,6 +17,7 @@ use protocol::crypto::{Crypto, CryptoError, Signer as _, Suite};
 use protocol::id::{MeshId, NodeId};
 use protocol::limits::MAX_DOCUMENT_BYTES;
 use protocol::name::Name;
+use protocol::time::UnixSeconds;
 use protocol::trust::bundle::BundleBody;
 use protocol::trust::membership::sorted_names;
 use protocol::trust::{
@@ -292,15 +293,33 @@ pub fn found_under(
         replaces: None,
     };
     let membership = membership.sign(&crypto, &issuer)?;
-    if let Some(body) = policies {
-        let bundle = Proposal::bundle(&crypto, &root, now, 1, body)?;
-        let bundle = bundle.signed_by(&crypto, &admin)?;
-        replace(&dir.founding_bundle(), &bundle.file())?;
-    }
+    keep_first_bundle(&dir, &crypto, &root, now, policies, &admin)?;
     // The membership last: a directory without it is not a node yet, and `up` starts over.
     replace(&dir.root(), &root)?;
     write_new(&dir.membership(), &membership)?;
     Ok(mesh)
+}
+
+/// Signs the first bundle, if there is to be one, for the node to put in force. What an attempt left
+/// that did not finish is of another root, and goes.
+fn keep_first_bundle(
+    dir: &StateDir,
+    crypto: &dyn Crypto,
+    root: &[u8],
+    now: UnixSeconds,
+    policies: Option<&BundleBody>,
+    admin: &SigningKeys,
+) -> Result<(), SetupError> {
+    let path = dir.founding_bundle();
+    let Some(body) = policies else {
+        return match std::fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|source| SetupError::Write { path, source }),
+        };
+    };
+    let bundle = Proposal::bundle(crypto, root, now, 1, body)?;
+    let bundle = bundle.signed_by(crypto, admin)?;
+    replace(&path, &bundle.file())
 }
 
 /// Makes the host at `state` a member: checks that the admission is for its keys, and stores it.

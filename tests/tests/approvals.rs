@@ -556,3 +556,14 @@ async fn a_mesh_that_is_to_have_policies_does_not_run_without() {
     let error = started.map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("was founded with"), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_founding_left_that_did_not_finish_is_not_in_the_way() {
+    let mesh = TestMesh::empty();
+    let state = mesh.state("hub");
+    node::state_dir::StateDir::create(&state).unwrap();
+    std::fs::write(state.join("founding.bundle"), "of another root").unwrap();
+    mesh.found_at("hub");
+    let hub = TestNode::start(&state).await;
+    assert!(in_force(&hub).await.bundle.is_none());
+}
