@@ -10,10 +10,11 @@
 use std::sync::Arc;
 
 use node::control::Operations as _;
-use protocol::control::DecisionQuery;
+use protocol::control::{DecisionBasis, DecisionQuery, DecisionSearch};
 use protocol::policy::{Decision, Denial, Facts, Obligation, Policy, Verdict};
 use serde_json::json;
 use tests::client::McpClient;
+use tests::line::{Line, LineOptions};
 use tests::mesh::{TestMesh, TestNode, tool_call};
 
 /// Says this about the tool `echo`, allows the rest.
@@ -129,4 +130,48 @@ async fn a_label_that_no_header_can_carry_is_a_refusal() {
     let verdict = Verdict::Allow(vec![Obligation::Tag("x".repeat(100))]);
     let answer = answer(verdict, At::Ingress, "bad_header_field").await;
     assert_eq!(answer["error"]["data"]["reason"], "bad_header_field");
+}
+
+/// The far end's record of a call, and the near end's of the answer, name the relay between.
+#[tokio::test]
+async fn records_tell_the_hops_a_message_came_over() {
+    let line = Line::build(LineOptions::default()).await;
+    let session = line.a.open("agent", "c", "fix").await.unwrap();
+    session.call(1, "echo", "{}").await.unwrap();
+    let found = async |at: &TestNode, kind: &str| {
+        at.node.store().flush().await.unwrap();
+        let search = DecisionSearch {
+            tool: Some("echo".to_owned()),
+            ..DecisionSearch::default()
+        };
+        let page = at.node.find_decisions(search).await.unwrap();
+        let mut of = page.decisions.into_iter();
+        let found = of.find(|d| d.kind.as_deref() == Some(kind)).unwrap();
+        found.basis
+    };
+    let hops = |basis: &Option<Box<DecisionBasis>>| {
+        let hops = basis.iter().flat_map(|basis| &basis.hops);
+        hops.map(|hop| {
+            (
+                hop.place,
+                hop.node.clone(),
+                hop.from.clone(),
+                hop.verdict.clone(),
+            )
+        })
+        .collect::<Vec<_>>()
+    };
+    let over = |from: &str| (1, "b".to_owned(), from.to_owned(), "allow".to_owned());
+    let asked = found(&line.a, "request").await;
+    let carried = found(&line.b, "request").await;
+    let arrived = found(&line.c, "request").await;
+    assert_eq!(hops(&asked), []);
+    assert_eq!(hops(&carried), []);
+    assert_eq!(hops(&arrived), [over("a")]);
+    // The relay saw the header alone.
+    let full = [asked, carried, arrived].map(|basis| basis.unwrap().full);
+    assert_eq!(full, [true, false, true]);
+    assert_eq!(hops(&found(&line.a, "response").await), [over("c")]);
+    assert_eq!(found(&line.c, "response").await, None);
+    line.stop().await;
 }

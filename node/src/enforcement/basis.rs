@@ -1,10 +1,10 @@
 //! What a record tells of the facts policy decided on.
 //!
-//! Noted of requests, and of whatever policy stops: a response or notification that passes was
-//! asked about with the facts of its request.
+//! Noted of calls, of whatever policy stops, and of what came over relays: another message that
+//! passes was asked about with the facts of its call.
 
 use protocol::envelope::Kind;
-use protocol::envelope::hop::{HopRecord, Scope};
+use protocol::envelope::hop::HopRecord;
 use protocol::policy::{Decision, Facts, Posture, Verdict};
 use protocol::record::{
     self, Basis, HopNote, MAX_BASIS_CLAIM, MAX_BASIS_CLAIMS, MAX_BASIS_TEXT, MAX_RECORDED_POLICIES,
@@ -13,8 +13,9 @@ use protocol::trust::posture::{ATTESTED, SELF_ASSERTED};
 
 /// The basis of a decision; `None` where it is not noted.
 pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> Option<Basis> {
-    let allowed = matches!(decision.verdict, Verdict::Allow(_));
-    if allowed && (facts.kind != Kind::Request || facts.call().is_none()) {
+    let passes = matches!(decision.verdict, Verdict::Allow(_));
+    let is_call = facts.kind == Kind::Request && facts.call().is_some();
+    if passes && !is_call && hops.is_empty() {
         return None;
     }
     let caller = facts.caller();
@@ -23,7 +24,7 @@ pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> 
     Some(Basis {
         rule: rule(decision).map(cut),
         granted_by: granted.cloned().collect(),
-        full: decision.scope == Scope::Full,
+        full: facts.body.is_some(),
         groups: caller.groups.to_vec(),
         site: caller.site.cloned(),
         address: facts.observed_address.map(cut),

@@ -1,8 +1,8 @@
 //! On what a decision of policy rests: the rule, the facts it was asked with, and the hops the
 //! message came over.
 //!
-//! Noted of every request that policy was asked about and of whatever it stopped. Nothing here is
-//! of the body: arguments and results are in no record.
+//! Noted of every call that policy was asked about, of whatever it stopped, and of what came over
+//! relays. Nothing here is of the body: arguments and results are in no record.
 
 use crate::id::{Digest, NodeId};
 use crate::name::Name;
