@@ -471,7 +471,7 @@ impl Listener {
         let issuer = verified.header().cwt.iss;
         self.state.push(&*self.enforcer.identity().crypto, id, kind);
         let ends = self.state.ended();
-        let mut described = described;
+        let mut described = *described;
         let instead = described.instead.take();
         let keeps = ends && self.keeps_payloads && verified.header().is_sealed();
         let sealed = keeps.then(|| Payload {

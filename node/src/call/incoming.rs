@@ -304,7 +304,7 @@ impl Acceptor {
                     address,
                     ..
                 } = opening;
-                (first, described, seal, open, address, None)
+                (first, *described, seal, open, address, None)
             }
             Passed::Held(held) => {
                 let held = *held;

@@ -262,7 +262,7 @@ impl Enforcer {
                 let envelope = Box::new(envelope);
                 let Some(hold) = call.hold.take() else {
                     self.write(record, false).await?;
-                    return Ok(Passed::Verified(envelope, described, call));
+                    return Ok(Passed::Verified(envelope, Box::new(described), call));
                 };
                 Ok(Passed::Held(Box::new(Held {
                     envelope,

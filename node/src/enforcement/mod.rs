@@ -86,7 +86,7 @@ pub enum Passed {
     Sealed(SealedEnvelope, Issued),
     /// One of another's, now verified, with what its body says of itself. Where it begins a call
     /// that relays carry, with what seals the call.
-    Verified(Box<VerifiedEnvelope>, Described, Opening),
+    Verified(Box<VerifiedEnvelope>, Box<Described>, Opening),
     /// One of another's that begins a call for a server here, verified, and not to be acted on
     /// until it is approved.
     Held(Box<Held>),
