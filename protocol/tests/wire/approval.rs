@@ -72,7 +72,7 @@ fn answers_of_others_and_unfit_words_are_refused() {
         };
         assert_eq!(verify(&signed(&unfit)), Err(TrustError::Field("words")));
     }
-    let card = SignerCard::sign(&CRYPTO, Role::Issuer, &w.issuer, NOW).unwrap();
+    let card = SignerCard::sign(&CRYPTO, Role::Issuer, &w.issuer, NOW, None).unwrap();
     assert_eq!(verify(&card), Err(TrustError::ContentType));
     let huge = vec![0; MAX_ANSWER_BYTES + 1];
     assert!(matches!(verify(&huge), Err(TrustError::Codec(_))));
