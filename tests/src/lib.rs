@@ -6,7 +6,7 @@
 //! - [`process`]: the same nodes as child processes, for what only `kill -9` and an exit code show.
 //! - [`hostile`]: a member with valid keys that writes whatever it likes; [`forge`] makes its
 //!   envelopes, [`stranger`] is a peer that is not even a member.
-//! - [`line`]: three nodes of which the ends reach each other through the middle only.
+//! - [`mod@line`]: three nodes of which the ends reach each other through the middle only.
 //! - [`stage`]: two honest nodes, one hostile member, and a call in flight that must not notice.
 //! - [`rogue`]: a relay with valid keys that does what no honest relay would.
 //! - [`lawless`]: nodes composed without their own check.
