@@ -310,6 +310,8 @@ impl Node {
             "up",
             "--name",
             "hub",
+            "--policy",
+            "open",
             "--listen",
             "127.0.0.1:0",
             "--gateway",
@@ -459,7 +461,7 @@ hint: see `/allowed_tools` of policy `mcp_read_only_enforcement`
     let told = node.ok(&["policy", "explain", &number]);
     for said in [
         "policy       mcp_read_only_enforcement\n  rule         /allowed_tools\n  bundle       2\n",
-        "intents      update_price, write\n",
+        "intents      destructive, update_price, write\n",
         "The rule, as it stood in bundle 2\n  [\"get_product_info\",\"check_inventory\"]\n",
     ] {
         assert!(told.contains(said), "{told}");

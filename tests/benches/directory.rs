@@ -1,7 +1,7 @@
 //! How much memory a directory of 10,000 members holds.
 //!
-//! Every member has keys of its own, a membership and a node record with two addresses and three
-//! servers of ten tools, all really signed, and taken in as when they come from a peer. They are
+//! Every member has keys of its own, a membership and a node record with two addresses, a sealing
+//! key, a posture and three servers of ten tools, all really signed, and taken in as when they come from a peer. They are
 //! made and dropped one by one, so that `VmRSS` of this process grows by what the directory keeps
 //! and by what the allocator loses around it. TLS keys are random bytes: nothing but their hash is
 //! looked at here.
@@ -25,8 +25,10 @@ use hedgerow_crypto::{Primitives, SigningKeys};
 use node::members::Members;
 use protocol::crypto::{Crypto as _, Signer as _, Suite};
 use protocol::id::Digest;
+use protocol::mcp::{Annotations, Hints};
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
+use protocol::trust::posture::{POSTURE_VERSION, Posture};
 use protocol::trust::{
     Issuer, Membership, NodeRecord, Root, ServerRecord, ToolRecord, VerifiedRoot,
 };
@@ -42,6 +44,8 @@ const MEMBERS: u64 = 10_000;
 const MAX_KIB: u64 = 64 * 1024;
 /// Members taken in before the measurement, so that it does not count what a first use allocates.
 const WARM_UP: u64 = 32;
+/// Bytes of a sealing key: X-Wing's encapsulation key.
+const SEALING_KEY_BYTES: usize = 1216;
 const ADDRESSES: u64 = 2;
 const SERVERS: u64 = 3;
 const TOOLS: u64 = 10;
@@ -178,9 +182,9 @@ impl Mesh {
                 .map(|at| format!("agent-{number}.net-{at}.example:7443"))
                 .collect(),
             relays: Vec::new(),
-            sealing_key: None,
+            sealing_key: Some(random(SEALING_KEY_BYTES).into()),
             servers: (0..SERVERS).map(server).collect(),
-            posture: None,
+            posture: Some(posture().encode().into()),
             sequence: 1,
             issued: NOW,
             expires: NOW.plus(3600),
@@ -191,6 +195,39 @@ impl Mesh {
     }
 }
 
+fn random(bytes: usize) -> Vec<u8> {
+    let mut random = vec![0; bytes];
+    Primitives.fill_random(&mut random).unwrap();
+    random
+}
+
+/// What a hardened Debian host says of itself.
+fn posture() -> Posture {
+    let words = [
+        "apparmor",
+        "aslr",
+        "dmesg_restricted",
+        "kptr_restricted",
+        "no_capabilities",
+        "no_new_privs",
+        "non_root",
+        "ptrace_restricted",
+        "seccomp",
+        "unprivileged_bpf_disabled",
+    ];
+    Posture {
+        version: POSTURE_VERSION,
+        measured: NOW,
+        os: "debian".to_owned(),
+        kernel: [6, 12, 48],
+        secure_boot: true,
+        disk_encryption: true,
+        uptime_s: 86_400,
+        binary: Some(Digest::from_bytes([7; 32])),
+        hardening: words.map(str::to_owned).to_vec(),
+    }
+}
+
 fn server(number: u64) -> ServerRecord {
     let tool = |at: u64| {
         let mut digest = [0; 32];
@@ -198,7 +235,10 @@ fn server(number: u64) -> ServerRecord {
         ToolRecord {
             name: format!("search_documents_{at:02}"),
             digest: Digest::from_bytes(digest),
-            hints: None,
+            hints: Some(Hints::of(Annotations {
+                destructive: Some(true),
+                ..Annotations::default()
+            })),
         }
     };
     ServerRecord {

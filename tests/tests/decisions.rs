@@ -117,13 +117,6 @@ async fn denied_at_either_end() {
     }
 }
 
-/// Nobody can approve yet, so what waits for approval is refused.
-#[tokio::test]
-async fn held_is_not_let_through() {
-    let answer = answer(Verdict::Hold(denial()), At::Egress, "tool_forbidden").await;
-    assert_eq!(answer["error"]["code"], -32050, "{answer}");
-}
-
 /// What a policy asks for and cannot be done must not pass as if it had been.
 #[tokio::test]
 async fn a_label_that_no_header_can_carry_is_a_refusal() {

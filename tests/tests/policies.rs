@@ -289,6 +289,31 @@ async fn what_a_result_must_not_show_is_hidden_before_it_is_signed() {
 }
 
 #[tokio::test]
+async fn a_result_that_shows_what_none_may_is_stopped_and_nothing_of_it_is_sent() {
+    let keys = r#"{"policy_name": "keys", "allowed_tools": ["*/*"],
+        "on_result": {"deny": ["-----BEGIN [A-Z ]*PRIVATE KEY-----"]}}"#;
+    let (_mesh, hub, _user, session) = under(&[keys]).await;
+    let stopped = session
+        .call(1, "echo", r#"{"note": "-----BEGIN EC PRIVATE KEY-----"}"#)
+        .await
+        .unwrap_err();
+    assert_eq!(stopped.reason, "result_denied");
+    assert_eq!(stopped.message, "policy `keys` does not allow this result");
+    assert!(!stopped.message.contains("BEGIN"));
+    // The session goes on, and the server's node has it on record.
+    session
+        .call(2, "echo", r#"{"note": "fine"}"#)
+        .await
+        .unwrap();
+    hub.node.store().flush().await.unwrap();
+    let records = hub.node.decisions(DecisionQuery::default()).await.unwrap();
+    let denied = records
+        .iter()
+        .find(|d| d.reason.as_deref() == Some("result_denied"));
+    assert_eq!(denied.unwrap().policy.as_deref(), Some("keys"));
+}
+
+#[tokio::test]
 async fn calls_beyond_a_limit_wait_for_its_window() {
     let few = r#"{"policy_name": "few", "allowed_tools": ["*/*"],
         "limits": {"calls": 3, "window_s": 600, "per": "agent"}}"#;

@@ -219,8 +219,13 @@ fn show_notification(raw: &RawValue) {
                     message,
                 }),
         }) if method == "notifications/progress" => {
-            let of = total.map(|total| format!("/{total}")).unwrap_or_default();
-            format!("progress: {progress}{of} {}", message.unwrap_or_default())
+            // Below zero is the time that is left of a wait, which the message tells in words.
+            let number = match total {
+                _ if progress < 0.0 && message.is_some() => String::new(),
+                Some(total) => format!("{progress}/{total} "),
+                None => format!("{progress} "),
+            };
+            format!("progress: {number}{}", message.unwrap_or_default())
         }
         _ => format!("notification: {}", raw.get()),
     };
