@@ -262,17 +262,9 @@ impl Stage<'_> {
             .json::<serde_json::Value>(&tool_host, &attach)
             .await?;
         let place = format!("{TOOL_HOST}/{SERVER}");
-        let listed = async {
-            loop {
-                let listing = ["tools", place.as_str()];
-                match self.commands.json::<Vec<Tool>>(&agent_host, &listing).await {
-                    Ok(tools) if TOOLS.iter().all(|name| has(&tools, name)) => return tools,
-                    // Not linked, not announced or not started yet.
-                    _ => tokio::time::sleep(SETTLE_PAUSE).await,
-                }
-            }
-        };
-        let tools = settled(listed, "the sample server's tools did not show up").await?;
+        // The relay's host signs policies, and approves what it sees announced by then.
+        self.announced(RELAY_HOST, &place).await?;
+        let tools = self.announced(AGENT_HOST, &place).await?;
         let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
         self.check(
             true,
@@ -283,6 +275,22 @@ impl Stage<'_> {
         )?;
         let token = agent.get("token").and_then(|token| token.as_str());
         Ok(token.unwrap_or_default().to_owned())
+    }
+
+    /// The sample server's tools, as soon as this host sees them all.
+    async fn announced(&self, host: &str, place: &str) -> Result<Vec<Tool>, Failed> {
+        let state = self.workspace.state(host);
+        let listed = async {
+            loop {
+                let listing = ["tools", place];
+                match self.commands.json::<Vec<Tool>>(&state, &listing).await {
+                    Ok(tools) if TOOLS.iter().all(|name| has(&tools, name)) => return tools,
+                    // Not linked, not announced or not started yet.
+                    _ => tokio::time::sleep(SETTLE_PAUSE).await,
+                }
+            }
+        };
+        settled(listed, "the sample server's tools did not show up").await
     }
 
     /// What was negotiated between the nodes, as the ones that dialed saw it. The ends have none with
