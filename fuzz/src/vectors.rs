@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The files in the order in which they may refer to each other; each has the name of a target.
+/// The files in the order in which they may refer to each other; each seeds the target of its name,
+/// if there is one.
 const FILES: &[&str] = &[
     "root",
     "membership",
@@ -14,6 +15,7 @@ const FILES: &[&str] = &[
     "hello",
     "node_record",
     "envelope",
+    "sealed_envelope",
     "hop_chain",
     "evidence",
     "next_root",
