@@ -8,8 +8,8 @@
 //! should not have signed, beyond its rate or with a sequence used before, gets in nowhere and does
 //! nothing; [`alarms`] keeps that for the operator.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use protocol::crypto::Crypto;
 use protocol::id::{Digest, NodeId, SignerId};
@@ -112,6 +112,8 @@ pub struct Members {
     alarms: Alarms,
     /// Names of revoked nodes that are on disk.
     names: RwLock<BTreeMap<NodeId, Name>>,
+    /// What many nodes say of their state in the same words.
+    postures: Mutex<HashSet<Arc<[u8]>>>,
     changes: tokio::sync::watch::Sender<u64>,
 }
 
@@ -127,6 +129,7 @@ impl Members {
             map: RwLock::new(BTreeMap::new()),
             replaced: RwLock::default(),
             rates: RwLock::default(),
+            postures: Mutex::default(),
             alarms: Alarms::default(),
             names: RwLock::default(),
             changes,
@@ -258,8 +261,9 @@ impl Members {
         {
             return Err(DirectoryError::Stale);
         }
-        let facts = Arc::new(record.facts(&*self.crypto));
-        self.insert(&root, &record.membership, Some(facts))
+        let mut facts = record.facts(&*self.crypto);
+        facts.share_posture(&mut self.postures.lock().unwrap_or_else(PoisonError::into_inner));
+        self.insert(&root, &record.membership, Some(Arc::new(facts)))
     }
 
     fn insert(

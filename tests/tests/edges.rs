@@ -573,7 +573,7 @@ mod posture {
             record
                 .posture
                 .as_ref()
-                .is_some_and(|p| p.1.hardening.is_empty())
+                .is_some_and(|p| p.posture().unwrap().hardening.is_empty())
         };
         until("the other node knows", told).await;
     }

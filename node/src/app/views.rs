@@ -111,20 +111,21 @@ impl Node {
     /// What this node has told the others of its own state.
     pub(super) fn posture(&self, now: UnixSeconds) -> Option<PostureInfo> {
         let member = self.members.member(&self.identity.node())?;
-        let (digest, posture) = &**member.record.as_ref()?.posture.as_ref()?;
+        let announced = member.record.as_ref()?.posture.as_ref()?;
+        let posture = announced.posture()?;
         let [major, minor, patch] = posture.kernel;
         Some(PostureInfo {
             word: SELF_ASSERTED.to_owned(),
             measured: posture.measured,
             age_s: now.0.saturating_sub(posture.measured.0),
-            os: posture.os.clone(),
+            os: posture.os,
             kernel: format!("{major}.{minor}.{patch}"),
             secure_boot: posture.secure_boot,
             disk_encryption: posture.disk_encryption,
             uptime_s: posture.uptime_s,
             binary: posture.binary,
-            hardening: posture.hardening.clone(),
-            digest: *digest,
+            hardening: posture.hardening,
+            digest: announced.digest(&*self.identity.crypto)?,
         })
     }
 

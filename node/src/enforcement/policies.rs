@@ -181,14 +181,14 @@ impl Enforcer {
     fn posture_of(&self, node: &NodeId, now: UnixSeconds) -> Option<Posture> {
         let member = self.members.member(node)?;
         let record = member.record.as_ref().filter(|r| now < r.expires)?;
-        Some(record.posture.as_ref()?.1.facts(now))
+        Some(record.posture.as_ref()?.posture()?.facts(now))
     }
 
     /// The digest of what this node announces of its own state.
     pub(super) fn own_posture(&self) -> Option<Digest> {
         let member = self.members.member(&self.identity.node())?;
         let record = member.record.as_ref()?;
-        record.posture.as_ref().map(|posture| posture.0)
+        record.posture.as_ref()?.digest(&*self.identity.crypto)
     }
 
     /// The members on a route over relays, as far as they are known here; none of a direct one.

@@ -205,7 +205,8 @@ impl<'a> UnverifiedEnvelope<'a> {
             return Err(Refusal::ForeignMesh(claims.mesh));
         }
         let place = self.place_after(expected.relay, expected.peer)?;
-        if place + 1 >= claims.route.len() {
+        // Its ends are no relays, whoever delivers it.
+        if place == 0 || place + 1 >= claims.route.len() {
             return Err(Refusal::NotOnRoute);
         }
         if claims.direction != expected.direction {

@@ -5,6 +5,9 @@
 //! were checked once and are not needed again. Facts are only ever taken from a verified document.
 //! They cannot be verified again, and need not be: see [`MemberFacts::holds_under`].
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::{
     Issuer, Membership, NodeRecord, Posture, ServerRecord, ToolRecord, TrustError, VerifiedRoot,
 };
@@ -163,8 +166,8 @@ pub struct RecordFacts {
     pub sealing_key: Option<Box<[u8]>>,
     /// Its MCP servers, sorted by name.
     pub servers: Box<[ServerFacts]>,
-    /// What it says of its state, with the digest of that.
-    pub posture: Option<Box<(Digest, Posture)>>,
+    /// What it says of its state.
+    pub posture: Option<PostureFacts>,
     /// Rises with every record of the node.
     pub sequence: u64,
     /// When it was signed.
@@ -191,10 +194,7 @@ impl RecordFacts {
                 .as_ref()
                 .map(|key| Box::from(key.as_slice())),
             servers: record.servers.iter().map(ServerFacts::of).collect(),
-            posture: record.posture.as_ref().and_then(|bytes| {
-                let posture = Posture::decode(bytes).ok()?;
-                Some(Box::new((Posture::digest(crypto, bytes), posture)))
-            }),
+            posture: record.posture.as_deref().and_then(|p| PostureFacts::of(p)),
             sequence: record.sequence,
             issued: record.issued,
             expires: record.expires,
@@ -207,6 +207,24 @@ impl RecordFacts {
         self.digest
     }
 
+    /// Holds what the posture has in common with others once for all of them: `shared` knows up to
+    /// [`MAX_SHARED_POSTURES`], and forgets those that no record has any more when it is full.
+    pub fn share_posture(&mut self, shared: &mut HashSet<Arc<[u8]>>) {
+        let Some(posture) = &mut self.posture else {
+            return;
+        };
+        if let Some(known) = shared.get(&posture.lasting) {
+            posture.lasting = Arc::clone(known);
+            return;
+        }
+        if shared.len() >= MAX_SHARED_POSTURES {
+            shared.retain(|lasting| Arc::strong_count(lasting) > 1);
+        }
+        if shared.len() < MAX_SHARED_POSTURES {
+            shared.insert(Arc::clone(&posture.lasting));
+        }
+    }
+
     /// Digest of the membership the record carries ([`MemberFacts::digest`]).
     #[must_use]
     pub const fn membership(&self) -> Digest {
@@ -217,6 +235,54 @@ impl RecordFacts {
     #[must_use]
     pub fn are_of(&self, crypto: &dyn Crypto, bytes: &[u8]) -> bool {
         digest(crypto, bytes) == self.digest
+    }
+}
+
+/// Most different postures that are held once for all records that have them: kinds of hosts, of
+/// which a mesh has a handful. Of further ones each record holds its own.
+pub const MAX_SHARED_POSTURES: usize = 1024;
+
+/// What a node says of its state, as it is held: when it was measured, and what lasts, encoded.
+/// Hosts of one kind have the latter in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostureFacts {
+    measured: UnixSeconds,
+    uptime_s: u64,
+    /// The one encoding of the posture with zeros for the two above.
+    lasting: Arc<[u8]>,
+}
+
+impl PostureFacts {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let posture = Posture::decode(bytes).ok()?;
+        let (measured, uptime_s) = (posture.measured, posture.uptime_s);
+        let lasting = Posture {
+            measured: UnixSeconds(0),
+            uptime_s: 0,
+            ..posture
+        };
+        Some(Self {
+            measured,
+            uptime_s,
+            lasting: lasting.encode().into(),
+        })
+    }
+
+    /// The posture, as it was announced.
+    #[must_use]
+    pub fn posture(&self) -> Option<Posture> {
+        let lasting = Posture::decode(&self.lasting).ok()?;
+        Some(Posture {
+            measured: self.measured,
+            uptime_s: self.uptime_s,
+            ..lasting
+        })
+    }
+
+    /// The digest by which headers and records name it ([`Posture::digest`]).
+    #[must_use]
+    pub fn digest(&self, crypto: &dyn Crypto) -> Option<Digest> {
+        Some(Posture::digest(crypto, &self.posture()?.encode()))
     }
 }
 
@@ -244,8 +310,9 @@ impl ServerFacts {
 pub struct ToolFacts {
     /// The names, one after another.
     names: Box<str>,
-    /// Of each tool where its name ends, its digest, and what its annotations add.
-    tools: Box<[(u32, Digest, Hints)]>,
+    /// Of each tool where its name ends, its digest, and what its annotations add. The first is in
+    /// bytes so that three in forty are not lost to alignment.
+    tools: Box<[([u8; 4], Digest, Hints)]>,
 }
 
 impl ToolFacts {
@@ -256,7 +323,11 @@ impl ToolFacts {
             // A document's size bounds the sum far below.
             let length = u32::try_from(tool.name.len()).unwrap_or(u32::MAX);
             end = end.saturating_add(length);
-            (end, tool.digest, tool.hints.unwrap_or_default())
+            (
+                end.to_le_bytes(),
+                tool.digest,
+                tool.hints.unwrap_or_default(),
+            )
         });
         Self {
             tools: packed.collect(),
@@ -292,8 +363,9 @@ impl ToolFacts {
     fn all(&self) -> impl Iterator<Item = (&str, Digest, Hints)> {
         let mut from = 0;
         self.tools.iter().filter_map(move |(end, digest, hints)| {
-            let name = self.names.get(from..*end as usize)?;
-            from = *end as usize;
+            let end = u32::from_le_bytes(*end) as usize;
+            let name = self.names.get(from..end)?;
+            from = end;
             Some((name, *digest, *hints))
         })
     }

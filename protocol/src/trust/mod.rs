@@ -31,7 +31,7 @@ pub use admission::{Admission, IssuerNode, PeerAddress};
 pub use bundle::{Bundle, BundleBody, BundleHead};
 pub use card::{Role, SignerCard};
 pub use document::{Document, HeadSet};
-pub use facts::{MemberFacts, RecordFacts, ServerFacts, ToolFacts};
+pub use facts::{MemberFacts, PostureFacts, RecordFacts, ServerFacts, ToolFacts};
 pub use issuer_rate::IssuerRates;
 pub use membership::{Membership, MembershipRequest, VerifiedMembership, VerifiedRequest};
 pub use node_record::{NodeRecord, ServerRecord, ToolRecord};

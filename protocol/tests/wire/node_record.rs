@@ -1,11 +1,14 @@
 //! Node records and admission files.
 
+use std::collections::HashSet;
+
 use protocol::codec;
 use protocol::id::Digest;
 use protocol::limits::{MAX_ADDRESSES, MAX_CLOCK_AHEAD_S, MAX_SERVERS, MAX_TOOLS};
 use protocol::mcp::Hints;
 use protocol::time::UnixSeconds;
 use protocol::trust::admission::MAX_ADDRESS_BYTES;
+use protocol::trust::facts::MAX_SHARED_POSTURES;
 use protocol::trust::node_record::MAX_RECORD_LIFE_S;
 use protocol::trust::posture::POSTURE_VERSION;
 use protocol::trust::{Admission, NodeRecord, PeerAddress, Posture, ServerRecord, ToolRecord};
@@ -224,4 +227,31 @@ fn admission_files_are_bounded() {
         Admission::decode(&[0xa0]).unwrap_err().reason(),
         "malformed"
     );
+}
+
+#[test]
+fn what_postures_have_in_common_is_held_once_and_they_read_back() {
+    let facts = |measured: UnixSeconds| {
+        let bytes = otherwise(|r| r.posture = Some(posture(measured).into()));
+        let record = NodeRecord::verify(&CRYPTO, &world().root, &bytes, NOW).unwrap();
+        record.facts(&CRYPTO)
+    };
+    let mut shared = HashSet::new();
+    for earlier in [60, 61, 62] {
+        let measured = NOW.minus(earlier);
+        let mut facts = facts(measured);
+        facts.share_posture(&mut shared);
+        let held = facts.posture.unwrap();
+        let bytes = posture(measured);
+        assert_eq!(held.posture(), Posture::decode(&bytes).ok());
+        assert_eq!(held.digest(&CRYPTO), Some(Posture::digest(&CRYPTO, &bytes)));
+    }
+    assert_eq!(shared.len(), 1);
+    // A full table forgets what no record has any more.
+    let others = (0..MAX_SHARED_POSTURES).map(|i| i.to_be_bytes().to_vec().into());
+    shared.clear();
+    shared.extend(others);
+    let mut kept = facts(NOW.minus(60));
+    kept.share_posture(&mut shared);
+    assert_eq!(shared.len(), 1);
 }

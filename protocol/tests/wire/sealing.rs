@@ -8,7 +8,7 @@ use protocol::crypto::domain::content_type;
 use protocol::crypto::sealing::{Opener as _, SEALING_ENC_LEN, SEALING_TAG_LEN};
 use protocol::envelope::sealing::{associated_data, info, key_digest};
 use protocol::envelope::{
-    CallSeal, Direction, Expectation, Header, Kind, Payload, Refusal, SealedEnvelope,
+    CallSeal, Crossing, Direction, Expectation, Header, Kind, Payload, Refusal, SealedEnvelope,
     UnverifiedEnvelope, VerifiedEnvelope, seal_relayed,
 };
 use protocol::id::Digest;
@@ -214,4 +214,33 @@ fn the_sealed_claim_stands_where_a_call_begins() {
     let other = Digest::from_bytes([0; 32]);
     let rekeyed = |h: &mut Header| h.claims.sealed.as_mut().unwrap().key = other;
     assert_eq!(judge(&rekeyed), Ok(()), "whose key it is, its owner judges");
+}
+
+#[test]
+fn only_those_between_the_ends_of_a_route_carry() {
+    let bytes = sealed_request();
+    let route = UnverifiedEnvelope::parse(&bytes).unwrap();
+    let route = route.header().claims.route.clone();
+    let crossing = |relay, peer| {
+        let unverified = UnverifiedEnvelope::parse(&bytes).unwrap();
+        unverified.check_crossing(&Crossing {
+            mesh: world().mesh(),
+            relay,
+            peer,
+            direction: Direction::ToServer,
+            now: UnixMillis(NOW.0 * 1000),
+        })
+    };
+    let [issuer, relay, host] = route[..] else {
+        panic!("not over one relay");
+    };
+    assert_eq!(crossing(relay, issuer), Ok(1));
+    assert_eq!(crossing(relay, host), Err(Refusal::WrongPreviousHop(host)));
+    assert_eq!(crossing(host, relay), Err(Refusal::NotOnRoute));
+    // Its issuer, as if it had delivered to itself.
+    assert_eq!(crossing(issuer, issuer), Err(Refusal::NotOnRoute));
+    assert_eq!(
+        crossing(world().relays[1].id, issuer),
+        Err(Refusal::NotOnRoute)
+    );
 }
