@@ -336,6 +336,39 @@ fn a_fork_confirms_nothing_for_its_own_admin() {
 }
 
 #[test]
+fn no_second_history_undoes_what_the_first_has_revoked() {
+    let world = World::new(2);
+    let first = revoking(&world, 0, 0..10);
+    // By who has stolen the key: as many as may be, dated before, and then all others.
+    let mut second = world.log(0);
+    for number in 100..200 {
+        second.write(NOW.minus(30), Act::Node(node(number)));
+    }
+    let third = revoking(&world, 0, 200..300);
+    for order in [[&first, &second, &third], [&second, &first, &third]] {
+        let mut own = stamped(&world);
+        own.log(order[0]);
+        for later in &order[1..] {
+            // Shorter than what is held, or longer: only the entries from the start tell.
+            own.log_head(&later.head()).unwrap();
+            for from in [order[0].log.length(), 0] {
+                own.entries(&later.log, from).unwrap();
+            }
+        }
+        let log = own.state.log(&first.log.admin()).unwrap();
+        assert!(log.is_forked());
+        let all: Vec<Standing> = log.standings().flatten().copied().collect();
+        assert_eq!((all.len(), effective(&all)), (110, 20), "a quota for each");
+        let revoked = own.state.revoked();
+        assert!((0..10).all(|n| revoked.node(&node(n)).is_some()));
+        assert!(
+            (200..300).all(|n| revoked.node(&node(n)).is_none()),
+            "no third"
+        );
+    }
+}
+
+#[test]
 fn what_was_effective_stays_so() {
     let world = World::new(2);
     // Ten entries by a node that heard of 100 nodes.
