@@ -2,7 +2,8 @@
 //!
 //! An item is judged by asking the policies about the call of it, as the hop at hand would be asked,
 //! without arguments: nobody knows them yet, so what only they decide counts as met. The same
-//! function gates calls; there is no other rule of what is listed.
+//! function gates calls; there is no other rule of what is listed. What nothing permits and only
+//! some arguments would bring before an approver is therefore not shown.
 
 use super::facts::Facts;
 use super::verdict::{Action, Decision, Policy, Verdict};
