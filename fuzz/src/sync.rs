@@ -215,6 +215,8 @@ pub fn messages() -> Vec<Vec<u8>> {
         }),
         Message::Acks(Acks { id, acks: list() }),
         Message::NodeRecord(bytes("record")),
+        Message::EndPull(id),
+        Message::PullRefused(id),
     ];
     all.iter().map(Message::encode).collect()
 }

@@ -16,7 +16,11 @@ use node::session::SessionError;
 use node::setup;
 use node::state_dir::StateDir;
 use node::transport::LinkError;
-use protocol::control::{FileBytes, Invite, IssueMembership, RevocationQuery, RevocationState};
+use protocol::control::{
+    FileBytes, Invite, IssueMembership, MAX_SPREAD_WAIT_MS, RevocationQuery, RevocationState,
+    SpreadQuery,
+};
+use protocol::distribution::pull::MAX_OWN_PULLS;
 use protocol::id::NodeId;
 use protocol::time::UnixSeconds;
 use protocol::trust::Ticket;
@@ -501,6 +505,86 @@ async fn a_spread_counts_every_node_and_names_who_is_missing() {
     assert!(whole.missing.is_empty());
     let [in_force, effective] = [whole.in_force, whole.effective].map(Option::unwrap);
     assert!(in_force.max_ms <= effective.max_ms, "{whole:?}");
+}
+
+#[tokio::test]
+async fn the_spread_may_be_asked_as_often_as_one_likes() {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    let admin = Admin::of(&hub.state);
+    let b = mesh.join(&hub, "b").await;
+    let gone = mesh.join(&hub, "gone").await;
+    let id = gone.id();
+    let state = gone.stop().await;
+    apart(&hub, id).await;
+    let mut entries = Vec::new();
+    for number in 0..MAX_OWN_PULLS {
+        let act = Act::Agent {
+            node: Some(b.id()),
+            name: name(&format!("a{number}")),
+        };
+        entries.push(admin.revoke(&hub, act, WHY).await);
+    }
+    holds(&b, entries.len() as u64).await;
+    // At once, by several who ask the same, and all of them wait for one who does not answer.
+    let asked = (0..3).flat_map(|_| &entries);
+    let asked = asked.map(|entry| spread(&hub, *entry, 1000));
+    for short in futures::future::join_all(asked).await {
+        assert_eq!((short.nodes, short.have), (3, 2), "{short:?}");
+        assert!(!short.partly_asked);
+    }
+    // One after the other, each as soon as the one before has its answer.
+    let back = TestNode::start(&state).await;
+    back.linked(hub.id()).await;
+    for entry in entries.iter().cycle().take(3 * MAX_OWN_PULLS) {
+        let whole = spread(&hub, *entry, patience_ms()).await;
+        assert_eq!((whole.nodes, whole.have), (3, 3), "{whole:?}");
+    }
+}
+
+#[tokio::test]
+async fn too_many_questions_about_the_spread_are_refused_by_name_while_they_are_open() {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    let admin = Admin::of(&hub.state);
+    let gone = mesh.join(&hub, "gone").await;
+    let id = gone.id();
+    gone.stop().await;
+    apart(&hub, id).await;
+    let mut entries = Vec::new();
+    for number in 0..=MAX_OWN_PULLS {
+        let act = Act::Agent {
+            node: None,
+            name: name(&format!("a{number}")),
+        };
+        entries.push(admin.revoke(&hub, act, WHY).await);
+    }
+    let asked = |entry, wait_ms| {
+        let trust = hub.node.trust().unwrap();
+        let (progress, _) = tokio::sync::mpsc::channel(1);
+        async move { trust.spread(SpreadQuery { entry, wait_ms }, progress).await }
+    };
+    let one_more = entries.pop().unwrap();
+    let refused = || async {
+        let refused = asked(one_more, 1).await.err();
+        refused.is_some_and(|failure| failure.reason == "too_many_pulls")
+    };
+    {
+        let open = entries
+            .iter()
+            .map(|entry| asked(*entry, MAX_SPREAD_WAIT_MS));
+        let open = futures::future::join_all(open);
+        tokio::pin!(open);
+        tokio::select! {
+            ended = &mut open => panic!("{ended:?}"),
+            () = until("there is no room for one more", refused) => {}
+        }
+        // Who asks what is being asked joins.
+        tokio::select! {
+            ended = &mut open => panic!("{ended:?}"),
+            joined = asked(entries[0], 1) => drop(joined.unwrap()),
+        }
+    }
+    let room = || async { asked(one_more, 1).await.is_ok() };
+    until("there is room again", room).await;
 }
 
 /// `hedgerow revoke` by the founding admin; what it says as JSON.

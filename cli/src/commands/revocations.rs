@@ -323,6 +323,12 @@ fn show(entry: &Revocation, spread: &Spread, text: &mut Text) {
     if more > 0 {
         text.line(format!("  and {more} more"));
     }
+    if spread.partly_asked {
+        text.line(
+            "a node on the way has too many such questions open, so some of these may not have \
+             been asked: ask again in ten seconds",
+        );
+    }
 }
 
 fn took(times: Took) -> String {

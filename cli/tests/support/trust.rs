@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hedgerow_crypto::{Primitives, SigningKeys};
-use node::app::trusting::{
-    Acknowledged, Directory, Driver, DriverError, Listed, Proposals, Trusting,
-};
+use node::app::trusting::{Answer, Directory, Driver, DriverError, Listed, Proposals, Trusting};
 use node::clock::{Clock as _, SystemClock};
 use protocol::crypto::{Signer, Suite};
 use protocol::distribution::{LogRow, Since};
@@ -75,15 +73,11 @@ impl Driver for Memory {
     }
 
     /// Every linked node has everything, a quarter of a second after this one.
-    async fn pull(
-        &self,
-        _: LogRow,
-        _: Duration,
-    ) -> Result<mpsc::Receiver<Acknowledged>, DriverError> {
+    async fn pull(&self, _: LogRow, _: Duration) -> Result<mpsc::Receiver<Answer>, DriverError> {
         let (sender, receiver) = mpsc::channel(self.nodes.len().max(1));
         for listed in self.nodes.iter().filter(|node| node.linked) {
             let later = if listed.id == self.own { 0 } else { 250 };
-            let ack = Acknowledged {
+            let ack = Answer::Acknowledged {
                 node: listed.id,
                 since: Some(Since {
                     in_force: UnixMillis(1_795_351_203_000 + later),

@@ -57,7 +57,8 @@ pub trait Driver: Send + Sync {
 
     /// Asks every node whether it has the first `length` entries of this admin's log in force and
     /// on disk. Verified acknowledgements, this node's own among them, come until `life` is over
-    /// or the receiver is dropped; each node at most once.
+    /// or the receiver is dropped, of each node at most one; and, at most once, that somebody was
+    /// too busy to pass the question on.
     ///
     /// # Errors
     /// Nobody can be asked now.
@@ -65,7 +66,7 @@ pub trait Driver: Send + Sync {
         &self,
         log: LogRow,
         life: Duration,
-    ) -> Result<mpsc::Receiver<Acknowledged>, DriverError>;
+    ) -> Result<mpsc::Receiver<Answer>, DriverError>;
 }
 
 /// Why the driver did not do it.
@@ -85,13 +86,18 @@ pub enum DriverError {
     Busy,
 }
 
-/// A node's verified word that it has a log in force and on disk.
+/// What comes when nodes are asked whether they have a log in force and on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// The node.
-    pub node: NodeId,
-    /// Since when, by its clock; none if it has started since.
-    pub since: Option<Since>,
+pub enum Answer {
+    /// A node's verified word that it has.
+    Acknowledged {
+        /// The node.
+        node: NodeId,
+        /// Since when, by its clock; none if it has started since.
+        since: Option<Since>,
+    },
+    /// Somebody had no room for the question: nodes behind it may not be asked.
+    Busy,
 }
 
 /// A node that should have everything.
@@ -287,10 +293,11 @@ impl TrustOperations for Trusting {
         let mut gathered = Gathered::new(query.entry, self.directory.nodes(), at);
         let mut reported = Instant::now();
         while gathered.has_missing() {
-            let Ok(Some(ack)) = timeout_at(until, acks.recv()).await else {
-                break;
-            };
-            gathered.take(ack);
+            match timeout_at(until, acks.recv()).await {
+                Ok(Some(Answer::Acknowledged { node, since })) => gathered.take(node, since),
+                Ok(Some(Answer::Busy)) => gathered.partly_asked = true,
+                Ok(None) | Err(_) => break,
+            }
             if reported.elapsed() >= REPORT_PAUSE {
                 reported = Instant::now();
                 // A slow reader gets the next one.
@@ -307,6 +314,7 @@ struct Gathered {
     nodes: BTreeMap<NodeId, Listed>,
     have: BTreeMap<NodeId, Option<Since>>,
     made: UnixMillis,
+    partly_asked: bool,
 }
 
 impl Gathered {
@@ -316,13 +324,14 @@ impl Gathered {
             nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
             have: BTreeMap::new(),
             made,
+            partly_asked: false,
         }
     }
 
     /// Nodes not in the directory are left out: somebody who was revoked still answers.
-    fn take(&mut self, ack: Acknowledged) {
-        if self.nodes.contains_key(&ack.node) {
-            self.have.entry(ack.node).or_insert(ack.since);
+    fn take(&mut self, node: NodeId, since: Option<Since>) {
+        if self.nodes.contains_key(&node) {
+            self.have.entry(node).or_insert(since);
         }
     }
 
@@ -356,6 +365,7 @@ impl Gathered {
             since,
             in_force: took(in_force.collect()),
             effective: took(effective.collect()),
+            partly_asked: self.partly_asked && !missing.is_empty(),
             missing,
         }
     }

@@ -9,6 +9,7 @@
 //! It signs nothing but acknowledgements and, where this host keeps a timestamper's key, the
 //! mesh's timestamps.
 
+mod asking;
 mod herald;
 mod keep;
 mod outbox;
@@ -24,7 +25,7 @@ use futures::stream::{FuturesOrdered, StreamExt as _};
 use hedgerow_crypto::SigningKeys;
 use protocol::control::DocumentVersions;
 use protocol::crypto::SigningSet;
-use protocol::distribution::pull::MAX_ACKS_PER_PULL;
+use protocol::distribution::pull::MAX_PULL_MS;
 use protocol::distribution::{
     Ack, Config, Context, Effect, Event, LogRow, Machine, Message, PullId,
 };
@@ -34,6 +35,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use asking::Asking;
 pub use herald::Gossiped;
 use herald::{ANNOUNCEMENTS, Herald};
 use keep::Keeper;
@@ -76,8 +78,9 @@ enum Command {
     Pull {
         log: LogRow,
         life: Duration,
-        answers: mpsc::Sender<Ack>,
+        opened: oneshot::Sender<Result<mpsc::Receiver<Pulled>, PullError>>,
     },
+    EndPull(PullId),
 }
 
 /// Reacts to what came into force beyond links and directory: sessions, records, files.
@@ -126,6 +129,26 @@ pub enum PublishError {
     /// It is in force and on its way, and the disk did not take it.
     #[error("it is in force and could not be kept: {0}")]
     NotKept(String),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// An answer to whoever asks how far a revocation log has spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulled {
+    /// A node's verified acknowledgement; one for each node.
+    Ack(Ack),
+    /// Somebody on the way had too many such questions open: nodes behind it may not be asked.
+    Busy,
+}
+
+/// Why nobody was asked how far a revocation log has spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PullError {
+    /// This node has too many such questions open, or has begun too many just now.
+    #[error("too many questions of this kind are open")]
+    TooMany,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -279,20 +302,21 @@ impl Trust {
     }
 
     /// Asks every node of the mesh whether it has a log up to this state; their answers come on the
-    /// channel until `life` is over.
+    /// channel for at least `life`, which must not be longer than [`MAX_PULL_MS`], or until it is
+    /// dropped: then the mesh is told that nobody waits any more.
     ///
     /// # Errors
-    /// [`PublishError::Stopping`].
+    /// [`PullError`].
     pub async fn pull(
         &self,
         log: LogRow,
         life: Duration,
-    ) -> Result<mpsc::Receiver<Ack>, PublishError> {
-        let (answers, pulled) = mpsc::channel(MAX_ACKS_PER_PULL);
-        let command = Command::Pull { log, life, answers };
+    ) -> Result<mpsc::Receiver<Pulled>, PullError> {
+        let (opened, open) = oneshot::channel();
+        let command = Command::Pull { log, life, opened };
         let sent = self.commands.send(command).await;
-        sent.map_err(|_| PublishError::Stopping)?;
-        Ok(pulled)
+        sent.map_err(|_| PullError::Stopping)?;
+        open.await.map_err(|_| PullError::Stopping)?
     }
 }
 
@@ -321,7 +345,9 @@ struct Driver {
     machine: Machine,
     outboxes: HashMap<NodeId, mpsc::Sender<Arc<Message>>>,
     syncs: Arc<Syncs>,
-    pulls: HashMap<PullId, mpsc::Sender<Ack>>,
+    asking: Asking,
+    /// For those who wait to say that they wait no more.
+    own_commands: mpsc::WeakSender<Command>,
     /// When all peers were asked for their heads last, because somebody looked.
     compared_at: Option<Instant>,
     persisting: FuturesOrdered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
@@ -356,7 +382,8 @@ pub fn start(
         machine,
         outboxes: HashMap::new(),
         syncs: Arc::clone(&syncs),
-        pulls: HashMap::new(),
+        asking: Asking::default(),
+        own_commands: commands.downgrade(),
         compared_at: None,
         persisting: FuturesOrdered::new(),
         keeper,
@@ -437,18 +464,53 @@ impl Driver {
             Command::Ask(peer) => {
                 self.handle(Event::Ask(peer));
             }
-            Command::Pull { log, life, answers } => {
-                let mut id = [0; 16];
-                if self.parts.identity.crypto.fill_random(&mut id).is_err() {
-                    return;
+            Command::Pull { log, life, opened } => {
+                let pulled = self.open_pull(log, life);
+                // Whoever asked may have left, and with it the channel.
+                drop(opened.send(pulled));
+            }
+            Command::EndPull(id) => {
+                if self.asking.is_over(&id) {
+                    self.handle(Event::EndPull(id));
                 }
-                let id = PullId(id);
-                self.pulls.retain(|_, answers| !answers.is_closed());
-                self.pulls.insert(id, answers);
-                let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-                self.handle(Event::Pull { id, log, life_ms });
             }
         }
+    }
+
+    /// Asks the mesh, or joins whoever asks it the same already.
+    fn open_pull(
+        &mut self,
+        log: LogRow,
+        life: Duration,
+    ) -> Result<mpsc::Receiver<Pulled>, PullError> {
+        let until = Instant::now() + life;
+        let (id, pulled) = if let Some(joined) = self.asking.join(&log, until) {
+            joined
+        } else {
+            let mut id = [0; 16];
+            let drawn = self.parts.identity.crypto.fill_random(&mut id);
+            drawn.map_err(|_| PullError::Stopping)?;
+            let id = PullId(id);
+            let ends = Instant::now() + Duration::from_millis(MAX_PULL_MS);
+            let pulled = self.asking.open(id, log, ends);
+            let life_ms = MAX_PULL_MS;
+            self.handle(Event::Pull { id, log, life_ms });
+            if !self.asking.is_open(&id) {
+                return Err(PullError::TooMany);
+            }
+            (id, pulled)
+        };
+        if let Some(answers) = self.asking.newest(&id) {
+            let commands = self.own_commands.clone();
+            tokio::spawn(async move {
+                answers.closed().await;
+                if let Some(commands) = commands.upgrade() {
+                    // Fails only when the node is stopping.
+                    drop(commands.send(Command::EndPull(id)).await);
+                }
+            });
+        }
+        Ok(pulled)
     }
 
     fn message(&mut self, peer: NodeId, message: &Message) {
@@ -484,12 +546,9 @@ impl Driver {
                 Effect::Alarm(fork) => self.alarm(&fork),
                 Effect::Synced(peer) => self.synced(peer),
                 Effect::Published(outcome) => published = Some(outcome),
-                Effect::Acked { id, ack } => {
-                    if let Some(answers) = self.pulls.get(&id) {
-                        // Full only beyond the bound on answers, closed when nobody waits.
-                        let _ = answers.try_send(ack);
-                    }
-                }
+                Effect::Acked { id, ack } => self.asking.acked(&id, ack),
+                Effect::PullRefused { id, by: Some(_) } => self.asking.busy(&id),
+                Effect::PullRefused { id, by: None } => self.asking.forget(&id),
             }
         }
         published

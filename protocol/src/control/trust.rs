@@ -414,6 +414,10 @@ pub struct Spread {
     pub effective: Option<Took>,
     /// Nodes that did not say they have it, at most [`MAX_LISTED_MISSING`], by name.
     pub missing: Vec<MissingNode>,
+    /// Whether some of the missing may not have been asked, because a node on the way had too many
+    /// such questions open.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub partly_asked: bool,
 }
 
 /// How long something took on several nodes, in milliseconds, by their clocks.

@@ -142,6 +142,7 @@ impl Machine {
                 }
             }
             Event::Pull { id, log, life_ms } => self.pull(cx, id, log, life_ms, out),
+            Event::EndPull(id) => self.end_pull(id, None, out),
         }
         if self.next_due() <= self.now() {
             self.due(cx, out);

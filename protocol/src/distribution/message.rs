@@ -46,6 +46,12 @@ pub enum Message {
     /// A node record, as signed: carried for the directory, not looked at here.
     #[n(7)]
     NodeRecord(#[cbor(n(0), with = "shared")] Bytes),
+    /// Who asked for acknowledgements wants no more; passed on to everyone who was asked.
+    #[n(8)]
+    EndPull(#[n(0)] PullId),
+    /// A node had no room for a request for acknowledgements; on its way back to who pulled.
+    #[n(9)]
+    PullRefused(#[n(0)] PullId),
 }
 
 /// What the sender holds, and whether it asks the same of the receiver.
@@ -254,7 +260,11 @@ impl Message {
     pub fn weight(&self) -> usize {
         let all = |list: &[Bytes]| list.iter().map(|item| item.len()).sum::<usize>();
         match self {
-            Self::Heads(_) | Self::Fetch(_) | Self::PullAcks(_) => 0,
+            Self::Heads(_)
+            | Self::Fetch(_)
+            | Self::PullAcks(_)
+            | Self::EndPull(_)
+            | Self::PullRefused(_) => 0,
             Self::Head(Head::Root(bytes)) | Self::NodeRecord(bytes) => bytes.len(),
             Self::Head(Head::Bundle(push)) => {
                 push.head.len() + push.body.as_ref().map_or(0, |body| body.len())

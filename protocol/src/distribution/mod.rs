@@ -115,6 +115,9 @@ pub enum Event<'a> {
         /// [`pull::MAX_PULL_MS`].
         life_ms: u64,
     },
+    /// The operator needs no more answers to an [`Event::Pull`]: nodes that keep it open for them
+    /// are told.
+    EndPull(PullId),
 }
 
 /// What is to be done, in this order.
@@ -149,5 +152,14 @@ pub enum Effect {
         id: PullId,
         /// What the node says.
         ack: Ack,
+    },
+    /// There was no room for this node's own [`Event::Pull`]; said once for each, so of several
+    /// who refuse it the first is named. Nodes behind a peer may not have been asked.
+    PullRefused {
+        /// The request.
+        id: PullId,
+        /// The peer that brought the refusal, its own or another's; none if this node has too
+        /// many open, and then nobody was asked.
+        by: Option<NodeId>,
     },
 }

@@ -114,6 +114,8 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
         ("pulls", Message::PullAcks(pull)),
         ("acks", Message::Acks(acks)),
         ("node-record", Message::NodeRecord(bytes("record"))),
+        ("ends-pull", Message::EndPull(PullId([5; 16]))),
+        ("refuses-pull", Message::PullRefused(PullId([5; 16]))),
     ]
 }
 
@@ -179,7 +181,7 @@ pub(crate) fn message_cases() -> Vec<Case> {
         ),
         case("empty", [], "truncated"),
         case("kind-0", [0x82, 0, 0], "malformed"),
-        case("kind-8", [0x82, 8, 0], "malformed"),
+        case("kind-10", [0x82, 10, 0], "malformed"),
         case("without-content", [0x81, 7], "malformed"),
         case("third-item", [0x83, 7, 0x41, 0, 0], "non_canonical"),
         case(

@@ -212,9 +212,12 @@ pub(crate) fn tamper(rng: &mut Rng, message: &Message) -> Option<Message> {
         Message::Body(Part::Body { bytes, .. }) => bytes,
         Message::Body(Part::Entries { entries, .. }) => entries.last_mut()?,
         Message::Acks(acks) => acks.acks.last_mut()?,
-        Message::Heads(_) | Message::Fetch(_) | Message::PullAcks(_) | Message::NodeRecord(_) => {
-            return None;
-        }
+        Message::Heads(_)
+        | Message::Fetch(_)
+        | Message::PullAcks(_)
+        | Message::EndPull(_)
+        | Message::PullRefused(_)
+        | Message::NodeRecord(_) => return None,
     };
     let mut copy = bytes.to_vec();
     let last = copy.len().checked_sub(1)?;

@@ -308,7 +308,7 @@ impl World<'_> {
                 self.invariants.unexpected(self.queue.now / MS, what);
             }
             Effect::Acked { id, ack } => self.acked(id, &ack),
-            Effect::Changed(_) | Effect::Published(Ok(_)) => {}
+            Effect::Changed(_) | Effect::Published(Ok(_)) | Effect::PullRefused { .. } => {}
         }
     }
 
@@ -492,5 +492,6 @@ const fn kind(input: &Input<'_>) -> u64 {
         Input::Pull { .. } => 7,
         Input::Compare => 8,
         Input::Ask(_) => 9,
+        Input::EndPull(_) => 10,
     }
 }

@@ -9,8 +9,8 @@ use protocol::id::NodeId;
 use protocol::trust::{Document, Offer, TrustState};
 use tokio::sync::mpsc;
 
-use super::{Acknowledged, Driver, DriverError};
-use crate::overlay::trust::{PublishError, Trust};
+use super::{Answer, Driver, DriverError};
+use crate::overlay::trust::{PublishError, PullError, Pulled, Trust};
 use crate::standing::Standing;
 
 /// Acknowledgements waiting to be read; the next wait behind them.
@@ -53,31 +53,41 @@ impl Driver for Running {
         &self,
         log: LogRow,
         life: Duration,
-    ) -> Result<mpsc::Receiver<Acknowledged>, DriverError> {
+    ) -> Result<mpsc::Receiver<Answer>, DriverError> {
         let pulled = self.trust.pull(log, life).await;
-        let mut pulled = pulled.map_err(not_published)?;
+        let mut pulled = pulled.map_err(not_asked)?;
         let (told, answers) = mpsc::channel(UNREAD);
         tokio::spawn(async move {
             let until = tokio::time::sleep(life);
             tokio::pin!(until);
             loop {
-                let ack = tokio::select! {
+                let answer = tokio::select! {
                     biased;
                     () = &mut until => return,
                     () = told.closed() => return,
-                    ack = pulled.recv() => ack,
+                    answer = pulled.recv() => answer,
                 };
-                let Some(ack) = ack else { return };
-                let acknowledged = Acknowledged {
-                    node: ack.node,
-                    since: ack.since,
+                let answer = match answer {
+                    Some(Pulled::Ack(ack)) => Answer::Acknowledged {
+                        node: ack.node,
+                        since: ack.since,
+                    },
+                    Some(Pulled::Busy) => Answer::Busy,
+                    None => return,
                 };
-                if told.send(acknowledged).await.is_err() {
+                if told.send(answer).await.is_err() {
                     return;
                 }
             }
         });
         Ok(answers)
+    }
+}
+
+fn not_asked(error: PullError) -> DriverError {
+    match error {
+        PullError::TooMany => DriverError::Busy,
+        PullError::Stopping => DriverError::Stopping,
     }
 }
 

@@ -59,7 +59,7 @@ fn genesis(admins: &[&SigningKeys], threshold: u64) -> Vec<u8> {
 /// A driver that is its state, and acknowledges what it is told to.
 struct Memory {
     state: Mutex<TrustState>,
-    acks: Vec<Acknowledged>,
+    acks: Vec<Answer>,
 }
 
 fn node(byte: u8) -> NodeId {
@@ -81,11 +81,7 @@ impl Driver for Memory {
         Ok(state.offer(&Primitives, NOW, &document)?)
     }
 
-    async fn pull(
-        &self,
-        _: LogRow,
-        _: Duration,
-    ) -> Result<mpsc::Receiver<Acknowledged>, DriverError> {
+    async fn pull(&self, _: LogRow, _: Duration) -> Result<mpsc::Receiver<Answer>, DriverError> {
         let (sender, receiver) = mpsc::channel(self.acks.len().max(1));
         for ack in &self.acks {
             sender.try_send(*ack).unwrap();
@@ -117,7 +113,7 @@ impl World {
         Self::with(genesis, Vec::new(), Vec::new())
     }
 
-    fn with(genesis: &[u8], nodes: Vec<Listed>, acks: Vec<Acknowledged>) -> Self {
+    fn with(genesis: &[u8], nodes: Vec<Listed>, acks: Vec<Answer>) -> Self {
         let home = tempfile::tempdir().unwrap();
         let state = TrustState::genesis(&Primitives, genesis).unwrap();
         let trusting = Self::trusting(home.path(), state, nodes, acks);
@@ -128,7 +124,7 @@ impl World {
         home: &std::path::Path,
         state: TrustState,
         nodes: Vec<Listed>,
-        acks: Vec<Acknowledged>,
+        acks: Vec<Answer>,
     ) -> Trusting {
         let crypto: Arc<dyn Crypto> = Arc::new(Primitives);
         let directory = home.join("proposals");
@@ -490,8 +486,8 @@ fn listed(byte: u8, text: &str) -> Listed {
     }
 }
 
-fn acknowledged(byte: u8, since: Option<(u64, u64)>) -> Acknowledged {
-    Acknowledged {
+fn acknowledged(byte: u8, since: Option<(u64, u64)>) -> Answer {
+    Answer::Acknowledged {
         node: node(byte),
         since: since.map(|(in_force, on_disk)| Since {
             in_force: UnixMillis(in_force),
@@ -516,6 +512,7 @@ async fn a_spread_counts_measures_and_names_who_is_missing() {
         // One that has started since does not know when; a stranger does not count.
         acknowledged(3, None),
         acknowledged(7, Some((at, at))),
+        Answer::Busy,
         // A node counts once.
         acknowledged(2, Some((at + 9000, at + 9000))),
     ];
@@ -546,6 +543,7 @@ async fn a_spread_counts_measures_and_names_who_is_missing() {
         .map(|node| (node.name.as_str(), node.linked))
         .collect();
     assert_eq!(missing, [("gone", false)]);
+    assert!(spread.partly_asked);
 
     let (sender, _receiver) = mpsc::channel(1);
     let query = SpreadQuery {

@@ -1,6 +1,5 @@
 //! Acknowledgements: asking for them, giving this node's, passing on those of others.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Machine;
@@ -8,7 +7,7 @@ use super::take::is_senders_fault;
 use crate::distribution::ack::Ack;
 use crate::distribution::head::LogRow;
 use crate::distribution::message::{Acks, Bytes, Message, PullAcks};
-use crate::distribution::pull::{ACK_BATCH, MAX_PULL_HOPS, MAX_PULL_MS, Pull, PullId};
+use crate::distribution::pull::{ACK_BATCH, Admission, MAX_PULL_HOPS, Pull, PullId};
 use crate::distribution::{Context, Effect};
 use crate::id::NodeId;
 use crate::trust::TrustError;
@@ -23,9 +22,14 @@ impl Machine {
         life_ms: u64,
         out: &mut Vec<Effect>,
     ) {
-        if self.admit(id, log, None, life_ms, MAX_PULL_HOPS) {
-            self.pass_pull(id, None, out);
-            self.answer_pulls(cx, out);
+        let pull = Pull::new(self.now(), log, None, (life_ms, MAX_PULL_HOPS));
+        match self.pulls.admit(id, pull) {
+            Admission::Admitted => {
+                self.pass_pull(id, None, out);
+                self.answer_pulls(cx, out);
+            }
+            Admission::Known => {}
+            Admission::Full => out.push(Effect::PullRefused { id, by: None }),
         }
     }
 
@@ -34,35 +38,48 @@ impl Machine {
         &mut self,
         cx: &Context<'_>,
         from: NodeId,
-        pull: PullAcks,
+        asked: PullAcks,
         out: &mut Vec<Effect>,
     ) {
-        if self.admit(pull.id, pull.log, Some(from), pull.life_ms, pull.hops) {
-            self.pass_pull(pull.id, Some(from), out);
-            self.answer_pulls(cx, out);
+        let limits = (asked.life_ms, asked.hops);
+        let pull = Pull::new(self.now(), asked.log, Some(from), limits);
+        match self.pulls.admit(asked.id, pull) {
+            Admission::Admitted => {
+                self.pass_pull(asked.id, Some(from), out);
+                self.answer_pulls(cx, out);
+            }
+            Admission::Known => {}
+            Admission::Full => {
+                let message = Message::PullRefused(asked.id);
+                out.push(Effect::Send(from, Arc::new(message)));
+            }
         }
     }
 
-    fn admit(
-        &mut self,
-        id: PullId,
-        log: LogRow,
-        towards: Option<NodeId>,
-        life_ms: u64,
-        hops: u8,
-    ) -> bool {
-        let pull = Pull {
-            log,
-            towards,
-            ends: self.now().saturating_add(life_ms.min(MAX_PULL_MS)),
-            hops: hops.min(MAX_PULL_HOPS),
-            answered: false,
-            seen: BTreeSet::new(),
-            outbox: Vec::new(),
-            flush_at: None,
-            delay_ms: 0,
+    /// Ends a request of `by`, or of this node's own, here and wherever it was passed on to.
+    pub(super) fn end_pull(&mut self, id: PullId, by: Option<NodeId>, out: &mut Vec<Effect>) {
+        if !self.pulls.end(&id, by, self.clock.now()) {
+            return;
+        }
+        let message = Arc::new(Message::EndPull(id));
+        for &peer in self.peers.keys().filter(|&&peer| Some(peer) != by) {
+            out.push(Effect::Send(peer, Arc::clone(&message)));
+        }
+    }
+
+    /// A peer had no room for a request: whoever asked is told, once.
+    pub(super) fn take_pull_refused(&mut self, from: NodeId, id: PullId, out: &mut Vec<Effect>) {
+        let Some(pull) = self.pulls.find(&id) else {
+            return;
         };
-        self.pulls.admit(id, pull)
+        // It was never passed on to who it came from.
+        if pull.towards == Some(from) || core::mem::replace(&mut pull.refused, true) {
+            return;
+        }
+        out.push(match pull.towards {
+            Some(towards) => Effect::Send(towards, Arc::new(Message::PullRefused(id))),
+            None => Effect::PullRefused { id, by: Some(from) },
+        });
     }
 
     fn pass_pull(&mut self, id: PullId, except: Option<NodeId>, out: &mut Vec<Effect>) {

@@ -35,6 +35,8 @@ impl Machine {
             Message::Fetch(want) => self.serve(from, *want, out),
             Message::Body(part) => self.take_part(cx, from, part, out),
             Message::PullAcks(pull) => self.take_pull(cx, from, *pull, out),
+            Message::EndPull(id) => self.end_pull(*id, Some(from), out),
+            Message::PullRefused(id) => self.take_pull_refused(from, *id, out),
             Message::Acks(acks) => self.take_acks(cx, from, acks, out),
             Message::NodeRecord(_) => {}
         }

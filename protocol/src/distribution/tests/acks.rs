@@ -7,7 +7,10 @@ use super::world::{NOW_MS, World};
 use crate::distribution::ack::{Ack, Since};
 use crate::distribution::head::LogRow;
 use crate::distribution::message::{Acks, Bytes, Message, PullAcks};
-use crate::distribution::pull::{MAX_OWN_PULLS, MAX_PULLS, MAX_PULLS_PER_PEER, PullId};
+use crate::distribution::pull::{
+    MAX_OWN_PULLS, MAX_PULLS, MAX_PULLS_PER_PEER, MAX_PULLS_REMEMBERED_PER_PEER, PULL_MEMORY_MS,
+    PullId,
+};
 use crate::distribution::{Effect, Event, Machine};
 use crate::id::NodeId;
 use crate::time::UnixMillis;
@@ -180,7 +183,9 @@ fn requests_are_bounded_and_leave_room_for_the_operator() {
         }
     }
     net.settle();
-    assert_eq!(net.hosts[1].told.sent, before);
+    // What it has no room for it refuses; it has nothing to acknowledge.
+    let refused = (MAX_PULLS - MAX_PULLS_PER_PEER) as u64;
+    assert_eq!(net.hosts[1].told.sent, before + refused);
     let passed = |net: &Net, to: NodeId| {
         let outside = &net.hosts[0].told.outside;
         let pulls = outside
@@ -203,6 +208,9 @@ fn requests_are_bounded_and_leave_room_for_the_operator() {
         net.event(0, event);
     }
     assert_eq!(net.hosts[0].told.acks.len(), MAX_OWN_PULLS);
+    let refused = &net.hosts[0].told.refused;
+    assert_eq!(refused.len(), 3, "and say so");
+    assert!(refused.iter().all(|(_, by)| by.is_none()));
     // All of them end by themselves.
     net.pass(61_000);
     pull(&mut net, 0, &world, 1);
@@ -295,4 +303,153 @@ fn only_acknowledgements_that_hold_are_passed_on() {
     assert!(!out.iter().any(|e| matches!(e, Effect::Misbehaved(..))));
     let after = net.fake.verified.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(verified, after);
+}
+
+/// A request for the state of `net`'s first log with one entry, as a stranger sends it.
+fn request(net: &Net, world: &World, number: u64) -> (PullId, Message) {
+    let mut id = [7; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let id = PullId(id);
+    let pull = PullAcks {
+        id,
+        log: state_at(net, world, 1),
+        hops: 32,
+        life_ms: 60_000,
+    };
+    (id, Message::PullAcks(pull))
+}
+
+/// What node 0 has sent to a peer outside the net.
+fn sent_to(net: &Net, peer: NodeId, of: impl Fn(&Message) -> bool) -> usize {
+    let outside = net.hosts[0].told.outside.iter();
+    outside.filter(|(to, m)| *to == peer && of(m)).count()
+}
+
+/// Nodes in a row that have one entry, and strangers linked to the first.
+fn row(nodes: usize, strangers: usize, seed: u64) -> (Net, World, Vec<NodeId>) {
+    let mut world = World::new(1, 1);
+    let mut net = Net::new(&world, nodes, seed);
+    for at in 1..nodes {
+        net.link(at - 1, at);
+    }
+    let log = world.revoke(0, 1);
+    net.publish(0, log);
+    net.settle();
+    let strangers: Vec<NodeId> = (100..100 + strangers).map(node).collect();
+    for &stranger in &strangers {
+        net.event(0, Event::PeerUp(stranger));
+    }
+    (net, world, strangers)
+}
+
+#[test]
+fn requests_that_are_ended_make_room_for_others_everywhere() {
+    let (mut net, world, _) = row(3, 0, 8);
+    let log = state_at(&net, &world, 1);
+    let ask = |net: &mut Net, number: u8| {
+        let id = PullId([number; 16]);
+        let life_ms = 60_000;
+        net.event(0, Event::Pull { id, log, life_ms });
+        net.pass(100);
+        let acks = net.hosts[0].told.acks.iter();
+        let nodes = acks.filter(|(of, _)| *of == id).count();
+        net.event(0, Event::EndPull(id));
+        net.settle();
+        nodes
+    };
+    let most = u8::try_from(MAX_PULLS_REMEMBERED_PER_PEER).unwrap();
+    for number in 1..=most {
+        assert_eq!(ask(&mut net, number), 3, "request {number}");
+    }
+    assert_eq!(ask(&mut net, most + 1), 0);
+    let refused = (PullId([most + 1; 16]), None);
+    assert_eq!(net.hosts[0].told.refused, [refused]);
+    net.pass(PULL_MEMORY_MS);
+    assert_eq!(ask(&mut net, most + 2), 3);
+}
+
+#[test]
+fn who_begins_and_ends_gains_no_further_requests() {
+    let (mut net, world, strangers) = row(1, 2, 9);
+    for number in 0..100 {
+        let (id, request) = request(&net, &world, number);
+        net.event(0, Event::Message(strangers[0], &request));
+        net.event(0, Event::Message(strangers[0], &Message::EndPull(id)));
+    }
+    let passed = |m: &Message| matches!(m, Message::PullAcks(_));
+    let refused = |m: &Message| matches!(m, Message::PullRefused(_));
+    let most = MAX_PULLS_REMEMBERED_PER_PEER;
+    assert_eq!(sent_to(&net, strangers[1], passed), most);
+    assert_eq!(sent_to(&net, strangers[0], refused), 100 - most);
+}
+
+#[test]
+fn a_copy_that_comes_late_begins_nothing_anew() {
+    let (mut net, world, strangers) = row(1, 3, 10);
+    let (id, request) = request(&net, &world, 1);
+    net.event(0, Event::Message(strangers[0], &request));
+    net.event(0, Event::Message(strangers[0], &Message::EndPull(id)));
+    let before = net.hosts[0].told.outside.len();
+    net.event(0, Event::Message(strangers[1], &request));
+    net.event(0, Event::Message(strangers[0], &request));
+    net.pass(PULL_MEMORY_MS / 2);
+    let after = &net.hosts[0].told.outside[before..];
+    let about = |m: &Message| matches!(m, Message::PullAcks(_) | Message::Acks(_));
+    assert!(!after.iter().any(|(_, m)| about(m)));
+}
+
+#[test]
+fn only_who_brought_a_request_ends_it() {
+    let (mut net, world, strangers) = row(2, 3, 11);
+    net.unlink(0, 1);
+    let (id, request) = request(&net, &world, 1);
+    net.event(0, Event::Message(strangers[0], &request));
+    net.event(0, Event::Message(strangers[1], &Message::EndPull(id)));
+    let ended = |m: &Message| matches!(m, Message::EndPull(_));
+    let acked = |m: &Message| matches!(m, Message::Acks(_));
+    assert_eq!(sent_to(&net, strangers[2], ended), 0);
+    net.pass(200);
+    let own = sent_to(&net, strangers[0], acked);
+    // A node that comes meanwhile is asked and its answer goes on.
+    net.link(0, 1);
+    net.pass(1_000);
+    assert_eq!(sent_to(&net, strangers[0], acked), own + 1);
+    net.event(0, Event::Message(strangers[0], &Message::EndPull(id)));
+    net.event(0, Event::Message(strangers[0], &Message::EndPull(id)));
+    assert_eq!(sent_to(&net, strangers[2], ended), 1);
+    assert_eq!(sent_to(&net, strangers[0], ended), 0);
+}
+
+#[test]
+fn who_asks_is_told_once_that_somebody_has_no_room() {
+    let (mut net, world, strangers) = row(3, 8, 12);
+    // The first node of the row is full of what strangers ask.
+    for number in 0..MAX_PULLS as u64 {
+        let (_, request) = request(&net, &world, number);
+        let from = strangers[usize::try_from(number).unwrap() / MAX_PULLS_PER_PEER];
+        net.event(0, Event::Message(from, &request));
+    }
+    net.settle();
+    let full = net.hosts[0].told.refused.len();
+    let id = PullId([99; 16]);
+    let log = state_at(&net, &world, 1);
+    let life_ms = 5_000;
+    net.event(2, Event::Pull { id, log, life_ms });
+    net.pass(500);
+    assert_eq!(net.hosts[2].told.refused, [(id, Some(node(1)))]);
+    let nodes = |net: &Net| {
+        let acks = net.hosts[2].told.acks.iter();
+        let nodes = acks.filter(|(of, _)| *of == id).map(|(_, ack)| ack.node);
+        nodes.collect::<BTreeSet<NodeId>>()
+    };
+    assert_eq!(nodes(&net), BTreeSet::from([node(1), node(2)]));
+    // Whoever says so again, or of what it was never asked, is not heard.
+    for from in [node(1), node(77)] {
+        net.event(2, Event::PeerUp(from));
+        net.event(2, Event::Message(from, &Message::PullRefused(id)));
+        let unknown = Message::PullRefused(PullId([98; 16]));
+        net.event(2, Event::Message(from, &unknown));
+    }
+    assert_eq!(net.hosts[2].told.refused.len(), 1);
+    assert_eq!(net.hosts[0].told.refused.len(), full, "it asked nothing");
 }

@@ -112,6 +112,8 @@ fn all() -> Vec<Message> {
             acks: list(),
         }),
         Message::NodeRecord(bytes("record")),
+        Message::EndPull(PullId([5; 16])),
+        Message::PullRefused(PullId([5; 16])),
     ]
 }
 

@@ -48,6 +48,7 @@ pub(super) struct Told {
     pub(super) synced: BTreeSet<NodeId>,
     pub(super) published: Vec<Result<Offer, TrustError>>,
     pub(super) acks: Vec<(PullId, Ack)>,
+    pub(super) refused: Vec<(PullId, Option<NodeId>)>,
     /// Documents handed over to be written, in order, with their numbers.
     pub(super) writes: Vec<(u64, Vec<Document>)>,
     /// Messages and their weight sent.
@@ -151,6 +152,7 @@ impl Net {
                 }
                 Effect::Published(result) => told.published.push(result),
                 Effect::Acked { id, ack } => told.acks.push((id, ack)),
+                Effect::PullRefused { id, by } => told.refused.push((id, by)),
                 Effect::Persist { id, documents } => {
                     told.writes.push((id, documents));
                     if self.hosts[at].disk {
