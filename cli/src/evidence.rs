@@ -29,6 +29,9 @@ pub(crate) struct EnvelopeReport {
     pub(crate) node: Name,
     /// The agent on whose behalf.
     pub(crate) agent: Name,
+    /// The human it acts for, as the caller's node says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) human: Option<String>,
     /// The node it is for.
     pub(crate) audience: NodeId,
     /// When it was signed.
@@ -169,6 +172,7 @@ impl EnvelopeReport {
             issuer: cwt.iss,
             node,
             agent: cwt.sub.clone(),
+            human: claims.human.clone(),
             audience: cwt.aud,
             issued: cwt.iat,
             expires: cwt.exp,

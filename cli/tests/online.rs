@@ -260,6 +260,27 @@ fn an_agents_token_is_shown_with_what_to_paste() {
 }
 
 #[test]
+fn an_agent_is_bound_to_the_human_it_acts_for() {
+    let node = node();
+    let human = "ada@example.org";
+    let added = node.run(&["agent", "add", "claude", "--human", human]);
+    let said = "added `claude`, acting for ada@example.org;";
+    assert!(added.stdout.contains(said), "{}", added.stdout);
+    let listed = node.run(&["agent", "list"]);
+    let row = listed.stdout.lines().find(|l| l.starts_with("claude"));
+    assert!(row.unwrap().contains(human), "{}", listed.stdout);
+    let json = node.run(&["agent", "list", "--format", "json"]).json();
+    assert_eq!(json[0]["human"], human);
+    // What names nobody is refused before anything is asked of the node.
+    let long = "h".repeat(65);
+    for bad in ["", "*", "ada lovelace", "ada\u{1b}[2J", &long] {
+        let refused = node.run(&["agent", "add", "other", "--human", bad]);
+        assert_eq!(refused.code, Some(3), "{bad:?}: {}", refused.stderr);
+        assert!(!refused.stderr.contains('\u{1b}'), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn hostile_descriptions_do_not_reach_the_terminal() {
     let node = node();
     let ran = node.run(&["tools", "tool-host/shop"]);
@@ -410,7 +431,13 @@ fn mcp_sends_one_header_and_then_copies() {
     let node = node();
     let socket = std::os::unix::net::UnixListener::bind(node.dir.path().join("mcp.sock")).unwrap();
     let mut child = node
-        .command(&["mcp", "--server", "tool-host/shop"])
+        .command(&[
+            "mcp",
+            "--server",
+            "tool-host/shop",
+            "--human",
+            "ada@example.org",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -419,7 +446,10 @@ fn mcp_sends_one_header_and_then_copies() {
     let mut lines = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
-    assert_eq!(line, "{\"hedgerow\":1,\"server\":\"tool-host/shop\"}\n");
+    assert_eq!(
+        line,
+        "{\"hedgerow\":1,\"server\":\"tool-host/shop\",\"human\":\"ada@example.org\"}\n"
+    );
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"{\"id\":1}\n").unwrap();
     drop(stdin);

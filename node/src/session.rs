@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use protocol::human::Human;
 use protocol::id::NodeId;
 use protocol::name::Name;
 use tokio::sync::mpsc;
@@ -22,6 +23,8 @@ pub const MESSAGE_QUEUE: usize = 32;
 pub struct Principal {
     /// The agent's name on this node.
     pub agent: Name,
+    /// The human it acts for, as the operator of this node bound it: never what a client says.
+    pub human: Option<Human>,
 }
 
 /// One MCP server on one node.

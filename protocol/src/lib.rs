@@ -25,6 +25,7 @@ pub mod distribution;
 pub mod envelope;
 pub mod evidence;
 pub mod hello;
+pub mod human;
 pub mod id;
 pub mod inert;
 pub mod limits;

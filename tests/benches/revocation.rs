@@ -148,7 +148,10 @@ async fn trial(site: &Site, hosts: &[Host], admin: &Admin, number: usize, out: &
     let (host, caller) = (&hosts[place], Control::of(&site.file(&node(place))));
     let founder = Control::of(&site.file(FOUNDER));
     let name: protocol::name::Name = format!("agent-{number}").parse().expect("a name");
-    let add = AddAgent { name: name.clone() };
+    let add = AddAgent {
+        name: name.clone(),
+        human: None,
+    };
     let added: AgentToken = caller.submit(route::AGENTS, &add).await;
     let url = format!("{}/{FOUNDER}/bench", host.text("/gateway_url"));
     let mut client = Client::open(&url, Some(added.token.expose())).await;

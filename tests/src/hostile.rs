@@ -365,6 +365,7 @@ impl Conversation {
             request_id: first.claims.request_id,
             session: first.claims.session,
             server: first.claims.server.clone(),
+            human: first.claims.human.clone(),
             first: id,
         };
         let state = StreamState::new(crypto, call, Direction::ToClient);
@@ -395,6 +396,7 @@ impl Conversation {
         claims.kind = described.kind;
         claims.direction = Direction::ToClient;
         claims.request_id = asked.claims.request_id;
+        claims.human.clone_from(&asked.claims.human);
         claims.parent = Some(self.id);
         claims.sequence = self.state.next_sequence();
         claims.intents = intents(&described);

@@ -314,8 +314,22 @@ impl TestNode {
         node: &str,
         server: &str,
     ) -> Result<Session, SessionError> {
+        self.open_for(agent, None, node, server).await
+    }
+
+    /// The same of an agent that acts for a human.
+    pub async fn open_for(
+        &self,
+        agent: &str,
+        human: Option<&str>,
+        node: &str,
+        server: &str,
+    ) -> Result<Session, SessionError> {
         let server = self.sees(node, server).await;
-        let principal = Principal { agent: name(agent) };
+        let principal = Principal {
+            agent: name(agent),
+            human: human.map(|human| human.parse().unwrap()),
+        };
         let fabric = self.node.fabric();
         let open = fabric.open(
             &principal,
@@ -332,7 +346,10 @@ impl TestNode {
 
     /// Adds an agent and returns its token.
     pub async fn token(&self, agent: &str) -> String {
-        let add = AddAgent { name: name(agent) };
+        let add = AddAgent {
+            name: name(agent),
+            human: None,
+        };
         let added = self.node.add_agent(LOCAL, add).await.unwrap();
         added.token.expose().to_owned()
     }

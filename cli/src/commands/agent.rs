@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use protocol::control::{AddAgent, Agent, AgentToken, route};
+use protocol::human::Human;
 use protocol::name::Name;
 
 use super::Context;
@@ -25,6 +26,10 @@ enum Action {
     Add {
         /// The agent's name: a-z, 0-9 and single dashes
         name: Name,
+        /// The human it acts for, whom this node then names in every call of it; what that counts
+        /// for is said by policies (`subjects.humans`, `vouches_for_humans`)
+        #[arg(long, value_name = "HUMAN")]
+        human: Option<Human>,
     },
     /// List the agents
     List,
@@ -39,8 +44,9 @@ impl AgentCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
         let client = context.client()?;
         match self.action {
-            Action::Add { name } => {
-                let token: AgentToken = client.submit(route::AGENTS, &AddAgent { name }).await?;
+            Action::Add { name, human } => {
+                let add = AddAgent { name, human };
+                let token: AgentToken = client.submit(route::AGENTS, &add).await?;
                 context.output.data(&token, |text| show_token(&token, text))
             }
             Action::List => {
@@ -59,8 +65,10 @@ impl AgentCommand {
 }
 
 fn show_token(token: &AgentToken, text: &mut Text) {
+    let human = token.human.as_ref();
+    let human = human.map_or_else(String::new, |human| format!(", acting for {human}"));
     text.line(format!(
-        "added `{}`; its token is shown this once:",
+        "added `{}`{human}; its token is shown this once:",
         token.name
     ));
     text.line("");
@@ -100,11 +108,15 @@ fn show(agents: &[Agent], text: &mut Text) {
             let token = if agent.has_token { "yes" } else { "no" };
             vec![
                 agent.name.to_string(),
+                agent
+                    .human
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), ToString::to_string),
                 instant(agent.created.0),
                 used,
                 token.to_owned(),
             ]
         })
         .collect();
-    text.table(&["NAME", "CREATED", "LAST USED", "TOKEN"], &rows);
+    text.table(&["NAME", "HUMAN", "CREATED", "LAST USED", "TOKEN"], &rows);
 }

@@ -94,6 +94,9 @@ fn show(report: &EnvelopeReport, text: &mut Text) {
         text.field("", format!("{} with key {}", signer.algorithm, signer.kid));
     }
     text.field("for agent", report.agent.as_str());
+    if let Some(human) = &report.human {
+        text.field("for human", human);
+    }
     text.field("to", report.audience.to_string());
     text.field(
         "signed",

@@ -4,6 +4,7 @@
 //! between the standard streams and the node's socket, where the local user is known by peer
 //! credentials. Nothing else is ever written to stdout.
 
+use protocol::human::Human;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -32,6 +33,9 @@ pub(crate) struct Mcp {
     /// Only this server, its names untouched
     #[arg(long, value_name = "NODE/SERVER")]
     server: Option<ServerAddress>,
+    /// The human this client acts for, whom the node then names in every call of it
+    #[arg(long, value_name = "HUMAN")]
+    human: Option<Human>,
 }
 
 /// The line that precedes the messages.
@@ -39,6 +43,8 @@ pub(crate) struct Mcp {
 struct Header {
     hedgerow: u8,
     server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    human: Option<Human>,
 }
 
 impl Mcp {
@@ -47,6 +53,7 @@ impl Mcp {
         let header = Header {
             hedgerow: HEADER_VERSION,
             server: self.server.map(|server| server.to_string()),
+            human: self.human,
         };
         let mut header = serde_json::to_vec(&header)
             .map_err(|error| Failed::input(format!("the header line: {error}")))?;

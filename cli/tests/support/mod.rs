@@ -251,10 +251,12 @@ impl Operations for Fake {
             created: UnixSeconds(0),
             last_used: None,
             has_token: true,
+            human: add.human.clone(),
         };
         self.agents.lock().unwrap().insert(add.name.clone(), agent);
         Ok(AgentToken {
             name: add.name,
+            human: add.human,
             token: Secret::new("hr_token".to_owned()),
             gateway_url: self.status_now().gateway_url,
         })

@@ -166,6 +166,7 @@ impl Node {
             address: basis.address,
             posture: basis.posture,
             human: basis.human,
+            human_vouched: basis.human_vouched,
             intents: basis.intents,
             labels: basis.labels,
             tool_digest: basis.tool_digest,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::envelope::replay::ReplayWindow;
+use protocol::human::HumanError;
 use protocol::id::Digest;
 use protocol::limits::MAX_CLOCK_AHEAD_S;
 use protocol::mcp::{Derivation, Hints};
@@ -624,17 +625,24 @@ fn restore_agents(store: &Store, identity: &Identity) -> Result<Arc<TokenTable>,
         .snapshot()?
         .agents()?
         .into_iter()
-        .map(|(agent, kept)| AgentEntry {
-            agent,
-            digest: kept.token_hash,
-            created: kept.created,
-        });
-    table
-        .restore(entries.collect())
-        .map_err(|e| AppError::Stored {
-            what: "agents",
-            detail: e.to_string(),
-        })?;
+        .map(|(agent, kept)| {
+            // A row that names no human as one can be named must not lose its restrictions.
+            let human = kept.human.map(|human| human.parse()).transpose();
+            Ok(AgentEntry {
+                agent,
+                digest: kept.token_hash,
+                created: kept.created,
+                human: human.map_err(|e: HumanError| AppError::Stored {
+                    what: "agents",
+                    detail: e.to_string(),
+                })?,
+            })
+        })
+        .collect::<Result<Vec<_>, AppError>>()?;
+    table.restore(entries).map_err(|e| AppError::Stored {
+        what: "agents",
+        detail: e.to_string(),
+    })?;
     Ok(Arc::new(table))
 }
 

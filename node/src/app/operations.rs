@@ -92,8 +92,10 @@ impl Node {
     }
 
     fn principal(&self, agent: Option<Name>) -> Principal {
+        let agent = agent.unwrap_or_else(Name::operator);
         Principal {
-            agent: agent.unwrap_or_else(Name::operator),
+            human: self.agents.human(&agent),
+            agent,
         }
     }
 }
@@ -323,6 +325,7 @@ impl Operations for Node {
                 name: entry.agent,
                 created: entry.created.seconds(),
                 has_token: true,
+                human: entry.human,
             })
             .collect();
         agents.sort_by(|a, b| a.name.cmp(&b.name));
@@ -337,11 +340,12 @@ impl Operations for Node {
         }
         let (token, entry) = self
             .agents
-            .add(agent.name.clone(), self.clock.now())
+            .add(agent.name.clone(), agent.human.clone(), self.clock.now())
             .map_err(|e| Failure::new(FailureKind::Conflict, "agent_refused", e.to_string()))?;
         let kept = StoredAgent {
             token_hash: entry.digest,
             created: entry.created,
+            human: entry.human.map(|human| human.as_str().to_owned()),
         };
         let write = Write::PutAgent(agent.name.clone(), kept);
         if let Err(error) = self.store.durable(vec![write]).await {
@@ -351,6 +355,7 @@ impl Operations for Node {
         }
         Ok(AgentToken {
             name: agent.name,
+            human: agent.human,
             token: Secret::new(token.reveal().to_owned()),
             gateway_url: Some(self.gateway_url()),
         })

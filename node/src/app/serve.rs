@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use protocol::human::Human;
 use protocol::id::NodeId;
 use protocol::limits::{COPY_WINDOW_S, MAX_CLOCK_AHEAD_S, MAX_ENVELOPE_LIFE_S};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -586,6 +587,10 @@ async fn serve_lines(node: Arc<Node>, listener: UnixListener, stop: Cancellation
 struct Preamble {
     hedgerow: u32,
     server: Option<String>,
+    /// The human the operator acts for, from the command line of `hedgerow mcp`. Whoever may open
+    /// this socket may also add agents: it is the operator who says so, not the MCP client.
+    #[serde(default)]
+    human: Option<Human>,
 }
 
 async fn serve_line_client(node: &Node, stream: UnixStream) -> Result<(), String> {
@@ -617,6 +622,7 @@ async fn serve_line_client(node: &Node, stream: UnixStream) -> Result<(), String
     };
     let principal = Principal {
         agent: protocol::name::Name::operator(),
+        human: preamble.human,
     };
     Arc::clone(&node.gateway)
         .serve_lines(read, write, principal, target)

@@ -35,6 +35,8 @@ const MAX_AWAITED: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
     pub(super) agent: Name,
+    /// The human it acts for, as the caller's node says.
+    pub(super) human: Option<String>,
     /// The other end of the link.
     pub(super) peer: Origin,
     /// The way to the other end of the call.
@@ -217,6 +219,7 @@ impl Speaker {
         let call = self.state.call();
         let draft = Draft {
             agent: &self.topic.agent,
+            human: self.topic.human.as_deref(),
             path: &self.topic.path,
             copies: None,
             direction: self.topic.outbound(),

@@ -66,6 +66,7 @@ pub trait Servers: Send + Sync {
 /// A session hosted here for an agent of a peer.
 struct Hosted {
     agent: Name,
+    human: Option<String>,
     server: Name,
     session: Arc<dyn McpSession>,
     /// Cancelled once the server was told that the client is initialized.
@@ -327,6 +328,7 @@ impl Acceptor {
         let claims = &first.header().claims;
         let topic = Topic {
             agent: first.header().cwt.sub.clone(),
+            human: claims.human.clone(),
             peer: origin,
             path: Path::back(first.header().cwt.iss, &claims.route, seal),
             session: claims.session,
@@ -355,6 +357,7 @@ impl Acceptor {
             request_id: topic.request_id,
             session: topic.session,
             server: topic.server.clone(),
+            human: topic.human.clone(),
             first: first.id(),
         };
         let enforcer = Arc::clone(&self.enforcer);
@@ -425,6 +428,7 @@ impl Acceptor {
         } = opened;
         let hosted = Arc::new(Hosted {
             agent: topic.agent.clone(),
+            human: topic.human.clone(),
             server: topic.server.clone(),
             session: Arc::clone(&session),
             initialized: CancellationToken::new(),
@@ -488,7 +492,9 @@ impl Acceptor {
         } = begun;
         let key = (topic.path.far(), topic.session);
         let hosted = self.table().get(&key).cloned().flatten();
-        let belongs = |h: &Arc<Hosted>| h.agent == topic.agent && h.server == topic.server;
+        let belongs = |h: &Arc<Hosted>| {
+            h.agent == topic.agent && h.human == topic.human && h.server == topic.server
+        };
         let Some(hosted) = hosted.filter(belongs) else {
             let message = "no such session of this agent with this server is open here";
             let stopped = Stopped::refuse("unknown_session", message);

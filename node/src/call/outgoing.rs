@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hedgerow_crypto::Primitives;
 use protocol::envelope::stream::{CallIdentity, StreamState};
 use protocol::envelope::{CallSeal, Direction, Payload};
+use protocol::human::Human;
 use protocol::id::{Digest, NodeId, RequestId, SessionId};
 use protocol::name::Name;
 use protocol::record::Point;
@@ -128,7 +129,7 @@ pub struct RemoteOpen {
 /// A session with one server.
 pub struct RemoteSession {
     core: Arc<Core>,
-    agent: Name,
+    principal: Principal,
     server: ServerRef,
     id: SessionId,
     outbound: mpsc::Sender<Bytes>,
@@ -152,7 +153,7 @@ struct Started {
 
 /// What begins a call or a session.
 struct Ask<'a> {
-    agent: &'a Name,
+    principal: &'a Principal,
     server: &'a ServerRef,
     session: SessionId,
     kind: StreamKind,
@@ -212,7 +213,7 @@ impl MeshFabric {
             .new_session_id()
             .map_err(|s| placed(s.into_error()))?;
         let ask = Ask {
-            agent: &principal.agent,
+            principal,
             server,
             session: id,
             kind: StreamKind::Session,
@@ -234,7 +235,7 @@ impl MeshFabric {
         self.core.tasks.spawn(pump);
         let session = Arc::new(RemoteSession {
             core: Arc::clone(&self.core),
-            agent: principal.agent.clone(),
+            principal: principal.clone(),
             server: server.clone(),
             id,
             outbound,
@@ -321,10 +322,10 @@ impl RemoteSession {
         if self.end.closed.is_cancelled() {
             return Err(self.has_ended());
         }
-        let place_in_flight = self.core.enter(&self.agent, &self.server).await?;
+        let place_in_flight = self.core.enter(&self.principal.agent, &self.server).await?;
         let begin = Begin {
             core: Arc::clone(&self.core),
-            agent: self.agent.clone(),
+            principal: self.principal.clone(),
             server: self.server.clone(),
             session: self.id,
             message,
@@ -386,7 +387,7 @@ impl Drop for RemoteSession {
 /// What begins a call, kept to begin it again after the other node's restart.
 struct Begin {
     core: Arc<Core>,
-    agent: Name,
+    principal: Principal,
     server: ServerRef,
     session: SessionId,
     message: Bytes,
@@ -396,7 +397,7 @@ struct Begin {
 impl Begin {
     async fn start(&self, tried: Tried) -> Result<Started, Broken> {
         let ask = Ask {
-            agent: &self.agent,
+            principal: &self.principal,
             server: &self.server,
             session: self.session,
             kind: StreamKind::Call,
@@ -547,13 +548,14 @@ impl Core {
         let message = match Message::read(ask.body) {
             Ok(message) => message,
             Err(e) => {
-                let on = self.occasion(ask.agent, ask.server);
+                let on = self.occasion(&ask.principal.agent, ask.server);
                 return Err(Broken::unusable(&self.enforcer, on, &e).await);
             }
         };
         let described = message.described();
         let question = RouteQuestion {
-            agent: ask.agent,
+            agent: &ask.principal.agent,
+            human: ask.principal.human.as_ref().map(Human::as_str),
             server: ask.server,
             method: described.method.as_deref().unwrap_or_default(),
             target: described.target.as_deref(),
@@ -561,7 +563,7 @@ impl Core {
         let routes = match self.router.routes(&question) {
             Ok(routes) => routes,
             Err(waypoint) => {
-                let on = self.occasion(ask.agent, ask.server);
+                let on = self.occasion(&ask.principal.agent, ask.server);
                 let alert = Some(&waypoint.policy).filter(|_| waypoint.action.alerts());
                 let stopped = no_waypoint(&waypoint);
                 let refused = self.enforcer.refused_with(on, stopped, alert);
@@ -594,7 +596,7 @@ impl Core {
             return Ok(Path::direct(identity.node(), far));
         }
         let refused = |reason: &str, message: String| {
-            let on = self.occasion(ask.agent, ask.server);
+            let on = self.occasion(&ask.principal.agent, ask.server);
             let stopped = Stopped::refuse(reason, message);
             async move { Broken::refused(&self.enforcer, on, stopped).await }
         };
@@ -638,7 +640,8 @@ impl Core {
         route: Vec<NodeId>,
         copies: Option<&(RequestId, Copied)>,
     ) -> Result<Started, Broken> {
-        let (agent, server, session) = (ask.agent, ask.server, ask.session);
+        let (agent, server, session) = (&ask.principal.agent, ask.server, ask.session);
+        let human = ask.principal.human.as_ref().map(Human::as_str);
         let request_id = match copies {
             Some((request, _)) => *request,
             None => self.enforcer.new_request_id().map_err(Broken::Stopped)?,
@@ -655,6 +658,7 @@ impl Core {
         };
         let draft = Draft {
             agent,
+            human,
             path: &path,
             copies: copies.map(|(_, copied)| copied),
             direction: Direction::ToServer,
@@ -703,6 +707,7 @@ impl Core {
         let sealed_to = path.sealed().map(|sealed| sealed.key);
         let topic = Topic {
             agent: agent.clone(),
+            human: human.map(str::to_owned),
             peer: origin,
             path,
             session,
@@ -716,6 +721,7 @@ impl Core {
             request_id,
             session,
             server: server.server.clone(),
+            human: human.map(str::to_owned),
             first: sealed.id,
         };
         let crypto = &*self.enforcer.identity().crypto;

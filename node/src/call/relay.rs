@@ -189,6 +189,7 @@ impl Relay {
             request_id: claims.request_id,
             session: claims.session,
             server: claims.server.clone(),
+            human: claims.human.clone(),
             first: crossed.id,
         };
         let towards = Way {

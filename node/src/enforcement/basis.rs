@@ -34,6 +34,7 @@ pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> 
         labels: facts.labels.to_vec(),
         tool_digest: facts.tool_digest,
         hops: hops.iter().map(note).collect(),
+        human_vouched: facts.human.map(|_| facts.human_vouched),
     })
 }
 

@@ -223,7 +223,7 @@ impl Enforcer {
             route: draft.path.route().to_vec(),
             last_sequence: ends.then_some(draft.sequence),
             stream_hash: draft.stream_hash.filter(|_| ends),
-            human: None,
+            human: draft.human.map(str::to_owned),
             bridged: None,
             first_issued: draft.copies.map(|c| c.issued),
             sealed: draft.path.sealed().filter(|_| begins).cloned(),

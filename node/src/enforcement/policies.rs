@@ -120,7 +120,9 @@ impl Enforcer {
         let members = self.on_the_way(asked);
         let route: Vec<Party<'_>> = members.iter().map(|m| party(&m.membership)).collect();
         let posture = self.posture_of(&node, asked.now.seconds());
-        let unapproved = facts(asked, &route, posture.as_ref());
+        let mut unapproved = facts(asked, &route, posture.as_ref());
+        unapproved.human_vouched =
+            unapproved.human.is_some() && policy.vouches_for_humans(unapproved.caller());
         let mut decision = policy.evaluate(&unapproved);
         let mut hold = None;
         if let Verdict::Hold(why) = &decision.verdict {
@@ -282,6 +284,7 @@ fn facts<'a>(
         audience: party(asked.audience),
         agent: &asked.header.cwt.sub,
         human: claims.human.as_deref(),
+        // The policies' to say.
         human_vouched: false,
         observed_address: asked.address,
         posture,

@@ -24,6 +24,8 @@ pub enum Subject<'a> {
 pub struct Draft<'a> {
     /// On whose behalf.
     pub agent: &'a Name,
+    /// The human it acts for, as the caller's node says; the same in every message of a call.
+    pub human: Option<&'a str>,
     /// For which node, over which others.
     pub path: &'a Path,
     /// Of a copy of a call's first message: what it copies.

@@ -20,6 +20,8 @@ const ASKED_OF_CLIENTS: &str = "sampling/createMessage";
 pub struct RouteQuestion<'a> {
     /// On whose behalf.
     pub agent: &'a Name,
+    /// For which human.
+    pub human: Option<&'a str>,
     /// With which server, on which node.
     pub server: &'a ServerRef,
     /// The method.
@@ -59,7 +61,7 @@ impl Enforcer {
             issuer,
             audience,
             agent: question.agent,
-            human: None,
+            human: question.human,
             human_vouched: false,
             observed_address: None,
             posture: None,

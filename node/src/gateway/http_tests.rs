@@ -39,7 +39,7 @@ impl Bench {
         let crypto = Arc::new(FakeCrypto::default());
         let table = Arc::new(TokenTable::new(crypto.clone()));
         let token = |name: &str| {
-            let made = table.add(name.parse().unwrap(), protocol::time::UnixMillis(0));
+            let made = table.add(name.parse().unwrap(), None, protocol::time::UnixMillis(0));
             made.unwrap().0.reveal().to_owned()
         };
         let (one, two) = (token("one"), token("two"));

@@ -31,6 +31,7 @@ impl Line {
         let gateway = Arc::clone(&bench.gateway);
         let principal = Principal {
             agent: "one".parse().unwrap(),
+            human: None,
         };
         let served = tokio::spawn(gateway.serve_lines(reader, writer, principal, target));
         Self {

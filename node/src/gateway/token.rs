@@ -8,6 +8,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::crypto::{Crypto, CryptoError, domain};
+use protocol::human::Human;
 use protocol::id::Digest;
 use protocol::name::Name;
 use protocol::time::UnixMillis;
@@ -57,6 +58,9 @@ pub struct AgentEntry {
     pub digest: Digest,
     /// When the token was made.
     pub created: UnixMillis,
+    /// The human it acts for; whoever shows the token is taken to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<Human>,
 }
 
 /// Why the table was not changed.
@@ -108,11 +112,17 @@ impl TokenTable {
         Ok(())
     }
 
-    /// Makes the token of a new agent. Store the entry before showing the token.
+    /// Makes the token of a new agent, and binds it to the human it acts for, if any. Store the
+    /// entry before showing the token.
     ///
     /// # Errors
     /// See [`TokenError`]; the table is then unchanged.
-    pub fn add(&self, agent: Name, now: UnixMillis) -> Result<(Token, AgentEntry), TokenError> {
+    pub fn add(
+        &self,
+        agent: Name,
+        human: Option<Human>,
+        now: UnixMillis,
+    ) -> Result<(Token, AgentEntry), TokenError> {
         let mut secret = Zeroizing::new([0_u8; 32]);
         self.crypto.fill_random(secret.as_mut_slice())?;
         let digits = Zeroizing::new(hex::encode(secret.as_slice()));
@@ -128,6 +138,7 @@ impl TokenTable {
             agent,
             digest: self.digest(&text),
             created: now,
+            human,
         };
         entries.push(entry.clone());
         Ok((Token(text), entry))
@@ -157,6 +168,14 @@ impl TokenTable {
             .clone()
     }
 
+    /// The human an agent acts for.
+    #[must_use]
+    pub fn human(&self, agent: &Name) -> Option<Human> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let found = entries.iter().find(|e| &e.agent == agent);
+        found.and_then(|e| e.human.clone())
+    }
+
     fn digest(&self, text: &str) -> Digest {
         Digest::over(&*self.crypto, domain::AGENT_TOKEN, &[text.as_bytes()])
     }
@@ -174,11 +193,12 @@ impl AgentTokens for TokenTable {
         let mut found = None;
         for entry in entries.iter() {
             if bool::from(entry.digest.as_bytes().ct_eq(digest.as_bytes())) {
-                found = Some(&entry.agent);
+                found = Some(entry);
             }
         }
-        found.map(|agent| Principal {
-            agent: agent.clone(),
+        found.map(|entry| Principal {
+            agent: entry.agent.clone(),
+            human: entry.human.clone(),
         })
     }
 }
@@ -199,13 +219,23 @@ mod tests {
     #[test]
     fn a_token_names_its_agent_and_no_other_text_does() {
         let table = table();
-        let (first, entry) = table.add(name("first"), UnixMillis(7)).unwrap();
-        let (second, _) = table.add(name("second"), UnixMillis(8)).unwrap();
+        let ada: Human = "ada@example.org".parse().unwrap();
+        let (first, entry) = table.add(name("first"), None, UnixMillis(7)).unwrap();
+        let (second, _) = table
+            .add(name("second"), Some(ada.clone()), UnixMillis(8))
+            .unwrap();
         assert!(first.reveal().starts_with(TOKEN_PREFIX));
         assert_eq!(first.reveal().len(), TOKEN_LEN);
         assert_ne!(first.reveal(), second.reveal());
         assert_eq!(table.agent(first.reveal()).unwrap().agent, name("first"));
-        assert_eq!(table.agent(second.reveal()).unwrap().agent, name("second"));
+        assert_eq!(table.agent(first.reveal()).unwrap().human, None);
+        let second = table.agent(second.reveal()).unwrap();
+        assert_eq!(
+            (second.agent, second.human.as_ref()),
+            (name("second"), Some(&ada))
+        );
+        assert_eq!(table.human(&name("second")), Some(ada));
+        assert_eq!(table.human(&name("first")), None);
         let mut other = first.reveal().to_owned();
         other.pop();
         other.push(if first.reveal().ends_with('0') {
@@ -222,7 +252,7 @@ mod tests {
     #[test]
     fn a_removed_agent_has_no_token_any_more() {
         let table = table();
-        let (token, _) = table.add(name("a"), UnixMillis(0)).unwrap();
+        let (token, _) = table.add(name("a"), None, UnixMillis(0)).unwrap();
         table.remove(&name("a")).unwrap();
         assert_eq!(table.agent(token.reveal()), None);
         assert_eq!(
@@ -234,15 +264,15 @@ mod tests {
     #[test]
     fn an_agent_has_one_token() {
         let table = table();
-        table.add(name("a"), UnixMillis(0)).unwrap();
-        let again = table.add(name("a"), UnixMillis(0));
+        table.add(name("a"), None, UnixMillis(0)).unwrap();
+        let again = table.add(name("a"), None, UnixMillis(0));
         assert!(matches!(again, Err(TokenError::Exists(_))));
     }
 
     #[test]
     fn a_stored_table_comes_back() {
         let table = table();
-        let (token, entry) = table.add(name("a"), UnixMillis(3)).unwrap();
+        let (token, entry) = table.add(name("a"), None, UnixMillis(3)).unwrap();
         let back = self::table();
         back.restore(table.list()).unwrap();
         assert_eq!(back.agent(token.reveal()).unwrap().agent, name("a"));
@@ -254,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_secret_is_in_no_debug_output() {
-        let (token, entry) = table().add(name("a"), UnixMillis(0)).unwrap();
+        let (token, entry) = table().add(name("a"), None, UnixMillis(0)).unwrap();
         let shown = format!("{token:?} {entry:?}");
         assert!(!shown.contains(token.reveal()), "{shown}");
     }

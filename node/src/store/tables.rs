@@ -78,6 +78,9 @@ pub struct Agent {
     /// When it was added.
     #[n(2)]
     pub created: UnixMillis,
+    /// The human it acts for.
+    #[n(3)]
+    pub human: Option<String>,
 }
 
 /// A decision record just before it is written: the writer gives its sequence and the hash of

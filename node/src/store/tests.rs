@@ -101,6 +101,7 @@ async fn everything_reads_back_also_after_reopening() {
     let agent = Agent {
         token_hash: Digest::from_bytes([9; 32]),
         created: UnixMillis(77),
+        human: Some("ada@example.org".to_owned()),
     };
     let outcomes = store
         .durable(vec![

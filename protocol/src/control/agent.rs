@@ -1,6 +1,7 @@
 //! Agents of this host: who may use the gateway, each with a token of its own.
 
 use super::Secret;
+use crate::human::Human;
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -10,6 +11,9 @@ use crate::time::UnixSeconds;
 pub struct AddAgent {
     /// Its name on this node.
     pub name: Name,
+    /// The human it acts for, whom this node then asserts in every call of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<Human>,
 }
 
 /// A new agent's token. It is shown this once; the node keeps only a digest.
@@ -17,6 +21,9 @@ pub struct AddAgent {
 pub struct AgentToken {
     /// The agent.
     pub name: Name,
+    /// The human it acts for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<Human>,
     /// What its MCP client sends as `Authorization: Bearer …`.
     pub token: Secret,
     /// Where it connects; absent while the gateway is down.
@@ -36,4 +43,7 @@ pub struct Agent {
     pub last_used: Option<UnixSeconds>,
     /// Whether it has a token (local users of `hedgerow mcp` are agents without one).
     pub has_token: bool,
+    /// The human it acts for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<Human>,
 }

@@ -174,6 +174,9 @@ pub struct DecisionBasis {
     /// The human it asserts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human: Option<String>,
+    /// Where there is one: whether a document lets the caller's node vouch for humans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human_vouched: Option<bool>,
     /// Derived intents.
     #[serde(default)]
     pub intents: Vec<String>,

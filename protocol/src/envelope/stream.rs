@@ -76,6 +76,9 @@ pub struct CallIdentity {
     pub session: SessionId,
     /// The server.
     pub server: Name,
+    /// The human for whom the caller's node began it. It is that node's to say: the server's node
+    /// and relays repeat what it said, and can neither add nor drop one.
+    pub human: Option<String>,
     /// The envelope that began the call.
     pub first: EnvelopeId,
 }
@@ -145,6 +148,7 @@ impl StreamState {
         let same = claims.request_id == self.call.request_id
             && claims.session == self.call.session
             && claims.server == self.call.server
+            && claims.human == self.call.human
             && claims.direction == self.direction;
         if !same {
             return Err(StreamError::OtherCall);

@@ -163,6 +163,12 @@ pub enum Problem {
     /// Keys that contradict each other, or one that needs another.
     #[error("{0}")]
     Conflict(&'static str),
+    /// A key beside `vouches_for_humans`.
+    #[error("`{0}` does not go with `vouches_for_humans`")]
+    VouchesBeside(&'static str),
+    /// `vouches_for_humans` without `subjects`.
+    #[error("`vouches_for_humans` without `subjects` would be for every node")]
+    VouchesForNobody,
     /// Text that is not Cedar.
     #[error("not Cedar: {0}")]
     Cedar(String),
@@ -205,6 +211,8 @@ impl Problem {
             Self::SchemaKeyword(_) => "policy_schema_keyword",
             Self::SchemaReference(_) => "policy_schema_reference",
             Self::Conflict(_) => "policy_conflict",
+            Self::VouchesBeside(_) => "policy_vouches_beside",
+            Self::VouchesForNobody => "policy_vouches_for_nobody",
             Self::Cedar(_) => "policy_not_cedar",
             Self::CedarSchema(_) => "policy_cedar_schema",
             Self::CedarTemplate => "policy_cedar_template",
@@ -247,6 +255,13 @@ impl Problem {
             }
             Self::SchemaReference(_) => "write out what it refers to",
             Self::Conflict(_) => "keep one of them",
+            Self::VouchesBeside(_) => {
+                "give it a document of its own: one that vouches names nodes or groups as its \
+                 `subjects`, and says nothing else"
+            }
+            Self::VouchesForNobody => {
+                "name in `subjects` the nodes or groups whose word on humans counts"
+            }
             Self::Cedar(_) => "see docs.cedarpolicy.com for the language",
             Self::CedarSchema(_) => "see `hedgerow policy schema --cedar` for what there is",
             Self::CedarTemplate => "write out principal and resource in place of the slots",

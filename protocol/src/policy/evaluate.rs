@@ -15,7 +15,7 @@ use super::compile::{
 use super::context::{Names, Needs};
 use super::document::{Check, Document, Found, Json, Mode};
 use super::error::shown;
-use super::facts::{CallKind, Facts};
+use super::facts::{CallKind, Facts, Party};
 use super::verdict::{
     Action, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Policy, Verdict,
     Violation, Waypoint,
@@ -141,6 +141,10 @@ impl Policy for CompiledBundle {
 
     fn evaluate(&self, facts: &Facts<'_>) -> Decision {
         self.evaluate_pinned(facts, self.presents_pin(facts))
+    }
+
+    fn vouches_for_humans(&self, node: Party<'_>) -> bool {
+        self.vouchers.iter().any(|who| who.hold_node(node))
     }
 
     fn waypoints(&self, facts: &Facts<'_>) -> Vec<Waypoint> {

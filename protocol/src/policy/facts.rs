@@ -20,10 +20,11 @@ pub struct Facts<'a> {
     pub audience: Party<'a>,
     /// The agent on whose behalf.
     pub agent: &'a Name,
-    /// The human the issuer asserts; can only tighten.
+    /// The human for whom the caller's node says the agent acts; can only tighten.
     pub human: Option<&'a str>,
-    /// Whether the issuer's node is one that may vouch for humans; only then may a document grant
-    /// something because of who the human is.
+    /// Whether the caller's node is one that may vouch for humans
+    /// ([`Policy::vouches_for_humans`](super::Policy::vouches_for_humans)); only then may a
+    /// document grant something because of who the human is.
     pub human_vouched: bool,
     /// The address of the caller's node as the next hop saw it (`ip:port` or `ip`): by own sight at
     /// that hop, from its hop record later; absent at ingress.

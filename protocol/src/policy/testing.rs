@@ -3,7 +3,7 @@
 use super::CompiledBundle;
 use super::document::{Trial, TrialCall, Via};
 use super::facts::{Facts, Party};
-use super::verdict::{Decision, Verdict};
+use super::verdict::{Decision, Policy as _, Verdict};
 use crate::envelope::{Direction, Kind};
 use crate::id::NodeId;
 use crate::mcp::{Target, TargetKind, derive_intents, quote};
@@ -59,12 +59,26 @@ fn passed(test: &Trial, decision: &Decision) -> bool {
 /// Decides on the call of a test.
 #[must_use]
 pub fn decide(bundle: &CompiledBundle, call: &TrialCall) -> Decision {
-    with_facts(call, |facts| bundle.evaluate_pinned(facts, call.pinned))
+    let vouches = |node: Party<'_>| bundle.vouches_for_humans(node);
+    with_facts(call, vouches, |facts| {
+        bundle.evaluate_pinned(facts, call.pinned)
+    })
+}
+
+/// Whether the human of a test's call is vouched for: as the test says, else as the documents do.
+#[must_use]
+pub fn is_vouched(bundle: &CompiledBundle, call: &TrialCall) -> bool {
+    let vouches = |node: Party<'_>| bundle.vouches_for_humans(node);
+    with_facts(call, vouches, |facts| facts.human_vouched)
 }
 
 /// The facts of the call of a test. Its tool digest is absent: whether the tool is pinned is the
-/// test's to say.
-pub fn with_facts<T>(call: &TrialCall, then: impl FnOnce(&Facts<'_>) -> T) -> T {
+/// test's to say. Whether its node may vouch for humans is `vouches`' to say, unless the test does.
+pub fn with_facts<T>(
+    call: &TrialCall,
+    vouches: impl FnOnce(Party<'_>) -> bool,
+    then: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
     let caller = Party {
         node: node_id(&call.node),
         name: &call.node,
@@ -107,7 +121,8 @@ pub fn with_facts<T>(call: &TrialCall, then: impl FnOnce(&Facts<'_>) -> T) -> T 
         audience: host,
         agent: &call.agent,
         human: call.human.as_deref(),
-        human_vouched: true,
+        human_vouched: call.human.is_some()
+            && call.human_vouched.unwrap_or_else(|| vouches(caller)),
         observed_address: call.address.as_deref(),
         posture: call.posture.as_ref(),
         kind: Kind::Request,

@@ -1,7 +1,7 @@
 //! What a decision says, and the seam through which it is asked for.
 
 use super::document::{Subjects, Via};
-use super::facts::Facts;
+use super::facts::{Facts, Party};
 use crate::envelope::hop::Scope;
 use crate::name::PolicyName;
 
@@ -256,6 +256,12 @@ pub trait Policy: Send + Sync {
     /// this; whether a route holds them is decided by [`Policy::evaluate`].
     fn waypoints(&self, _: &Facts<'_>) -> Vec<Waypoint> {
         Vec::new()
+    }
+
+    /// Whether this node's word on which human an agent of it acts for is good: what
+    /// [`Facts::human_vouched`] says of a call that such a node began.
+    fn vouches_for_humans(&self, _: Party<'_>) -> bool {
+        false
     }
 }
 

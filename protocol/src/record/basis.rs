@@ -85,6 +85,9 @@ pub struct Basis {
     /// The relays it came over so far, as their verified hop records say.
     #[n(12)]
     pub hops: Vec<HopNote>,
+    /// Where a human is asserted: whether a document lets the caller's node vouch for humans.
+    #[n(13)]
+    pub human_vouched: Option<bool>,
 }
 
 /// `text`, cut to at most `most` bytes.

@@ -217,3 +217,28 @@ fn work_is_bounded() {
     let compared = between(&[], &[("p", &many)]);
     assert!(compared.tried <= protocol::policy::diff::MAX_TRIED);
 }
+
+/// Whose word counts decides what humans may do, whichever document changes.
+#[test]
+fn who_vouches_for_humans() {
+    let ada = r#"{"policy_name": "ada", "subjects": {"humans": ["ada@example.org"]}, "servers": ["shop"],
+        "allowed_tools": ["shop/get_price"]}"#;
+    let vouches = r#"{"policy_name": "vouches", "subjects": {"groups": ["desk"]},
+        "vouches_for_humans": true}"#;
+    let example = r#"{"server": "shop", "groups": ["desk"], "human": "ada@example.org", "tool": "get_price"}"#;
+    let lines = |before: &[(&str, &str)], after: &[(&str, &str)]| -> Vec<String> {
+        between(before, after).changes.iter().map(line).collect()
+    };
+    let (alone, both) = (
+        &[("ada", ada)][..],
+        &[("ada", ada), ("vouches", vouches)][..],
+    );
+    assert_eq!(lines(alone, both), [format!("deny allow ada - {example}")]);
+    assert_eq!(lines(both, alone), [format!("allow deny ada - {example}")]);
+    let none = r#"{"policy_name": "none", "restricted_intents": ["x"]}"#;
+    let of_ada = |lines: Vec<String>| lines.iter().any(|l| l.ends_with(example));
+    assert!(of_ada(lines(
+        &[("none", none)],
+        &[&[("none", none)], both].concat()
+    )));
+}

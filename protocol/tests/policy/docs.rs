@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use protocol::policy::compile::CompiledPolicy;
 use protocol::policy::document::{Document, SHAPES};
-use protocol::policy::{CompiledBundle, lint::lint, testing};
+use protocol::policy::{CompiledBundle, Policy as _, lint::lint, testing};
 use serde_json::Value;
 
-use crate::world::{Call, bundle, listed};
+use crate::world::{Call, bundle, listed, name, node};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -64,6 +64,17 @@ fn compiled(source: &str, text: &str) -> CompiledBundle {
     CompiledBundle::of(1, vec![CompiledPolicy::of_document(document)], &[], &[])
 }
 
+/// An example beside the one that vouches for humans, which changes nothing for others.
+fn compiled_beside(vouching: &str, source: &str, text: &str) -> CompiledBundle {
+    let policies = compiled(source, text).policies().to_vec();
+    let vouching = compiled("vouching", vouching).policies().to_vec();
+    let beside = vouching
+        .into_iter()
+        .filter(|v| v.name() != policies[0].name());
+    let all = policies.iter().cloned().chain(beside).collect();
+    CompiledBundle::of(1, all, &[], &[])
+}
+
 #[test]
 fn every_policy_in_the_docs_holds_and_passes_its_tests() {
     let shown = shown();
@@ -76,7 +87,7 @@ fn every_policy_in_the_docs_holds_and_passes_its_tests() {
             let (name, decision) = (&outcome.name, &outcome.decision);
             assert!(outcome.passed, "{source}: {name}: {decision:#?}");
         }
-        let linted = lint(&bundle);
+        let linted = lint(&compiled_beside(&examples["vouching"], source, text));
         assert!(
             linted.findings.is_empty(),
             "{source}: {:#?}",
@@ -97,6 +108,31 @@ fn every_policy_in_the_docs_holds_and_passes_its_tests() {
             !seed,
             "{name} has no tests of its own"
         );
+    }
+}
+
+/// The two examples on humans, applied together: what the one vouches for the other permits.
+#[test]
+fn humans_are_permitted_where_the_examples_vouch_for_them() {
+    let examples = examples();
+    let (vouching, subjects) = (&examples["vouching"], &examples["subjects"]);
+    let bundle = compiled_beside(vouching, "subjects", subjects);
+    for outcome in testing::run(&bundle) {
+        assert!(outcome.passed, "{outcome:#?}");
+    }
+    let mut call = Call::tool("get_ticket");
+    call.server = name("tickets");
+    call.human = Some("ada@example.org".to_owned());
+    for (groups, vouched) in [(&["staff"][..], false), (&["front-desk"], true)] {
+        call.caller = node("desk", groups);
+        call.human_vouched = bundle.vouches_for_humans(call.caller.party());
+        assert_eq!(call.human_vouched, vouched);
+        let expected = if vouched {
+            "allow"
+        } else {
+            "deny not_permitted"
+        };
+        assert_eq!(call.says(&bundle), expected);
     }
 }
 

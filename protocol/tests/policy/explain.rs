@@ -2,6 +2,7 @@
 
 use protocol::policy::document::TrialCall;
 use protocol::policy::explain::{explain, rule_cedar};
+use protocol::policy::testing::is_vouched;
 use protocol::record::Point;
 
 use crate::world::one;
@@ -62,4 +63,24 @@ fn a_call_that_is_none_is_refused() {
     assert_eq!(errors[0].reason(), "policy_unknown_key");
     assert!(TrialCall::parse("the call", b"[]").is_err());
     assert!(TrialCall::parse("the call", b"{").is_err());
+}
+
+/// As the documents say, unless the call does.
+#[test]
+fn whether_a_human_is_vouched_for() {
+    let vouches = r#""subjects": {"groups": ["desk"]}, "vouches_for_humans": true"#;
+    let bundle = one(vouches, &[]);
+    for (facts, expected) in [
+        (r#""human": "ada", "groups": ["desk"]"#, true),
+        (r#""human": "ada""#, false),
+        (r#""human": "ada", "human_vouched": true"#, true),
+        (
+            r#""human": "ada", "human_vouched": false, "groups": ["desk"]"#,
+            false,
+        ),
+        (r#""groups": ["desk"]"#, false),
+    ] {
+        let call = call(&format!(r#"{{"tool": "x", {facts}}}"#));
+        assert_eq!(is_vouched(&bundle, &call), expected, "{facts}");
+    }
 }

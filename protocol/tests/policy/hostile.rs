@@ -309,6 +309,39 @@ fn what_says_nothing_or_contradicts_itself() {
     assert_eq!(error.hint(), "did you mean `block`?");
 }
 
+/// A document that vouches for humans says whose word counts, and nothing else.
+#[test]
+fn vouching_with_anything_beside_it() {
+    let vouches = r#""vouches_for_humans": true, "subjects": {"groups": ["desk"]}"#;
+    for (key, value) in [
+        ("allowed_tools", r#"["x"]"#),
+        ("restricted_intents", r#"["x"]"#),
+        ("servers", r#"["x"]"#),
+        ("device", r#"{"secure_boot": true}"#),
+        ("limits", r#"{"calls": 5}"#),
+        ("action_on_violation", r#""alert""#),
+        ("approval", r#"{"required": true}"#),
+    ] {
+        let text = p(&format!(r#"{vouches}, "{key}": {value}"#));
+        let error = is(&text, "policy_vouches_beside", &format!("/{key}"));
+        assert!(error.to_string().contains(&format!("`{key}`")), "{error}");
+        assert!(error.hint().contains("document of its own"));
+    }
+    for (key, value) in [("humans", "ada@example.org"), ("agents", "robot")] {
+        let subjects = format!(r#""subjects": {{"groups": ["desk"], "{key}": ["{value}"]}}"#);
+        let text = p(&format!(r#""vouches_for_humans": true, {subjects}"#));
+        let path = format!("/subjects/{key}");
+        let error = is(&text, "policy_vouches_beside", &path);
+        assert!(error.to_string().contains(&format!("`{key}`")), "{error}");
+    }
+    let everybody = p(r#""vouches_for_humans": true"#);
+    let path = "/vouches_for_humans";
+    let error = is(&everybody, "policy_vouches_for_nobody", path);
+    assert!(error.hint().contains("`subjects`"));
+    let text = p(r#""vouches_for_humans": "yes", "subjects": {"groups": ["desk"]}"#);
+    is(&text, "policy_wrong_type", path);
+}
+
 #[test]
 fn cedar_that_does_not_fit() {
     is("permit(principal, action", "policy_not_cedar", "");

@@ -75,6 +75,34 @@ fn a_human_grants_only_if_vouched_for() {
     assert_eq!(other.says(&bundle), "deny tool_not_allowed");
 }
 
+/// Who vouches is said by documents that name nodes, and count.
+#[test]
+fn nodes_vouch_where_a_document_that_counts_says_so() {
+    let vouching = |members: &str| bundle(&[("p", &p(members))], &[]);
+    let vouches =
+        r#""vouches_for_humans": true, "subjects": {"nodes": ["desk"], "groups": ["front-*"]}"#;
+    let (desk, front) = (node("desk", &[]), node("other", &["front-eu"]));
+    let other = node("other", &["staff"]);
+    let says = |members: &str| {
+        let bundle = vouching(members);
+        [&desk, &front, &other].map(|node| bundle.vouches_for_humans(node.party()))
+    };
+    assert_eq!(says(vouches), [true, true, false]);
+    let observing = format!("{vouches}, \"mode\": \"observe\"");
+    assert_eq!(says(&observing), [false; 3]);
+    assert_eq!(says(&vouches.replace("true", "false")), [false; 3]);
+    assert_eq!(says(r#""subjects": {"nodes": ["desk"]}"#), [false; 3]);
+    // It permits nothing, and forbids nothing that others permit.
+    let all = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
+    let mut call = Call::tool("get_it");
+    call.caller = node("desk", &[]);
+    assert_eq!(call.says(&vouching(vouches)), "deny not_permitted");
+    let both = bundle(&[("p", &p(vouches)), ("all", all)], &[]);
+    assert_eq!(call.says(&both), "allow");
+    let cedar = vouching(vouches).policy("p").unwrap().cedar();
+    assert!(cedar.starts_with("// ") && !cedar.contains('\n'), "{cedar}");
+}
+
 #[test]
 fn scope_narrows_what_a_document_is_about() {
     let grant = (

@@ -238,3 +238,28 @@ fn work_is_bounded() {
     let linted = lint(&bundle(&documents, &[]));
     assert!(!linted.whole && linted.findings.is_empty());
 }
+
+/// Nobody is permitted anything for being who they are where nobody says who they are.
+#[test]
+fn humans_nobody_vouches_for() {
+    let permits = r#"{"policy_name": "permits", "subjects": {"humans": ["ada@*"]}, "servers": ["shop"],
+        "allowed_tools": ["shop/get_price"]}"#;
+    let vouches = r#"{"policy_name": "vouches", "subjects": {"groups": ["desk"]},
+        "vouches_for_humans": true}"#;
+    let observing = vouches.replace("true}", "true, \"mode\": \"observe\"}");
+    let vacuous = "permits /subjects/humans vacuous";
+    assert_eq!(found(&[("permits", permits)]), [vacuous]);
+    assert_eq!(
+        found(&[("permits", permits), ("vouches", vouches)]),
+        [""; 0]
+    );
+    assert_eq!(
+        found(&[("permits", permits), ("vouches", &observing)]),
+        [vacuous, "vouches /vouches_for_humans vacuous"]
+    );
+    // What only restricts needs nobody.
+    is(
+        r#""subjects": {"humans": ["eve@*"]}, "restricted_intents": ["write"]"#,
+        &[],
+    );
+}

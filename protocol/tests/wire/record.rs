@@ -81,6 +81,7 @@ fn basis() -> Basis {
         labels: words(MAX_LABELS),
         tool_digest: Some(Digest::from_bytes([2; 32])),
         hops: vec![hop; MAX_ROUTE_HOPS],
+        human_vouched: Some(true),
     }
 }
 

@@ -14,6 +14,7 @@ fn call(first: &SealedEnvelope) -> CallIdentity {
         request_id: claims.request_id,
         session: claims.session,
         server: claims.server,
+        human: claims.human,
         first: first.id,
     }
 }
@@ -92,7 +93,8 @@ fn a_whole_stream_passes_and_nothing_after_it() {
 
 #[test]
 fn a_message_of_another_call_is_named() {
-    let other: [fn(&mut Header); 4] = [
+    let other: [fn(&mut Header); 5] = [
+        |h| h.claims.human = Some("ada@example.org".to_owned()),
         |h| h.claims.request_id = RequestId::from_bytes([9; 16]),
         |h| h.claims.session = SessionId::from_bytes([9; 16]),
         |h| h.claims.server = name("other"),

@@ -318,6 +318,7 @@ impl Receiver {
                 request_id: claims.request_id,
                 session: claims.session,
                 server: claims.server.clone(),
+                human: claims.human.clone(),
                 first: act.id,
             };
             let stream = |direction| StreamState::new(&FakeCrypto, identity.clone(), direction);

@@ -282,6 +282,7 @@ impl<'a> World<'a> {
                 request_id: request,
                 session: self.common.session,
                 server: self.common.name.clone(),
+                human: None,
                 first,
             });
         }

@@ -118,7 +118,13 @@ pub(crate) fn facts(basis: &DecisionBasis, text: &mut Text) {
     field("address", basis.address.clone());
     let posture = basis.posture.as_ref().map(|claims| claims.join(", "));
     field("posture", Some(posture.unwrap_or_else(|| "unknown".into())));
-    field("human", basis.human.clone());
+    let vouched = match basis.human_vouched {
+        Some(true) => "vouched for",
+        Some(false) => "not vouched for: can only restrict",
+        None => "as that node says",
+    };
+    let human = basis.human.as_ref();
+    field("human", human.map(|human| format!("{human} ({vouched})")));
     field("intents", Some(joined(&basis.intents).unwrap_or_else(none)));
     field("labels", Some(joined(&basis.labels).unwrap_or_else(none)));
     field("definition", basis.tool_digest.map(|d| d.to_string()));

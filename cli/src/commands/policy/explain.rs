@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use protocol::control::{Tool, route};
 use protocol::policy::document::TrialCall;
 use protocol::policy::explain::{Explained, explain, rule_cedar};
+use protocol::policy::testing::is_vouched;
 use protocol::policy::{CompiledBundle, Decision as Decided, Verdict};
 use protocol::record::Point;
 use protocol::trust::bundle::BundleBody;
@@ -55,6 +56,9 @@ pub(super) struct Explain {
     /// The agent
     #[arg(long)]
     agent: Option<String>,
+    /// The human the agent's node asserts
+    #[arg(long)]
+    human: Option<String>,
     /// The agent's node
     #[arg(long)]
     node: Option<String>,
@@ -74,6 +78,9 @@ pub(super) struct Explain {
 struct Told {
     bundle: u64,
     pinned: bool,
+    /// Where a human is asserted: whether a document lets the caller's node vouch for humans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    human_vouched: Option<bool>,
     verdict: &'static str,
     /// At which hop.
     at: &'static str,
@@ -159,6 +166,7 @@ impl Explain {
             ("server", &self.server),
             ("host", &self.host),
             ("agent", &self.agent),
+            ("human", &self.human),
             ("node", &self.node),
         ];
         for (key, value) in given {
@@ -212,6 +220,7 @@ fn told(bundle: &CompiledBundle, call: &TrialCall, explained: &Explained) -> Tol
     Told {
         bundle: bundle.version(),
         pinned: call.pinned,
+        human_vouched: call.human.as_ref().map(|_| is_vouched(bundle, call)),
         verdict: deciding.map_or("", |s| s.decision.verdict.name()),
         at: deciding.map_or("", |s| at(s.point)),
         hops,
@@ -296,6 +305,13 @@ fn show(told: &Told, text: &mut Text) {
     };
     text.line("");
     text.line(format!("the tool's definition counts as {tool} one"));
+    match told.human_vouched {
+        Some(true) => text.line("the caller's node vouches for the human"),
+        Some(false) => text.line(
+            "nobody vouches for the human: documents can restrict the call by it, not permit it",
+        ),
+        None => {}
+    }
 }
 
 /// A decision that was taken, and the rule as it stood in the bundle of that version.

@@ -15,7 +15,7 @@ pub use rules::{Decidable, Effect, Requirement, Rule};
 pub(super) use cedar::kernel_number;
 pub(super) use rules::argument_token;
 
-use super::document::{Document, Mode};
+use super::document::{Document, Mode, Subjects};
 use super::error::{MAX_POLICY_ERRORS, PolicyError, Problem, shown};
 use super::evaluate::Ready;
 use super::slice::Index;
@@ -141,10 +141,19 @@ impl CompiledPolicy {
         &self.rules
     }
 
-    /// All of it in Cedar.
+    /// All of it in Cedar. A document that vouches for humans has no rule: it is a fact that rules
+    /// ask for, and a comment here.
     #[must_use]
     pub fn cedar(&self) -> String {
-        let texts: Vec<&str> = self.rules().map(|r| r.cedar.as_str()).collect();
+        const VOUCHES: &str =
+            "// No rule: where its subjects hold the caller's node, context.human_vouched is true.";
+        let vouches = self.document().is_some_and(|d| d.vouches);
+        let texts = self.rules().map(|r| r.cedar.as_str());
+        let texts: Vec<&str> = vouches
+            .then_some(VOUCHES)
+            .into_iter()
+            .chain(texts)
+            .collect();
         texts.join("\n\n")
     }
 }
@@ -160,6 +169,8 @@ pub struct CompiledBundle {
     labels: BTreeMap<String, Vec<String>>,
     /// Whether any document has a `via`.
     pub(super) wants_waypoints: bool,
+    /// The nodes that may vouch for humans, as each document that says so and counts names them.
+    pub(super) vouchers: Vec<Subjects>,
     /// Sets of rules by the documents they are of, made when a call first meets just these.
     pub(super) sets: RwLock<Ready>,
 }
@@ -223,9 +234,13 @@ impl CompiledBundle {
         let labels = labels.iter().map(|l| (l.target.clone(), l.labels.clone()));
         let mut documents = policies.iter().filter_map(CompiledPolicy::document);
         let wants_waypoints = documents.any(|d| d.requirements.via.is_some());
+        let documents = policies.iter().filter_map(CompiledPolicy::document);
+        let vouching = documents.filter(|d| d.vouches && d.mode == Mode::Enforce);
+        let vouchers = vouching.filter_map(|d| d.scope.subjects.clone());
         Self {
             version,
             wants_waypoints,
+            vouchers: vouchers.collect(),
             index: Index::over(&policies),
             policies,
             pins: pinned,
@@ -327,7 +342,7 @@ mod tests {
     fn the_example_has_every_key() {
         for key in crate::policy::document::DOCUMENT.keys {
             let quoted = format!("\"{key}\"");
-            let apart = ["$schema", "tests"].contains(key);
+            let apart = ["$schema", "tests", "vouches_for_humans"].contains(key);
             assert!(apart || WHOLE.contains(&quoted), "{key}");
         }
     }

@@ -26,6 +26,7 @@ pub fn to_json(call: &TrialCall) -> String {
     );
     some("site", call.site.as_ref().map(|site| quote(site.as_str())));
     some("human", call.human.as_deref().map(quote));
+    some("human_vouched", call.human_vouched.map(|v| v.to_string()));
     let target = call.target.as_deref().unwrap_or(&call.method);
     let key = match call.kind {
         CallKind::Tool => "tool",

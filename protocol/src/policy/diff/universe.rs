@@ -126,6 +126,8 @@ struct Around {
     servers: Vec<(String, String)>,
     tools: Vec<ItemGlob>,
     callers: Vec<Caller>,
+    /// Every human that any document names, on nodes that vouch for humans.
+    vouched: Vec<Caller>,
     left_out: Option<String>,
 }
 
@@ -135,6 +137,7 @@ impl Around {
             servers: Vec::new(),
             tools: Vec::new(),
             callers: Vec::new(),
+            vouched: vouched(sides),
             left_out: None,
         };
         let differs = |p: &&CompiledPolicy| changed.iter().any(|c| c.name() == p.name());
@@ -179,8 +182,12 @@ fn of_document(
 ) -> Vec<TrialCall> {
     let mut calls = Vec::new();
     let mut callers = callers(document);
-    if document.scope.subjects.is_none() {
+    let subjects = document.scope.subjects.as_ref();
+    if subjects.is_none() {
         callers.extend(around.callers.iter().cloned());
+    }
+    if document.vouches || subjects.is_some_and(|s| !s.humans.is_empty()) {
+        callers.extend(around.vouched.iter().cloned());
     }
     let targets = targets(document, changed, around);
     for called in &targets {
@@ -327,6 +334,34 @@ fn callers(document: &Document) -> Vec<Caller> {
     out
 }
 
+/// The humans that documents of either side name, each on a node that one of them lets vouch.
+fn vouched(sides: &[&CompiledBundle; 2]) -> Vec<Caller> {
+    let documents = || {
+        let policies = sides.iter().flat_map(|side| side.policies());
+        policies.filter_map(CompiledPolicy::document)
+    };
+    let named = documents().filter_map(|d| d.scope.subjects.as_ref());
+    let humans: BTreeSet<String> = named
+        .flat_map(|s| &s.humans)
+        .map(text_of)
+        .take(MAX_CALLERS)
+        .collect();
+    let mut out = Vec::new();
+    for vouching in documents().filter(|d| d.vouches) {
+        for caller in callers(vouching).into_iter().skip(1) {
+            out.extend(humans.iter().map(|human| Caller {
+                human: Some(human.clone()),
+                ..caller.clone()
+            }));
+        }
+        if out.len() > MAX_CALLERS {
+            break;
+        }
+    }
+    out.truncate(MAX_CALLERS);
+    out
+}
+
 /// What a document is about, and what the other documents that differ permit or forbid there.
 fn targets(document: &Document, changed: &[&CompiledPolicy], around: &Around) -> Vec<Called> {
     let mut servers: Vec<(String, String)> = servers(document.scope.servers.as_deref());
@@ -462,6 +497,7 @@ fn call(caller: &Caller, called: &Called) -> Option<TrialCall> {
         groups: caller.group.iter().filter_map(|g| g.parse().ok()).collect(),
         site: None,
         human: caller.human.clone(),
+        human_vouched: None,
         host: called.host.parse().ok()?,
         server: called.server.parse().ok()?,
         kind: called.kind,

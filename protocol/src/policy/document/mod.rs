@@ -12,6 +12,7 @@ mod read;
 mod scope;
 mod terms;
 mod trials;
+mod vouching;
 
 pub use arguments::{Check, MAX_CHECKS};
 pub use conditions::{
@@ -70,6 +71,7 @@ pub const DOCUMENT: Shape = Shape {
         "approval",
         "via",
         "on_result",
+        "vouches_for_humans",
         "action_on_violation",
         "mode",
         "tests",
@@ -152,6 +154,9 @@ pub struct Document {
     pub approval: Option<Approval>,
     /// What happens to results.
     pub on_result: Option<OnResult>,
+    /// Whether the nodes it names vouch for the humans they assert. Such a document says nothing
+    /// else.
+    pub vouches: bool,
     /// What its author expects of it.
     pub tests: Vec<Trial>,
 }
@@ -199,6 +204,7 @@ impl Document {
         let limits = fields.at("limits").and_then(|at| Limits::read(sink, at));
         let on_result = fields.at("on_result");
         let on_result = on_result.and_then(|at| OnResult::read(sink, at));
+        let vouches = vouching::read(sink, &fields, &scope);
         let tests = fields.at("tests").and_then(|at| trials::read(sink, at));
         Some(Self {
             name: name?,
@@ -210,6 +216,7 @@ impl Document {
             limits,
             approval,
             on_result,
+            vouches,
             tests: tests.unwrap_or_default(),
         })
     }

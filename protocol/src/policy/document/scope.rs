@@ -43,14 +43,20 @@ impl Subjects {
         })
     }
 
-    /// Whether `agent` of `node`, acting for `human`, is one of them.
+    /// Whether `node` is one of them, whoever calls from it.
     #[must_use]
-    pub fn hold(&self, node: Party<'_>, agent: &str, human: Option<&str>) -> bool {
+    pub fn hold_node(&self, node: Party<'_>) -> bool {
         self.nodes.iter().any(|g| g.matches(node.name.as_str()))
             || self
                 .groups
                 .iter()
                 .any(|glob| node.groups.iter().any(|name| glob.matches(name.as_str())))
+    }
+
+    /// Whether `agent` of `node`, acting for `human`, is one of them.
+    #[must_use]
+    pub fn hold(&self, node: Party<'_>, agent: &str, human: Option<&str>) -> bool {
+        self.hold_node(node)
             || self.agents.iter().any(|g| g.matches(node, agent))
             || human.is_some_and(|human| self.humans.iter().any(|g| g.matches(human)))
     }

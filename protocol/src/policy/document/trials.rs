@@ -31,6 +31,7 @@ pub(super) const CALL: Shape = Shape {
         "groups",
         "site",
         "human",
+        "human_vouched",
         "host",
         "server",
         "tool",
@@ -96,6 +97,8 @@ pub struct TrialCall {
     pub site: Option<Name>,
     /// The human it asserts.
     pub human: Option<String>,
+    /// Whether the node may vouch for humans; what the documents say if absent.
+    pub human_vouched: Option<bool>,
     /// The server's node.
     pub host: Name,
     /// The server.
@@ -210,6 +213,7 @@ impl TrialCall {
         let (intents, labels) = (list("intents"), list("labels"));
         let mut flag = |key| fields.at(key).and_then(|at| at.flag(sink));
         let (pinned, approved) = (flag("pinned"), flag("approved"));
+        let human_vouched = flag("human_vouched");
         let arguments = fields.at("arguments").and_then(|at| {
             at.members(sink)?;
             Some(at.json.to_text())
@@ -228,6 +232,7 @@ impl TrialCall {
             groups: groups.unwrap_or_default(),
             site,
             human,
+            human_vouched,
             host: host?,
             server: server?,
             kind,

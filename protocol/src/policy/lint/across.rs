@@ -44,7 +44,7 @@ pub(super) fn look(policies: &[CompiledPolicy]) -> (Vec<Finding>, bool) {
 fn same(a: &Document, b: &Document) -> bool {
     let essence = |d: &Document| {
         let terms = (d.limits.clone(), d.approval.clone(), d.on_result.clone());
-        (d.mode, d.action, d.scope.clone(), terms)
+        (d.mode, d.action, d.vouches, d.scope.clone(), terms)
     };
     a.requirements == b.requirements && essence(a) == essence(b)
 }

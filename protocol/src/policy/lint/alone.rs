@@ -39,7 +39,11 @@ fn vacuous(document: &Document, notes: &mut Notes) {
     let extra = document.limits.is_some()
         || document.on_result.is_some()
         || document.approval.as_ref().is_some_and(|a| a.required);
-    if !requires && !extra {
+    if document.vouches && document.mode == Mode::Observe {
+        let why = "a document that only observes vouches for nobody";
+        note("/vouches_for_humans", why, "let it enforce, or remove it");
+    }
+    if !requires && !extra && !document.vouches {
         note(
             "",
             "it asks for nothing and permits nothing",

@@ -12,6 +12,8 @@ mod overlap;
 
 use super::CompiledBundle;
 use super::compile::{CompiledPolicy, Effect};
+use super::document::{Document, Mode};
+use super::verdict::Action;
 
 /// Most pairs of documents compared with each other.
 pub const MAX_COMPARED: usize = 1_000_000;
@@ -109,7 +111,10 @@ pub fn lint(bundle: &CompiledBundle) -> Linted {
             findings: Vec::new(),
         };
         match policy.document() {
-            Some(document) => alone::look(document, &mut notes),
+            Some(document) => {
+                alone::look(document, &mut notes);
+                unvouched(bundle, document, &mut notes);
+            }
             None => cedar(policy, &mut notes),
         }
         findings.append(&mut notes.findings);
@@ -121,6 +126,21 @@ pub fn lint(bundle: &CompiledBundle) -> Linted {
     let whole = compared && findings.len() <= MAX_FINDINGS;
     findings.truncate(MAX_FINDINGS);
     Linted { findings, whole }
+}
+
+/// Whom a document permits something for being who they are, where nobody may say who they are.
+fn unvouched(bundle: &CompiledBundle, document: &Document, notes: &mut Notes) {
+    let approves = document.action == Action::RequireApproval
+        || document.approval.as_ref().is_some_and(|a| a.required);
+    let permits = document.mode == Mode::Enforce && (document.grants() || approves);
+    let subjects = document.scope.subjects.as_ref();
+    let humans = subjects.is_some_and(|s| !s.humans.is_empty());
+    if permits && humans && bundle.vouchers.is_empty() {
+        let why = "no document vouches for humans, so nothing is permitted to any of these";
+        let mend = "apply a document with `vouches_for_humans` beside it, or name nodes, groups or \
+                    agents";
+        notes.note("/subjects/humans", Code::Vacuous, why.to_owned(), mend);
+    }
 }
 
 /// A `permit` without a condition is for everybody and everything.
