@@ -281,6 +281,33 @@ fn an_agent_is_bound_to_the_human_it_acts_for() {
 }
 
 #[test]
+fn a_node_shows_what_it_says_of_its_host_and_what_others_say() {
+    let node = node();
+    let shown = node.run(&["id", "posture"]);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    for said in [
+        "this node, self-asserted",
+        "(12 s ago)",
+        "25 min",
+        "tool-host",
+    ] {
+        assert!(shown.stdout.contains(said), "{said}: {}", shown.stdout);
+    }
+    let json = node.run(&["id", "posture", "tool-host", "--format", "json"]);
+    let json = json.json();
+    assert_eq!(json["measured"]["word"], "self-asserted");
+    assert_eq!(json["announced"]["age_s"], 1500);
+    assert_eq!(json["others"][0]["node"], "tool-host");
+    let unknown = node.run(&["id", "posture", "nobody"]);
+    assert!(
+        unknown.stderr.contains("[unknown_node]"),
+        "{}",
+        unknown.stderr
+    );
+    assert_eq!(node.run(&["id", "posture", "no body"]).code, Some(3));
+}
+
+#[test]
 fn hostile_descriptions_do_not_reach_the_terminal() {
     let node = node();
     let ran = node.run(&["tools", "tool-host/shop"]);

@@ -19,6 +19,7 @@ mod node;
 mod operations;
 mod page;
 mod policing;
+mod postures;
 mod probe;
 mod serve;
 mod severing;

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use protocol::control::{
     AddAgent, AddServer, Admission, Agent, AgentToken, BundleFile, CallReply, CallRequest, Check,
     Decision, DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FailureKind, FileBytes,
-    IssueMembership, MembershipRequestInfo, PastBundle, Peer, Server, ServerFilter, Status,
-    StoreCopy, Tool,
+    IssueMembership, MembershipRequestInfo, PastBundle, Peer, PostureQuery, PostureReport, Server,
+    ServerFilter, Status, StoreCopy, Tool,
 };
 use protocol::name::Name;
 use serde_json::value::RawValue;
@@ -69,6 +69,12 @@ pub trait Operations: Enrolling {
     /// # Errors
     /// Why they cannot be listed.
     async fn peers(&self) -> Result<Vec<Peer>, Failure>;
+
+    /// What this node finds of its own state, and what others say of theirs.
+    ///
+    /// # Errors
+    /// `unknown_node`.
+    async fn postures(&self, query: PostureQuery) -> Result<PostureReport, Failure>;
 
     /// Opens a link, and returns the peer once it is admitted.
     ///

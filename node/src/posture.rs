@@ -20,7 +20,7 @@ mod hardening;
 mod keeper;
 
 pub use binary::MAX_BINARY_BYTES;
-pub use keeper::{MEASURE_EVERY, PostureKeeper};
+pub use keeper::{ANNOUNCE_EVERY, MEASURE_EVERY, PostureKeeper, PostureNews};
 
 use files::Files;
 

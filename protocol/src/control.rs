@@ -24,6 +24,7 @@ mod doctor;
 mod membership;
 mod page;
 mod peer;
+mod posture;
 mod server;
 mod status;
 mod ticket;
@@ -48,14 +49,14 @@ pub use membership::{
 };
 pub use page::{PageLogin, PageSessionsEnded};
 pub use peer::{Dial, LinkPath, Peer, PeerState};
+pub use posture::{MAX_POSTURES, NodePosture, PostureInfo, PostureQuery, PostureReport};
 pub use server::{
     AddServer, MAX_COMMAND_WORDS, MAX_SETTING_BYTES, MAX_SETTINGS, Server, ServerInfo, ServerSpec,
     ServerState, SpecError,
 };
 pub use status::{
     Condition, Counters, DocumentVersions, Freshness, FreshnessState, IssuerAlarm, MeshInfo,
-    NodeInfo, PolicyStatus, PostureInfo, RefusedBundle, Renewal, Status, StoreInfo, TimeHealth,
-    TrustStatus,
+    NodeInfo, PolicyStatus, RefusedBundle, Renewal, Status, StoreInfo, TimeHealth, TrustStatus,
 };
 pub use ticket::{
     DecidedPeer, Invite, NewTicket, PeerChoice, PendingPeer, Redeemer, TicketChoice, TicketInfo,
@@ -79,6 +80,8 @@ pub mod route {
     pub const STORE_COPY: &str = "/v1/store/copy";
     /// `GET` → array of [`super::Peer`].
     pub const PEERS: &str = "/v1/peers";
+    /// `GET` with the fields of [`super::PostureQuery`] as query → [`super::PostureReport`].
+    pub const POSTURES: &str = "/v1/postures";
     /// `POST` [`super::Dial`] → [`super::Peer`].
     pub const DIAL: &str = "/v1/peers/dial";
     /// `GET` → array of [`super::Server`]; `POST` [`super::AddServer`] → [`super::Server`];

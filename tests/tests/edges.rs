@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use node::app::Composition;
 use node::control::Operations as _;
 use node::enforcement::{INTENT_UNDERSTATED, SEVERED};
-use protocol::control::{Decision, DecisionQuery, ServerFilter};
+use protocol::control::{Decision, DecisionQuery, PostureQuery, ServerFilter};
 use protocol::trust::bundle::{BundleBody, Pin, Policy};
 use tests::admin::{Admin, in_force, policy};
 use tests::fixture::shop;
@@ -550,6 +550,36 @@ mod posture {
         );
         assert_eq!(called(&log), Vec::<String>::new());
         line.stop().await;
+    }
+
+    #[tokio::test]
+    async fn operators_see_what_was_measured_and_what_others_say() {
+        let root = tempfile::TempDir::new().unwrap();
+        let pair = Pair::under(&[FIT], honest(), of(root.path(), "6.1.38")).await;
+        let own = pair.user.node.postures(PostureQuery::default()).await;
+        let own = own.unwrap();
+        assert_eq!(own.measured.kernel, "6.1.38");
+        assert_eq!(own.measured.word, SELF_ASSERTED);
+        assert_eq!(own.measured.hardening, ["aslr"]);
+        assert!(own.told && own.announced.unwrap().kernel == "6.1.38");
+        let asked = |node: &str| PostureQuery {
+            node: Some(node.to_owned()),
+        };
+        let of_user = async |kernel: &'static str| {
+            let said = pair.host.node.postures(asked("user")).await.unwrap();
+            assert_eq!(said.others.len(), 1);
+            assert_eq!(said.others[0].id, pair.user.id());
+            let posture = said.others[0].posture.clone();
+            posture.is_some_and(|p| p.kernel == kernel && p.word == SELF_ASSERTED)
+        };
+        until("the host knows", || of_user("6.1.38")).await;
+        writes(root.path(), "proc/sys/kernel/osrelease", "6.2.0");
+        pair.user.node.measure_posture().await;
+        until("the host is told", || of_user("6.2.0")).await;
+        let unknown = pair.host.node.postures(asked("nobody")).await.unwrap_err();
+        assert_eq!(unknown.reason, "unknown_node");
+        let itself = pair.user.node.postures(asked("user")).await.unwrap();
+        assert!(itself.others.is_empty());
     }
 
     #[tokio::test]

@@ -1,4 +1,7 @@
-//! `hedgerow id`: this host's identity. It needs no node and never opens the store.
+//! `hedgerow id`: this host's identity. It needs no node and never opens the store; what the host
+//! says of its state is the running node's to tell.
+
+mod posture;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +31,9 @@ Examples:
 New keys under the same name, for a node that is stopped:
   b$ hedgerow id rotate
 
+What this host and the others say of their state:
+  hedgerow id posture
+
 A node as second issuer or timestamper:
   b$ hedgerow id --timestamper-card b.card
   a$ hedgerow admin timestamper add b.card")]
@@ -56,6 +62,7 @@ enum Action {
     /// The node must be stopped and an issuer's node must run, unless this host is one. Where it is
     /// interrupted, run it again: until the new membership is there, the old keys stay in force.
     Rotate,
+    Posture(posture::PostureCommand),
 }
 
 /// What is printed of a rotation.
@@ -95,8 +102,10 @@ struct Identity {
 impl Id {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
         let state = context.state()?;
-        if matches!(self.action, Some(Action::Rotate)) {
-            return rotate(context, &state);
+        match self.action {
+            Some(Action::Rotate) => return rotate(context, &state),
+            Some(Action::Posture(posture)) => return posture.run(context),
+            None => {}
         }
         let identity = seam::identity(state.path(), self.name)?;
         if let Some(path) = &self.request {

@@ -209,6 +209,42 @@ impl Operations for Fake {
         }])
     }
 
+    async fn postures(&self, query: PostureQuery) -> Result<PostureReport, Failure> {
+        let unknown = query.node.is_some_and(|node| node != TOOL_HOST);
+        if unknown {
+            let text = "no such node is known here";
+            return Err(Failure::new(FailureKind::NotFound, "unknown_node", text));
+        }
+        let posture = PostureInfo {
+            word: "self-asserted".to_owned(),
+            measured: UnixSeconds(1_795_351_203),
+            age_s: 12,
+            os: "debian".to_owned(),
+            kernel: "6.1.38".to_owned(),
+            secure_boot: false,
+            disk_encryption: true,
+            uptime_s: 3600,
+            binary: None,
+            hardening: vec!["aslr".to_owned()],
+            digest: protocol::id::Digest::from_bytes([7; 32]),
+        };
+        let told = PostureInfo {
+            age_s: 1500,
+            ..posture.clone()
+        };
+        Ok(PostureReport {
+            measured: posture,
+            announced: Some(told.clone()),
+            told: true,
+            others: vec![NodePosture {
+                node: name(TOOL_HOST),
+                id: self.mesh.node(TOOL_HOST),
+                posture: Some(told),
+            }],
+            left_out: 0,
+        })
+    }
+
     async fn dial(&self, _: Caller, dial: Dial) -> Result<Peer, Failure> {
         let message = format!("the peer at `{}` is of another mesh", dial.address);
         Err(Failure::new(FailureKind::Denied, "foreign_mesh", message))

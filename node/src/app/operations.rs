@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use protocol::control::{
     AddAgent, AddServer, Admission, Agent, AgentToken, BundleFile, CallReply, CallRequest, Check,
     Decision, DecisionPage, DecisionQuery, DecisionSearch, Dial, Failure, FailureKind, FileBytes,
-    IssueMembership, MembershipRequestInfo, PastBundle, Peer, Secret, Server, ServerFilter, Status,
-    StoreCopy, Tool,
+    IssueMembership, MembershipRequestInfo, PastBundle, Peer, PostureQuery, PostureReport, Secret,
+    Server, ServerFilter, Status, StoreCopy, Tool,
 };
 use protocol::control::{Condition, Counters, MeshInfo, NodeInfo, StoreInfo, TimeHealth};
 use protocol::id::NodeId;
@@ -221,6 +221,10 @@ impl Operations for Node {
             .collect();
         peers.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         Ok(peers)
+    }
+
+    async fn postures(&self, query: PostureQuery) -> Result<PostureReport, Failure> {
+        self.posture_report(query.node.as_deref())
     }
 
     async fn dial(&self, _: Caller, dial: Dial) -> Result<Peer, Failure> {

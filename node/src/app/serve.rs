@@ -263,9 +263,10 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
     let mut changes = node.upstreams.changes();
     let mut renewed = node.renewal.renewed.subscribe();
     let mut known = node.members.changes();
-    let mut posture = node.posture.changes();
+    let mut posture = node.posture.news();
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
+        posture.taken();
         match node.records.renew() {
             Ok(record) => {
                 announce(&gossip, record).await;
@@ -286,7 +287,7 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
             // Peers learn of the new membership by the record that carries it.
             _ = renewed.changed() => {}
             // Policies ask for what this host is like now.
-            _ = posture.changed() => {}
+            () = posture.next() => {}
             // A relay that was named in the configuration is known by now.
             () = relays_changed(&node, &mut known) => {}
             () = tokio::time::sleep(RENEW_AFTER) => {}

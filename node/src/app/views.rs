@@ -4,8 +4,8 @@
 
 use protocol::control::{
     DocumentVersions, EnvelopeSignature, EnvelopeSigner, Failure, FileBytes, Freshness,
-    FreshnessState, Hop, IssuerAlarm, LinkPath, Peer, PeerState, PolicyStatus, PostureInfo,
-    Renewal, Secret, Server, ServerInfo, ServerState, Tool, TrustStatus,
+    FreshnessState, Hop, IssuerAlarm, LinkPath, Peer, PeerState, PolicyStatus, Renewal, Secret,
+    Server, ServerInfo, ServerState, Tool, TrustStatus,
 };
 use protocol::crypto::{Algorithm, Suite};
 use protocol::envelope::hop::HopRecord;
@@ -14,7 +14,6 @@ use protocol::id::NodeId;
 use protocol::mcp;
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
-use protocol::trust::posture::SELF_ASSERTED;
 use protocol::trust::state as trust;
 use protocol::trust::{MemberFacts, NodeRecord, VerifiedMembership};
 use serde_json::value::RawValue;
@@ -106,27 +105,6 @@ impl Node {
         let relays = self.fabric.router().relays_to(node).unwrap_or_default();
         let named = relays.iter().filter_map(|relay| self.members.member(relay));
         named.map(|m| m.membership.name.clone()).collect()
-    }
-
-    /// What this node has told the others of its own state.
-    pub(super) fn posture(&self, now: UnixSeconds) -> Option<PostureInfo> {
-        let member = self.members.member(&self.identity.node())?;
-        let announced = member.record.as_ref()?.posture.as_ref()?;
-        let posture = announced.posture()?;
-        let [major, minor, patch] = posture.kernel;
-        Some(PostureInfo {
-            word: SELF_ASSERTED.to_owned(),
-            measured: posture.measured,
-            age_s: now.0.saturating_sub(posture.measured.0),
-            os: posture.os,
-            kernel: format!("{major}.{minor}.{patch}"),
-            secure_boot: posture.secure_boot,
-            disk_encryption: posture.disk_encryption,
-            uptime_s: posture.uptime_s,
-            binary: posture.binary,
-            hardening: posture.hardening,
-            digest: announced.digest(&*self.identity.crypto)?,
-        })
     }
 
     /// The trust documents in force, as `status` and `doctor` show them.

@@ -50,6 +50,7 @@ pub(super) fn routes(operations: Arc<dyn Operations>, caller: Caller) -> Router 
         .route(route::DOCTOR, get(doctor))
         .route(route::STORE_COPY, post(copy_store))
         .route(route::PEERS, get(peers))
+        .route(route::POSTURES, get(postures))
         .route(route::DIAL, post(dial))
         .route(route::SERVERS, get(servers).post(add_server))
         .route(&named(route::SERVERS), delete(remove_server))
@@ -120,6 +121,10 @@ async fn copy_store(State(context): State<Context>) -> Answer<impl Serialize> {
 
 async fn peers(State(context): State<Context>) -> Answer<impl Serialize> {
     within(context.operations.peers()).await
+}
+
+async fn postures(State(context): State<Context>, request: Request) -> Answer<impl Serialize> {
+    within(context.operations.postures(query(&request)?)).await
 }
 
 async fn dial(State(context): State<Context>, Json(dial): Json<Dial>) -> Answer<impl Serialize> {

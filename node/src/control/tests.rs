@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use protocol::control::{
-    CallEvent, FailureKind, MAX_REQUEST_BYTES, ServerState, TimeHealth, route,
+    CallEvent, FailureKind, MAX_REQUEST_BYTES, PostureQuery, PostureReport, ServerState,
+    TimeHealth, route,
 };
 use protocol::control::{Counters, MeshInfo, NodeInfo, StoreInfo};
 use protocol::control::{
@@ -191,6 +192,14 @@ impl Operations for Fake {
 
     async fn peers(&self) -> Result<Vec<Peer>, Failure> {
         Ok(vec![])
+    }
+
+    async fn postures(&self, _: PostureQuery) -> Result<PostureReport, Failure> {
+        Err(Failure::new(
+            FailureKind::NotFound,
+            "unknown_node",
+            "the fake knows nobody",
+        ))
     }
 
     async fn dial(&self, _: Caller, _: Dial) -> Result<Peer, Failure> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::id::Digest;
 use protocol::trust::Posture;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Probe;
@@ -14,6 +15,10 @@ use crate::clock::Clock;
 /// How often it is measured. What changed is announced at once; what stays the same ages until the
 /// node record is renewed.
 pub const MEASURE_EVERY: Duration = Duration::from_secs(60);
+
+/// Least time between two node records that a change of posture alone brings about: a host that
+/// goes back and forth must not have the whole mesh take its records.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(60);
 
 /// The posture as last measured.
 pub struct PostureKeeper {
@@ -54,10 +59,14 @@ impl PostureKeeper {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ticks when it claims something else than before.
+    /// Tells whoever signs records when it claims something else than before.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    pub fn news(&self) -> PostureNews {
+        PostureNews {
+            changes: self.changes.subscribe(),
+            due: false,
+            told: None,
+        }
     }
 
     /// Measures again.
@@ -87,5 +96,37 @@ impl PostureKeeper {
                 () = tokio::time::sleep(MEASURE_EVERY) => self.measure().await,
             }
         }
+    }
+}
+
+/// Changes of the posture that others should hear of early, at most one every [`ANNOUNCE_EVERY`].
+pub struct PostureNews {
+    changes: watch::Receiver<u64>,
+    /// Whether there is one that was not told yet.
+    due: bool,
+    /// When one was told last.
+    told: Option<Instant>,
+}
+
+impl PostureNews {
+    /// Whatever has changed by now is about to be told with something else.
+    pub fn taken(&mut self) {
+        self.changes.mark_unchanged();
+        self.due = false;
+    }
+
+    /// Waits until there is something to tell, and it may be told. Cancel safe: what was not told
+    /// is told the next time.
+    pub async fn next(&mut self) {
+        if !self.due && self.changes.changed().await.is_err() {
+            // The keeper ends with the node.
+            return core::future::pending().await;
+        }
+        self.due = true;
+        if let Some(told) = self.told {
+            tokio::time::sleep_until(told + ANNOUNCE_EVERY).await;
+        }
+        self.due = false;
+        self.told = Some(Instant::now());
     }
 }

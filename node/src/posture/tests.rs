@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::Posture;
 use tempfile::TempDir;
 
-use super::{PostureKeeper, Probe, SECURE_BOOT, SETUP_MODE, files, hardening};
+use super::{
+    ANNOUNCE_EVERY, PostureKeeper, PostureNews, Probe, SECURE_BOOT, SETUP_MODE, files, hardening,
+};
 use crate::clock::Clock;
 
 const NOW: UnixSeconds = UnixSeconds(1_795_348_800);
@@ -221,16 +224,63 @@ impl Clock for Fixed {
 async fn a_change_of_what_is_claimed_is_told_and_age_is_not() {
     let host = Host::fit();
     let keeper = PostureKeeper::start(host.probe(), Arc::new(Fixed)).await;
-    let mut changes = keeper.changes();
+    let mut news = keeper.news();
     keeper.measure().await;
-    assert!(!changes.has_changed().unwrap());
+    assert!(!told(&mut news).await);
     host.has("sys/fs/selinux/enforce", "0");
     keeper.measure().await;
-    assert!(changes.has_changed().unwrap());
-    changes.mark_unchanged();
+    assert!(told(&mut news).await);
     assert!(!keeper.current().hardening.iter().any(|w| w == "selinux"));
     keeper.measure().await;
-    assert!(!changes.has_changed().unwrap());
+    assert!(!told(&mut news).await);
+}
+
+/// Whether something is to be told now; the future is polled once.
+async fn told(news: &mut PostureNews) -> bool {
+    tokio::time::timeout(Duration::ZERO, news.next())
+        .await
+        .is_ok()
+}
+
+/// Each lasting part of the posture is one that others hear of early.
+#[tokio::test]
+async fn every_lasting_part_is_told_of_early() {
+    type Change = fn(&Host);
+    let changes: &[(&str, Change)] = &[
+        ("secure boot", |h| h.writes(SECURE_BOOT, &[6, 0, 0, 0, 0])),
+        ("disk", |h| h.mounts("8:9", "/var/lib/hedgerow")),
+        ("kernel", |h| h.has("proc/sys/kernel/osrelease", "6.2.0")),
+        ("system", |h| h.has("etc/os-release", "ID=other\n")),
+        ("hardening", |h| h.has("sys/fs/selinux/enforce", "0")),
+    ];
+    for (what, change) in changes {
+        let host = Host::fit();
+        let keeper = PostureKeeper::start(host.probe(), Arc::new(Fixed)).await;
+        let mut news = keeper.news();
+        change(&host);
+        keeper.measure().await;
+        assert!(told(&mut news).await, "{what}");
+    }
+}
+
+/// A host that goes back and forth is told of once a minute, and then as it is.
+#[tokio::test]
+async fn a_posture_that_flutters_is_told_of_once_in_a_while() {
+    let host = Host::fit();
+    let keeper = PostureKeeper::start(host.probe(), Arc::new(Fixed)).await;
+    let mut news = keeper.news();
+    let began = Instant::now();
+    let mut times = 0;
+    for n in 0..10 {
+        let enforcing = if n % 2 == 0 { "0" } else { "1" };
+        host.has("sys/fs/selinux/enforce", enforcing);
+        keeper.measure().await;
+        times += usize::from(told(&mut news).await);
+    }
+    assert!(times == 1 || began.elapsed() >= ANNOUNCE_EVERY, "{times}");
+    // What waits is told with whatever is told before its turn.
+    news.taken();
+    assert!(!told(&mut news).await);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{Digest, MeshId, NodeId, SignerId};
+use super::PostureInfo;
+use crate::id::{MeshId, NodeId, SignerId};
 use crate::name::Name;
 use crate::time::UnixSeconds;
 
@@ -49,33 +50,6 @@ pub struct Status {
     /// What this node says of its own state to the others; absent while it has said nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posture: Option<PostureInfo>,
-}
-
-/// What a node says of its state ([`crate::trust::Posture`]).
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct PostureInfo {
-    /// Whose word it is: [`crate::trust::posture::SELF_ASSERTED`].
-    pub word: String,
-    /// When it was measured.
-    pub measured: UnixSeconds,
-    /// Seconds since.
-    pub age_s: u64,
-    /// The operating system; empty if unknown.
-    pub os: String,
-    /// The kernel's version, `6.1.38`.
-    pub kernel: String,
-    /// Whether it booted with secure boot.
-    pub secure_boot: bool,
-    /// Whether the state directory lies on an encrypted disk.
-    pub disk_encryption: bool,
-    /// Seconds since it booted, when measured.
-    pub uptime_s: u64,
-    /// SHA-256 of the binary that runs.
-    pub binary: Option<Digest>,
-    /// Hardening in force.
-    pub hardening: Vec<String>,
-    /// By which headers and decision records name it.
-    pub digest: Digest,
 }
 
 /// The trust documents in force, and how long they may be relied on.
