@@ -313,6 +313,7 @@ fn header(kind: Kind, direction: Direction) -> Header {
         bridged: None,
         first_issued: None,
         sealed: None,
+        intent_rules: None,
     };
     let cwt = CwtClaims {
         iss: node(0),

@@ -24,7 +24,7 @@ KINDS, DIRECTIONS = ["", "request", "notification", "response"], ["", "to_server
 CLAIMS = dict(enumerate(
     "suite document mesh kind direction request_id session sequence parent server method name "
     "tool_digest body_digest intents labels posture site bundle_version route last_sequence "
-    "stream_hash human bridged first_issued sealed".split(), 1))
+    "stream_hash human bridged first_issued sealed intent_rules".split(), 1))
 OWN = -65537  # the private-use header label of Hedgerow's own claims
 
 

@@ -14,7 +14,7 @@ use protocol::envelope::{
     envelope_id,
 };
 use protocol::id::{Cti, Digest, NodeId, RequestId, Salt, SessionId};
-use protocol::mcp::{Derivation, DeriveIntents as _, Hints};
+use protocol::mcp::{Derivation, DeriveIntents as _, Hints, INTENT_RULES};
 use protocol::time::UnixSeconds;
 use protocol::{codec, cose};
 
@@ -96,6 +96,7 @@ impl Forge {
             bridged: None,
             first_issued: None,
             sealed: None,
+            intent_rules: Some(INTENT_RULES),
         };
         let cwt = CwtClaims {
             iss: me,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use node::app::Composition;
 use node::clock::SystemClock;
-use protocol::mcp::{Derivation, DeriveIntents, Hints};
+use protocol::mcp::{Derivation, DeriveIntents, Hints, INTENT_RULES};
 use protocol::policy::{Decision, Facts, Policy};
 
 /// Lets everything pass, and says it did so under the bundle of this version.
@@ -32,6 +32,35 @@ impl DeriveIntents for AlwaysRead {
             return vec!["read".to_owned()];
         }
         Derivation.derive(method, name, hints)
+    }
+}
+
+/// Derives nothing that is not said by the protocol, by rules of another version than everybody's:
+/// what a node before an upgrade does.
+#[derive(Debug, Clone, Copy)]
+pub struct OtherRules;
+
+impl OtherRules {
+    /// The version it says.
+    pub const VERSION: u32 = INTENT_RULES + 1;
+}
+
+impl DeriveIntents for OtherRules {
+    fn derive(&self, method: &str, name: Option<&str>, hints: Hints) -> Vec<String> {
+        AlwaysRead.derive(method, name, hints)
+    }
+
+    fn version(&self) -> u32 {
+        Self::VERSION
+    }
+}
+
+/// A node that goes by other rules for intents.
+#[must_use]
+pub fn of_other_rules() -> Composition {
+    Composition {
+        danger_intents: Some(Arc::new(OtherRules)),
+        ..honest()
     }
 }
 

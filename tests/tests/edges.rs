@@ -15,10 +15,11 @@ use node::app::Composition;
 use node::control::Operations as _;
 use node::enforcement::{INTENT_UNDERSTATED, SEVERED};
 use protocol::control::{Decision, DecisionQuery, PostureQuery, ServerFilter};
+use protocol::mcp::INTENT_RULES;
 use protocol::trust::bundle::{BundleBody, Pin, Policy};
 use tests::admin::{Admin, in_force, policy};
 use tests::fixture::shop;
-use tests::lawless::{honest, lawless, lying, naive};
+use tests::lawless::{OtherRules, honest, lawless, lying, naive, of_other_rules};
 use tests::line::{Line, LineOptions};
 use tests::mesh::{LOCAL, Session, TestMesh, TestNode, name};
 use tests::wait::until;
@@ -282,6 +283,42 @@ async fn annotations_make_a_call_worse_and_never_better() {
 
 /// Were intents always `read`, policies about them would stop nothing: that they stop what they do
 /// in the tests above is the derivation's doing.
+/// Nodes of different versions derive differently and none of them lies: what the other hops derive
+/// themselves decides.
+#[tokio::test]
+async fn by_other_rules_less_is_no_lie_and_no_gain() {
+    let caller = |host: &str| match host {
+        "a" => Composition {
+            danger_policy: lawless().danger_policy,
+            ..of_other_rules()
+        },
+        _ => honest(),
+    };
+    let pair = Pair::under(&[NO_WRITES], honest(), caller("a")).await;
+    let (line, over, log) = line_under(&[NO_WRITES], caller).await;
+    for (session, decides) in [(&pair.session, &pair.host), (&over, &line.b)] {
+        session.call(1, "get_product_info", "{}").await.unwrap();
+        let stopped = session.call(2, "update_price", "{}").await.unwrap_err();
+        assert_eq!(stopped.reason, "intent_restricted");
+        let recorded = refusal(decides, "intent_restricted").await.unwrap();
+        let basis = recorded.basis.unwrap();
+        assert!(basis.intents.contains(&"write".to_owned()), "{basis:?}");
+        assert_eq!(basis.intent_rules, Some(INTENT_RULES));
+        assert_eq!(basis.claimed_rules, Some(OtherRules::VERSION));
+        assert!(refusal(decides, INTENT_UNDERSTATED).await.is_none());
+    }
+    assert_eq!(called(&log), ["get_product_info"]);
+    line.stop().await;
+    // The other way round the caller's node says more, which only tightens.
+    let pair = Pair::under(&[NO_WRITES], of_other_rules(), honest()).await;
+    pair.session
+        .call(1, "get_product_info", "{}")
+        .await
+        .unwrap();
+    let stopped = pair.session.call(2, "update_price", "{}").await;
+    assert_eq!(stopped.unwrap_err().reason, "intent_restricted");
+}
+
 #[tokio::test]
 async fn with_a_derivation_that_always_reads_nothing_is_stopped() {
     let pair = Pair::under(&[NO_WRITES], naive(), naive()).await;

@@ -146,6 +146,7 @@ impl Mesh {
                 bridged: None,
                 first_issued: None,
                 sealed: None,
+                intent_rules: None,
             },
         };
         let salt = Salt::from_bytes(random());

@@ -167,6 +167,8 @@ impl Node {
             posture: basis.posture,
             human: basis.human,
             human_vouched: basis.human_vouched,
+            intent_rules: basis.intent_rules,
+            claimed_rules: basis.claimed_rules,
             intents: basis.intents,
             labels: basis.labels,
             tool_digest: basis.tool_digest,

@@ -5,6 +5,7 @@
 
 use protocol::envelope::Kind;
 use protocol::envelope::hop::HopRecord;
+use protocol::limits::MAX_INTENTS;
 use protocol::policy::{Decision, Facts, Posture, Verdict};
 use protocol::record::{
     self, Basis, HopNote, MAX_BASIS_CLAIM, MAX_BASIS_CLAIMS, MAX_BASIS_TEXT, MAX_RECORDED_POLICIES,
@@ -30,11 +31,13 @@ pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> 
         address: facts.observed_address.map(cut),
         posture: facts.posture.map(claims),
         human: facts.human.map(cut),
-        intents: facts.intents.to_vec(),
+        intents: facts.intents.iter().take(MAX_INTENTS).cloned().collect(),
         labels: facts.labels.to_vec(),
         tool_digest: facts.tool_digest,
         hops: hops.iter().map(note).collect(),
         human_vouched: facts.human.map(|_| facts.human_vouched),
+        intent_rules: None,
+        claimed_rules: None,
     })
 }
 

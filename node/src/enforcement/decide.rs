@@ -139,6 +139,7 @@ impl Enforcer {
             audience: &audience.membership,
             address: draft.address,
             hops: &[],
+            intents: &header.claims.intents,
             body: Some(draft.message.body()),
         };
         let mut duties = self.evaluate(&asked, record)?;
@@ -227,6 +228,7 @@ impl Enforcer {
             bridged: None,
             first_issued: draft.copies.map(|c| c.issued),
             sealed: draft.path.sealed().filter(|_| begins).cloned(),
+            intent_rules: (described.kind != Kind::Response).then(|| self.intents.version()),
         };
         let cwt = CwtClaims {
             iss: me,
@@ -353,7 +355,7 @@ impl Enforcer {
             Box::pin(self.catch_up(header, origin.peer)).await?;
         }
         let mut described = self.check_body(point, &verified, incoming)?;
-        self.check_intents(verified.header())?;
+        let intents = self.check_intents(verified.header())?;
         let address = chain::issuers_address(verified.header(), origin, &hops);
         let asked = Asked {
             point,
@@ -363,6 +365,7 @@ impl Enforcer {
             audience: own.facts(),
             address,
             hops: &hops,
+            intents: &intents,
             body: Some(verified.body()),
         };
         let mut duties = self.evaluate(&asked, record)?;

@@ -212,6 +212,7 @@ impl Enforcer {
         if defined != claims.tool_digest {
             return Err(mismatch("tool digest"));
         }
+        let intents = self.check_intents(header)?;
         let asked = Asked {
             point: Point::Egress,
             now,
@@ -220,6 +221,7 @@ impl Enforcer {
             audience: own.facts(),
             address: hold.address(),
             hops: &hold.hops,
+            intents: &intents,
             body: Some(envelope.body()),
         };
         let duties = self.evaluate_by(&asked, Some(covers), record)?;

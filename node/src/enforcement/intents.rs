@@ -2,7 +2,10 @@
 //!
 //! Everything it is derived from stands in the signed header and in what the server's node knows and
 //! announces of its tools, so that a relay can do it as well as the ends. A claim may say more than
-//! a hop derives, which only tightens; one that says less is refused.
+//! a hop derives, which only tightens; one that says less by the same rules is refused. Nodes of
+//! different versions may derive differently, and neither lies: what either derives then counts.
+
+use std::borrow::Cow;
 
 use protocol::envelope::{Direction, Header, Kind};
 use protocol::id::{Digest, NodeId};
@@ -69,36 +72,40 @@ impl Enforcer {
         self.members.member(host)?.tool(server, tool)
     }
 
-    /// Whether a message claims every intent that this node derives from it. A response has none of
-    /// its own.
+    /// What a message sets out to do: what it claims, which must hold every intent that this node
+    /// derives from it where both go by the same rules, and else has them added. A response has
+    /// none of its own.
     ///
     /// # Errors
     /// [`INTENT_UNDERSTATED`], naming what is missing.
-    pub(super) fn check_intents(&self, header: &Header) -> Result<(), Stopped> {
+    pub(super) fn check_intents<'h>(
+        &self,
+        header: &'h Header,
+    ) -> Result<Cow<'h, [String]>, Stopped> {
         let claims = &header.claims;
         if claims.kind == Kind::Response {
-            return Ok(());
+            return Ok(Cow::Borrowed(&claims.intents));
         }
-        let derived = self.intents(&Meant::by(header));
-        let missing: Vec<&str> = derived
-            .iter()
-            .filter(|intent| !claims.intents.contains(intent))
-            .map(String::as_str)
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
+        let mut derived = self.intents(&Meant::by(header));
+        derived.retain(|intent| !claims.intents.contains(intent));
+        if derived.is_empty() {
+            return Ok(Cow::Borrowed(&claims.intents));
+        }
+        if claims.intent_rules != Some(self.intents.version()) {
+            // Nobody's lie, and nobody's gain: whoever claims other rules to say less is judged by
+            // what this node derives all the same.
+            derived.extend_from_slice(&claims.intents);
+            derived.sort_unstable();
+            return Ok(Cow::Owned(derived));
         }
         let denial = Denial {
             reason: INTENT_UNDERSTATED.to_owned(),
             message: format!(
                 "the signed header does not say all that the message sets out to do: `{}`",
-                missing.join("`, `")
+                derived.join("`, `")
             ),
             policy: None,
-            hint: Some(
-                "its node derives intents by other rules, or does not tell the truth: look at it"
-                    .to_owned(),
-            ),
+            hint: Some("its node says it derives intents by the same rules: look at it".to_owned()),
         };
         Err(Stopped {
             verdict: Verdict::Deny(denial),

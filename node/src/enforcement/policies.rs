@@ -10,9 +10,9 @@ use protocol::envelope::{Direction, Header};
 use protocol::id::{Digest, NodeId};
 use protocol::mcp::{McpError, redact};
 use protocol::policy::{
-    Action, ApprovalTerms, Denial, Facts, LimitUse, Obligation, Party, Posture, Verdict,
+    Action, ApprovalTerms, Decision, Denial, Facts, LimitUse, Obligation, Party, Posture, Verdict,
 };
-use protocol::record::{DecisionRecord, Point};
+use protocol::record::{Basis, DecisionRecord, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
@@ -39,6 +39,8 @@ pub(super) struct Asked<'a> {
     pub(super) address: Option<&'a str>,
     /// The relays it came over so far, verified.
     pub(super) hops: &'a [HopRecord],
+    /// What it sets out to do, as far as this node goes by that.
+    pub(super) intents: &'a [String],
     pub(super) body: Option<&'a [u8]>,
 }
 
@@ -127,7 +129,7 @@ impl Enforcer {
         let mut hold = None;
         if let Verdict::Hold(why) = &decision.verdict {
             let why = why.clone();
-            record.basis = basis::of(&unapproved, asked.hops, &decision).map(Box::new);
+            record.basis = self.basis(asked, &unapproved, &decision).map(Box::new);
             let terms = decision.approval.clone().unwrap_or_default();
             let approved = Facts {
                 approved: true,
@@ -153,7 +155,7 @@ impl Enforcer {
             }
         }
         // On the facts that decided: with what was approved, if that is what it goes by.
-        record.basis = basis::of(&unapproved, asked.hops, &decision).map(Box::new);
+        record.basis = self.basis(asked, &unapproved, &decision).map(Box::new);
         let alerts = decision.alerts().map(|violation| violation.policy.clone());
         note(&mut record.alerts, alerts);
         note(
@@ -177,6 +179,17 @@ impl Enforcer {
                 .map_err(|stopped| self.severing(asked, stopped))?;
         }
         Ok(duties)
+    }
+
+    /// What the record tells of the facts; `None` where they are not noted.
+    fn basis(&self, asked: &Asked<'_>, facts: &Facts<'_>, decision: &Decision) -> Option<Basis> {
+        let (own, claimed) = (self.intents.version(), asked.header.claims.intent_rules);
+        let basis = basis::of(facts, asked.hops, decision)?;
+        Some(Basis {
+            intent_rules: Some(own),
+            claimed_rules: claimed.filter(|claimed| *claimed != own),
+            ..basis
+        })
     }
 
     /// What a node says of its state, by its record, unless that has run out.
@@ -294,7 +307,7 @@ fn facts<'a>(
         method: &claims.method,
         target: claims.name.as_deref(),
         tool_digest: claims.tool_digest,
-        intents: &claims.intents,
+        intents: asked.intents,
         labels: &claims.labels,
         route,
         approved: false,

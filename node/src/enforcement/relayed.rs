@@ -141,7 +141,7 @@ impl Enforcer {
         if self.is_behind(&header) {
             Box::pin(self.catch_up(&header, origin.peer)).await?;
         }
-        self.check_intents(&header)?;
+        let intents = self.check_intents(&header)?;
         // What goes with a result, the ends do: it is sealed here.
         let _at_the_ends = self.evaluate(
             &Asked {
@@ -152,6 +152,7 @@ impl Enforcer {
                 audience,
                 address: chain::issuers_address(&header, origin, &hops),
                 hops: &hops,
+                intents: &intents,
                 body: None,
             },
             record,

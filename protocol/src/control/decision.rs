@@ -177,6 +177,12 @@ pub struct DecisionBasis {
     /// Where there is one: whether a document lets the caller's node vouch for humans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human_vouched: Option<bool>,
+    /// The version of the rules by which the deciding node derives intents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_rules: Option<u32>,
+    /// The version by which the signer derived those it claims, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_rules: Option<u32>,
     /// Derived intents.
     #[serde(default)]
     pub intents: Vec<String>,

@@ -176,6 +176,10 @@ pub struct Claims {
     /// Of a message that begins a call over relays: to which key its payload is sealed.
     #[n(26)]
     pub sealed: Option<Sealed>,
+    /// Of a request or notification: the version of the rules by which the signer derived `intents`
+    /// ([`crate::mcp::INTENT_RULES`]).
+    #[n(27)]
+    pub intent_rules: Option<u32>,
 }
 
 /// What a bridge between protocol eras says of the message it made.

@@ -16,6 +16,13 @@ use super::lexer::{Kind, Lexer};
 use super::view::{Target, TargetKind, check_value};
 use crate::limits;
 
+/// The version of the rules in this module: what is derived from methods, names and URIs, and what
+/// annotations add. Whoever changes what is derived of any message raises it; a test notices.
+///
+/// A signed header says by which rules its intents were derived, and so do decision records. Only
+/// what was derived by the same rules must agree.
+pub const INTENT_RULES: u32 = 1;
+
 /// The intents this derivation knows. Beside them, a tool's own name stands as an intent in
 /// snake_case (`updatePrice` as `update_price`), so that a policy can restrict it by name.
 pub mod word {
@@ -217,6 +224,11 @@ pub trait DeriveIntents: Send + Sync {
     /// The intents of a request or notification of `method` that acts on `name`, a tool of which
     /// adds `hints`: as [`derive_intents`] gives them.
     fn derive(&self, method: &str, name: Option<&str>, hints: Hints) -> Vec<String>;
+
+    /// The version of the rules it goes by.
+    fn version(&self) -> u32 {
+        INTENT_RULES
+    }
 }
 
 /// The derivation of this module.
@@ -384,6 +396,104 @@ mod tests {
             name: name.into(),
         };
         derive_intents("tools/call", Some(&target), hints.as_ref())
+    }
+
+    /// Everything that is derived, in one number: FNV-1a over the words of the lists and what is
+    /// derived of each, and of methods, URIs and annotations.
+    fn fingerprint() -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut take = |text: &str| {
+            for byte in text.bytes().chain([0]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        let lists = [
+            READ_WORDS,
+            WRITE_WORDS,
+            DELETE_WORDS,
+            EGRESS_WORDS,
+            EXECUTE_WORDS,
+        ];
+        let odd = [
+            "frobnicate",
+            "HTTPGetAll",
+            "get-things",
+            "sample",
+            "\u{e4}ndern",
+        ];
+        for name in lists.into_iter().flatten().copied().chain(odd) {
+            take(name);
+            of(name, None).iter().for_each(|word| take(word));
+            of(&format!("{name}s_now"), None)
+                .iter()
+                .for_each(|word| take(word));
+        }
+        for bits in 0..8_u8 {
+            let bit = |n: u8| Some(bits >> n & 1 == 1);
+            let hints = Annotations {
+                read_only: bit(0),
+                destructive: bit(1),
+                open_world: bit(2),
+            };
+            of("get_it", Some(hints)).iter().for_each(|word| take(word));
+        }
+        let methods = [
+            "initialize",
+            "ping",
+            "server/discover",
+            "logging/setLevel",
+            "roots/list",
+            "tools/list",
+            "prompts/list",
+            "resources/list",
+            "resources/templates/list",
+            "subscriptions/listen",
+            "tasks/get",
+            "tasks/list",
+            "tasks/result",
+            "tasks/cancel",
+            "tasks/update",
+            "sampling/createMessage",
+            "elicitation/create",
+            "notifications/x",
+            "other",
+        ];
+        let named = [
+            "resources/read",
+            "resources/subscribe",
+            "resources/unsubscribe",
+            "prompts/get",
+            "completion/complete",
+            "tools/call",
+        ];
+        let names = [
+            "file:///x",
+            "https://x",
+            "HTTP://x",
+            "ws://x",
+            "wss://x",
+            "ftp://x",
+            "x",
+        ];
+        let without = methods.into_iter().map(|method| (method, None));
+        let with = named
+            .into_iter()
+            .flat_map(|m| names.into_iter().map(move |n| (m, Some(n))));
+        for (method, name) in without.chain(with) {
+            let derived = Derivation.derive(method, name, Hints::NONE);
+            derived.iter().for_each(|word| take(word));
+        }
+        hash
+    }
+
+    /// Nodes that derive differently must say so: other rules are another version.
+    #[test]
+    fn other_rules_are_another_version() {
+        assert_eq!(
+            (INTENT_RULES, fingerprint()),
+            (1, 1_788_072_696_792_426_779),
+            "the rules for intents have changed: raise INTENT_RULES, and then this"
+        );
     }
 
     #[test]

@@ -26,7 +26,9 @@ mod view;
 pub use build::{error_response, notification, one_line, quote, request, response};
 pub use canonical::{MAX_CANONICAL_BYTES, canonical, tool_digest};
 pub use error::McpError;
-pub use intent::{Annotations, Derivation, DeriveIntents, Hints, derive_intents, own_intent, word};
+pub use intent::{
+    Annotations, Derivation, DeriveIntents, Hints, INTENT_RULES, derive_intents, own_intent, word,
+};
 pub use list::{
     Item, ItemChange, ListKind, ListResult, list_items, merge_lists, rename_items, rewrite_items,
 };

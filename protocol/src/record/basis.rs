@@ -88,6 +88,13 @@ pub struct Basis {
     /// Where a human is asserted: whether a document lets the caller's node vouch for humans.
     #[n(13)]
     pub human_vouched: Option<bool>,
+    /// The version of the rules by which the deciding node derives intents
+    /// ([`crate::mcp::INTENT_RULES`]).
+    #[n(14)]
+    pub intent_rules: Option<u32>,
+    /// The version by which the signer derived those it claims, where it is another.
+    #[n(15)]
+    pub claimed_rules: Option<u32>,
 }
 
 /// `text`, cut to at most `most` bytes.

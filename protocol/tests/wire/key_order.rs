@@ -31,6 +31,7 @@ pub(crate) fn full_header() -> Header {
     claims.stream_hash = Some(digest);
     claims.human = Some("human@example".to_owned());
     claims.first_issued = Some(NOW);
+    claims.intent_rules = Some(1);
     claims.sealed = Some(Sealed {
         key: digest,
         enc: vec![1; 8],
@@ -235,4 +236,4 @@ fn numbered_claims_are_all_there() {
 }
 
 /// The greatest key among the claims.
-const CLAIMS: i64 = 26;
+const CLAIMS: i64 = 27;

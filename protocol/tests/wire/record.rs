@@ -82,6 +82,8 @@ fn basis() -> Basis {
         tool_digest: Some(Digest::from_bytes([2; 32])),
         hops: vec![hop; MAX_ROUTE_HOPS],
         human_vouched: Some(true),
+        intent_rules: Some(u32::MAX),
+        claimed_rules: Some(u32::MAX),
     }
 }
 

@@ -171,6 +171,7 @@ impl World {
             bridged: None,
             first_issued: None,
             sealed: None,
+            intent_rules: None,
         };
         let cwt = CwtClaims {
             iss: self.caller.id,

@@ -99,6 +99,7 @@ pub(crate) fn envelope(
             bridged: None,
             first_issued: message.first_issued,
             sealed: None,
+            intent_rules: None,
         },
     };
     let salt = Salt::from_bytes(rng.bytes());
