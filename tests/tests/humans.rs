@@ -8,10 +8,10 @@
 )]
 
 use node::app::Composition;
-use node::control::Operations as _;
+use node::control::{ApprovalOperations as _, Operations as _};
 use node::state_dir::StateDir;
 use node::transport::StreamKind;
-use protocol::control::{AddAgent, CallRequest, Decision, DecisionQuery};
+use protocol::control::{AddAgent, ApprovalQuery, CallRequest, Decision, DecisionQuery};
 use serde_json::value::RawValue;
 use tests::admin::{Admin, body_of, in_force};
 use tests::client::McpClient;
@@ -146,6 +146,23 @@ async fn a_node_that_may_not_vouch_gains_nothing_by_what_it_asserts() {
     assert_eq!(recorded[0].role, "egress");
     assert_eq!(human(&recorded[0]), (Some(ADA), Some(false)));
     assert_eq!(call(&user, Some(ADA), "host", "state").await, None);
+    drop(mesh);
+}
+
+/// Nor is anybody asked to approve what only a human nobody vouches for would be permitted then.
+#[tokio::test]
+async fn nobody_is_asked_to_approve_for_a_human_nobody_vouches_for() {
+    let asks = r#"{"policy_name": "asks", "subjects": {"humans": ["ada@*"]},
+        "restricted_intents": ["echo"], "action_on_violation": "require_approval"}"#;
+    let (mesh, host, user) = pair(&[STATE, asks], lawless()).await;
+    let refused = call(&user, Some(ADA), "host", "echo").await;
+    assert_eq!(refused.as_deref(), Some("not_permitted"));
+    let all = ApprovalQuery {
+        all: true,
+        ..ApprovalQuery::default()
+    };
+    let held = host.node.held(all).await.unwrap();
+    assert!(held.is_empty(), "{held:?}");
     drop(mesh);
 }
 

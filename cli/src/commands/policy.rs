@@ -44,7 +44,7 @@ enum Action {
     Test(test::Test),
     Lint(lint::Lint),
     Diff(diff::Diff),
-    Explain(explain::Explain),
+    Explain(Box<explain::Explain>),
     Apply(apply::Apply),
     Remove(apply::Remove),
     History(history::History),

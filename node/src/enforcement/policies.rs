@@ -141,6 +141,11 @@ impl Enforcer {
                 }
                 (Some(_), _) => return Err(outdated(why)),
                 (None, OnHold::PassOn) => decision = policy.evaluate(&approved),
+                // Nobody is asked to approve what would be denied all the same, as what only a
+                // human nobody vouches for is permitted.
+                (None, OnHold::Wait) if is_denied(&policy.evaluate(&approved)) => {
+                    decision = policy.evaluate(&approved);
+                }
                 (None, OnHold::Wait) => {
                     let hops = asked.hops.to_vec();
                     let address = asked.address.map(str::to_owned);
@@ -277,6 +282,10 @@ impl Enforcer {
         }
         stopped
     }
+}
+
+const fn is_denied(decision: &Decision) -> bool {
+    matches!(decision.verdict, Verdict::Deny(_) | Verdict::Sever(_))
 }
 
 /// Whether every policy that holds a call has what it asks for; of no policy nothing does.

@@ -11,6 +11,7 @@ mod diff;
 mod docs;
 mod explain;
 mod hostile;
+mod humans;
 mod keys;
 mod lint;
 mod listing;
