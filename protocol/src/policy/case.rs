@@ -2,8 +2,10 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::document::{Check, Found, Json};
 use super::facts::{CallKind, Facts, Party};
-use crate::envelope::Direction;
+use super::glob::Glob;
+use crate::envelope::{Direction, Kind};
 use crate::record::Point;
 
 /// One call, with what follows from the facts and the bundle together.
@@ -20,10 +22,10 @@ pub(super) struct Case<'a> {
     pub(super) pinned: bool,
     /// Labels of the header and of the bundle; sorted.
     pub(super) labels: Vec<&'a str>,
-    /// Checks of arguments, among those that rules at hand ask for, that the arguments fail.
-    pub(super) unmet: Vec<&'a str>,
-    /// Globs of groups, among those that rules at hand ask for, that match a group of the caller.
-    pub(super) group_globs: Vec<&'a str>,
+    /// Checks of arguments that rules at hand ask for, with the names of their failures.
+    pub(super) checks: &'a [(String, Check)],
+    /// Globs of groups that rules at hand ask for.
+    pub(super) group_globs: &'a [Glob],
 }
 
 impl<'a> Case<'a> {
@@ -45,8 +47,8 @@ impl<'a> Case<'a> {
             target: facts.target.unwrap_or_default(),
             pinned,
             labels,
-            unmet: Vec::new(),
-            group_globs: Vec::new(),
+            checks: &[],
+            group_globs: &[],
         }
     }
 
@@ -74,5 +76,35 @@ impl<'a> Case<'a> {
         let planned = self.facts.route;
         let ends = ends.into_iter().filter(move |_| planned.is_empty());
         planned.iter().copied().chain(ends)
+    }
+
+    /// Globs of groups, among those that rules at hand ask for, that match a group of the caller.
+    pub(super) fn met_group_globs(&self) -> impl Iterator<Item = &'a str> {
+        let groups = self.caller.groups;
+        let met = move |glob: &&Glob| groups.iter().any(|name| glob.matches(name.as_str()));
+        self.group_globs.iter().filter(met).map(Glob::as_str)
+    }
+
+    /// The checks that the arguments of a call fail, among those that rules at hand ask for; none
+    /// where its body may not be seen.
+    pub(super) fn unmet(&self) -> Vec<&'a str> {
+        let takes_arguments = matches!(self.kind, CallKind::Tool | CallKind::Prompt);
+        let asked = !self.checks.is_empty() && self.facts.kind == Kind::Request && takes_arguments;
+        let Some(body) = self.facts.body.filter(|_| asked) else {
+            return Vec::new();
+        };
+        let message = serde_json::from_slice::<Json>(body).ok();
+        let params = match message.as_ref().map(|m| m.member("params")) {
+            Some(Found::One(params)) => Some(params.member("arguments")),
+            _ => None,
+        };
+        let fails = |check: &Check| match params {
+            Some(Found::One(arguments)) => !check.holds(Some(arguments)),
+            Some(Found::None) => !check.holds(None),
+            // What cannot be read meets nothing.
+            Some(Found::Ambiguous) | None => true,
+        };
+        let failed = self.checks.iter().filter(|(_, check)| fails(check));
+        failed.map(|(token, _)| token.as_str()).collect()
     }
 }

@@ -32,7 +32,7 @@ pub(super) const ATTRIBUTES: &[Attribute] = &[
     ("node", |c| Some(text(c.caller.name.as_str()))),
     ("node_id", |c| Some(text(&c.caller.node.to_string()))),
     ("groups", |c| Some(names(c.caller.groups))),
-    ("group_globs", |c| Some(words(&c.group_globs))),
+    ("group_globs", |c| Some(set(c.met_group_globs()))),
     ("site", |c| c.caller.site.map(|s| text(s.as_str()))),
     ("agent", |c| Some(text(c.facts.agent.as_str()))),
     ("human", |c| c.facts.human.map(text)),
@@ -64,31 +64,33 @@ pub(super) const ATTRIBUTES: &[Attribute] = &[
     }),
     ("approved", |c| Some(flag(c.facts.approved))),
     ("full", |c| Some(flag(c.facts.body.is_some()))),
-    ("unmet", |c| Some(words(&c.unmet))),
+    ("unmet", |c| Some(words(&c.unmet()))),
 ];
 
-/// Which attributes rules name: bit n for the nth of [`ATTRIBUTES`].
+/// Which attributes rules name: bit n for the nth of [`ATTRIBUTES`], the last bit for who calls and
+/// what is called as entities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Needs(u64);
 
 impl Needs {
-    /// Everything, for rules that others wrote.
+    /// Everything.
     pub(super) const ALL: Self = Self(u64::MAX);
+
+    const ENTITIES: Self = Self(1 << 63);
+
+    /// What a rule that others wrote may look at; everything, unless all it does with the context is
+    /// to name attributes plainly. Text that only looks like it asks for more than is needed.
+    pub(super) fn of_raw(cedar: &str) -> Self {
+        let all = cedar.split("context").skip(1).map(named);
+        all.fold(Self::ENTITIES, |needs, at| {
+            needs.and(at.map_or(Self::ALL, |at| Self(1 << at)))
+        })
+    }
 
     /// What a rule we wrote names: always as `context.name` or `context has name`.
     pub(super) fn of(cedar: &str) -> Self {
-        let mut bits = 0;
-        for rest in cedar.split("context").skip(1) {
-            let rest = rest
-                .strip_prefix('.')
-                .or_else(|| rest.strip_prefix(" has "));
-            let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-            let name = rest.and_then(|r| r.split(ends).next()).unwrap_or_default();
-            if let Some(at) = ATTRIBUTES.iter().position(|(n, _)| *n == name) {
-                bits |= 1 << at;
-            }
-        }
-        Self(bits)
+        let all = cedar.split("context").skip(1).filter_map(named);
+        all.fold(Self::default(), |needs, at| needs.and(Self(1 << at)))
     }
 
     pub(super) const fn and(self, other: Self) -> Self {
@@ -98,6 +100,25 @@ impl Needs {
     const fn has(self, at: usize) -> bool {
         self.0 >> at & 1 == 1
     }
+}
+
+/// The place of the attribute that is named right after the word `context`.
+fn named(rest: &str) -> Option<usize> {
+    let rest = rest
+        .strip_prefix('.')
+        .or_else(|| rest.strip_prefix(" has "))?;
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let name = rest.split(ends).next()?;
+    ATTRIBUTES.iter().position(|(n, _)| *n == name)
+}
+
+/// The action of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked {
+    /// The call itself.
+    Call,
+    /// What goes with it.
+    Apply,
 }
 
 /// What never changes between requests.
@@ -129,27 +150,24 @@ impl Names {
         })
     }
 
-    /// The request of a call, and the same for what applies to it.
-    pub(super) fn requests(&self, case: &Case<'_>, needs: Needs) -> Option<(Request, Request)> {
+    /// A request with what is needed of the facts.
+    pub(super) fn request(&self, case: &Case<'_>, needs: Needs, asked: Asked) -> Option<Request> {
         let pairs = ATTRIBUTES
             .iter()
             .enumerate()
             .filter(|(at, _)| needs.has(*at))
             .filter_map(|(_, (name, make))| Some(((*name).to_owned(), make(case)?)));
         let context = Context::from_pairs(pairs).ok()?;
-        let (principal, resource) = if needs == Needs::ALL {
+        let (principal, resource) = if needs.and(Needs::ENTITIES) == needs {
             self.entities(case)
         } else {
             (self.nobody.clone(), self.nothing.clone())
         };
-        let request = |action: &EntityUid, context| {
-            let (principal, resource) = (principal.clone(), resource.clone());
-            Request::new(principal, action.clone(), resource, context, None).ok()
+        let action = match asked {
+            Asked::Call => self.call.clone(),
+            Asked::Apply => self.apply.clone(),
         };
-        Some((
-            request(&self.call, context.clone())?,
-            request(&self.apply, context)?,
-        ))
+        Request::new(principal, action, resource, context, None).ok()
     }
 
     /// `Agent::"node/agent"` and `Target::"node/server/target"`, which only raw Cedar looks at.
@@ -263,4 +281,48 @@ fn date_time(case: &Case<'_>) -> String {
     let (seconds, ms) = (ms / 1000, ms % 1000);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(needs: Needs) -> Vec<&'static str> {
+        let named = ATTRIBUTES.iter().enumerate();
+        let named = named.filter(|(at, _)| needs.has(*at));
+        named.map(|(_, (name, _))| *name).collect()
+    }
+
+    #[test]
+    fn what_raw_cedar_names_is_made_and_all_where_that_is_not_plain() {
+        for (cedar, expected) in [
+            ("permit (principal, action, resource);", &[][..]),
+            ("when { context.groups.contains(\"staff\") }", &["groups"]),
+            (
+                "when { context has posture.binary && context.posture.binary == context.node }",
+                &["node", "posture"],
+            ),
+            // More than needed does no harm.
+            (
+                "when { context.node == \"context.site\" }",
+                &["node", "site"],
+            ),
+        ] {
+            let needs = Needs::of_raw(cedar);
+            assert_eq!(attributes(needs), expected, "{cedar}");
+            assert_eq!(needs.and(Needs::ENTITIES), needs);
+        }
+        for cedar in [
+            "when { context[\"site\"] == \"x\" }",
+            "when { context has \"site\" && context.node == \"x\" }",
+            "when { context\n.node == \"x\" }",
+            "when { context /* */ . node == \"x\" }",
+            "when { [context].contains(context) }",
+            "when { (context).node == \"x\" }",
+            "when { context  has site }",
+            "when { context",
+        ] {
+            assert_eq!(Needs::of_raw(cedar), Needs::ALL, "{cedar}");
+        }
+    }
 }

@@ -3,19 +3,14 @@
 //! Forbid wins, every violation counts, and the strictest action applies. What no document permits
 //! is denied, and so is what Cedar cannot evaluate.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, PoisonError};
-
-use cedar_policy::{Authorizer, Entities, PolicyId, PolicySet, Response};
+use std::sync::{Arc, PoisonError};
 
 use super::case::Case;
-use super::compile::{
-    CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement, Source, argument_token,
-};
-use super::context::{Names, Needs};
-use super::document::{Check, Document, Found, Json, Mode};
+use super::compile::{CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement};
+use super::document::{Document, Json, Mode};
 use super::error::shown;
 use super::facts::{CallKind, Facts, Party};
+use super::sets::{Asking, Question, Said, Sets};
 use super::verdict::{
     Action, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Policy, Verdict,
     Violation, Waypoint,
@@ -32,106 +27,8 @@ pub const RESULT_DENIED: &str = "result_denied";
 /// The reason for what Cedar could not evaluate.
 pub const POLICY_ERROR: &str = "policy_error";
 
-/// Most documents in all sets that are kept ready together, each counted in every set it is in. A
-/// set shares its rules with all others, and takes about 1 kB of its own for each document; when
-/// there are more, all are made anew as calls need them.
-const MAX_READY: usize = 65_536;
-
-/// Sets that are ready, by the documents they are of.
-#[derive(Debug, Default)]
-pub(super) struct Ready {
-    sets: HashMap<Box<[u32]>, Arc<Sets>>,
-    documents: usize,
-}
-
-impl Ready {
-    fn keep(&mut self, slice: &[u32], sets: &Arc<Sets>) {
-        // The empty one takes room too.
-        let documents = slice.len() + 1;
-        if self.documents + documents > MAX_READY {
-            *self = Self::default();
-        }
-        if self.sets.insert(slice.into(), Arc::clone(sets)).is_none() {
-            self.documents += documents;
-        }
-    }
-}
-
-static NAMES: LazyLock<Option<Names>> = LazyLock::new(Names::new);
-static NO_ENTITIES: LazyLock<Entities> = LazyLock::new(Entities::empty);
-
-/// The rules of some documents, ready for Cedar.
-#[derive(Debug, Default)]
-pub(super) struct Sets {
-    forbid: PolicySet,
-    permit: PolicySet,
-    apply: PolicySet,
-    needs: Needs,
-    /// Globs of groups that rules ask for.
-    group_globs: Vec<String>,
-    /// Checks of arguments that rules ask for, with the names of their failures.
-    checks: Vec<(String, Check)>,
-    /// Rules that Cedar would not put into a set; there are none.
-    broken: bool,
-}
-
-impl Sets {
-    fn of(policies: &[CompiledPolicy], slice: &[u32]) -> Self {
-        let mut sets = Self::default();
-        for number in slice {
-            let Some(policy) = at(policies, *number) else {
-                continue;
-            };
-            for (place, rule) in policy.compiled_rules().iter().enumerate() {
-                sets.add(*number, place, rule, policy);
-            }
-            if let Some(document) = policy.document() {
-                let checks = document.requirements.arguments.iter();
-                let named = |c: &Check| (argument_token(document, &c.place), c.clone());
-                sets.checks.extend(checks.map(named));
-                let groups = document.scope.subjects.iter().flat_map(|s| &s.groups);
-                let globs = groups.filter(|g| !g.is_literal());
-                sets.group_globs
-                    .extend(globs.map(|g| g.as_str().to_owned()));
-            }
-        }
-        sets.group_globs.sort_unstable();
-        sets.group_globs.dedup();
-        sets
-    }
-
-    fn add(&mut self, number: u32, place: usize, rule: &CompiledRule, policy: &CompiledPolicy) {
-        let set = match rule.rule.effect {
-            Effect::Forbid(_) => &mut self.forbid,
-            // What only observes grants nothing.
-            Effect::Permit if rule.mode == Mode::Observe => return,
-            Effect::Permit => &mut self.permit,
-            Effect::Apply if rule.mode == Mode::Observe => return,
-            Effect::Apply => &mut self.apply,
-        };
-        let needs = match policy.source() {
-            Source::Document(_) => Needs::of(&rule.rule.cedar),
-            Source::Cedar => Needs::ALL,
-        };
-        self.needs = self.needs.and(needs);
-        let id = PolicyId::new(format!("{number}.{place}"));
-        // A rule that is not in its set must not vanish: nothing is decided without it.
-        self.broken |= match rule.policy() {
-            Some(policy) => set.add(policy.new_id(id)).is_err(),
-            None => true,
-        };
-    }
-}
-
 fn at(policies: &[CompiledPolicy], number: u32) -> Option<&CompiledPolicy> {
     usize::try_from(number).ok().and_then(|n| policies.get(n))
-}
-
-/// What Cedar said of one set.
-struct Said<'b> {
-    rules: Vec<(&'b CompiledPolicy, &'b CompiledRule)>,
-    /// A document whose rule could not be evaluated.
-    failed: Option<&'b CompiledPolicy>,
 }
 
 impl Policy for CompiledBundle {
@@ -170,20 +67,16 @@ impl Policy for CompiledBundle {
 }
 
 impl CompiledBundle {
-    /// Decides as [`Policy::evaluate`] does, over all documents. Slow; what it says is what slices
-    /// must say too.
+    /// Decides as [`Policy::evaluate`] does, over all documents, each rule as a whole. Slow; what it
+    /// says is what slices must say too.
     #[must_use]
     pub fn evaluate_unsliced(&self, facts: &Facts<'_>) -> Decision {
-        let pinned = self.presents_pin(facts);
-        let count = u32::try_from(self.policies().len()).unwrap_or(u32::MAX);
-        self.evaluate_as(facts, pinned, &|_| (0..count).collect())
+        self.evaluate_as(facts, self.presents_pin(facts), false)
     }
 
     /// Decides, taking it as given whether the tool is an approved one.
     pub(super) fn evaluate_pinned(&self, facts: &Facts<'_>, pinned: bool) -> Decision {
-        self.evaluate_as(facts, pinned, &|case| {
-            self.index.slice(case, self.policies())
-        })
+        self.evaluate_as(facts, pinned, true)
     }
 
     fn presents_pin(&self, facts: &Facts<'_>) -> bool {
@@ -193,12 +86,7 @@ impl CompiledBundle {
         })
     }
 
-    fn evaluate_as(
-        &self,
-        facts: &Facts<'_>,
-        pinned: bool,
-        slice: &dyn Fn(&Case<'_>) -> Vec<u32>,
-    ) -> Decision {
+    fn evaluate_as(&self, facts: &Facts<'_>, pinned: bool, sliced: bool) -> Decision {
         let scope = if facts.body.is_some() {
             Scope::Full
         } else {
@@ -215,54 +103,47 @@ impl CompiledBundle {
         let target = facts.target.unwrap_or_default();
         let labels = self.labels(host.name.as_str(), facts.server.as_str(), target);
         let mut case = Case::new(facts, kind, pinned, labels);
-        let slice = slice(&case);
+        let slice = if sliced {
+            self.index.slice(&case, self.policies())
+        } else {
+            (0..).take(self.policies().len()).collect()
+        };
         let sets = self.sets_for(&slice);
-        let globs = sets.group_globs.iter().map(String::as_str);
-        case.group_globs = globs.filter(|g| in_group(g, &case)).collect();
-        case.unmet = unmet(&case, &sets);
-        self.decide(&case, &sets, &mut decision);
+        case.group_globs = &sets.group_globs;
+        case.checks = &sets.checks;
+        let mut asking = Asking::new(self, &case, &sets, !sliced);
+        if self.decide(&case, &mut asking, &mut decision).is_none() {
+            decision = Decision {
+                scope,
+                ..Decision::of(Verdict::Deny(failed(None)))
+            };
+        }
         decision
     }
 
     fn sets_for(&self, slice: &[u32]) -> Arc<Sets> {
-        let known = self.sets.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sets) = known.sets.get(slice) {
-            return Arc::clone(sets);
+        let ready = self.sets.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sets) = ready.of(slice) {
+            return sets;
         }
-        drop(known);
-        let sets = Arc::new(Sets::of(self.policies(), slice));
-        let mut known = self.sets.write().unwrap_or_else(PoisonError::into_inner);
-        known.keep(slice, &sets);
+        drop(ready);
+        let sets = Arc::new(Sets::of(self, slice));
+        let mut ready = self.sets.write().unwrap_or_else(PoisonError::into_inner);
+        ready.keep(slice, &sets);
         sets
     }
 
-    fn decide(&self, case: &Case<'_>, sets: &Sets, decision: &mut Decision) {
-        let requests = NAMES.as_ref().and_then(|n| n.requests(case, sets.needs));
-        let Some((call, apply)) = requests.filter(|_| !sets.broken) else {
-            decision.verdict = Verdict::Deny(failed(None));
-            return;
-        };
-        let ask = |request, set: &PolicySet| {
-            if set.is_empty() {
-                return Said {
-                    rules: Vec::new(),
-                    failed: None,
-                };
-            }
-            self.said(&Authorizer::new().is_authorized(request, set, &NO_ENTITIES))
-        };
-        let applied = |decision: &mut Decision| {
-            let said = ask(&apply, &sets.apply);
-            apply_terms(case, &said, decision);
-            said.failed
-        };
+    /// `None` if nothing can be decided.
+    fn decide(
+        &self,
+        case: &Case<'_>,
+        asking: &mut Asking<'_>,
+        decision: &mut Decision,
+    ) -> Option<()> {
         if case.facts.kind == Kind::Response {
-            if let Some(policy) = applied(decision) {
-                decision.verdict = Verdict::Deny(failed(Some(policy)));
-            }
-            return;
+            return apply(case, asking, decision);
         }
-        let forbidden = ask(&call, &sets.forbid);
+        let forbidden = asking.ask(Question::Forbid)?;
         for (policy, rule) in &forbidden.rules {
             let violation = violation(case, policy, rule);
             match rule.mode {
@@ -276,7 +157,7 @@ impl CompiledBundle {
                 strictest.then_with(|| (&a.policy, &a.rule).cmp(&(&b.policy, &b.rule)))
             });
         }
-        let permitted = ask(&call, &sets.permit);
+        let permitted = asking.ask(Question::Permit)?;
         let granted = permitted.rules.iter().map(|(p, _)| p.name().to_string());
         decision.granted_by = granted.collect();
         decision.granted_by.sort_unstable();
@@ -285,36 +166,10 @@ impl CompiledBundle {
         decision.verdict = verdict(case, decision, broken);
         match decision.verdict {
             Verdict::Hold(_) => decision.approval = Some(self.approval_terms(decision)),
-            Verdict::Allow(_) => {
-                if let Some(policy) = applied(decision) {
-                    decision.verdict = Verdict::Deny(failed(Some(policy)));
-                }
-            }
+            Verdict::Allow(_) => apply(case, asking, decision)?,
             Verdict::Deny(_) | Verdict::Sever(_) => {}
         }
-    }
-
-    /// Which rules a response names; `number.place` are the identifiers [`Sets::add`] gives.
-    fn said(&self, response: &Response) -> Said<'_> {
-        let rule = |id: &PolicyId| {
-            let id: &str = id.as_ref();
-            let (number, place) = id.split_once('.')?;
-            let policy = at(self.policies(), number.parse().ok()?)?;
-            let rule = policy.compiled_rules().get(place.parse::<usize>().ok()?)?;
-            Some((policy, rule))
-        };
-        let diagnostics = response.diagnostics();
-        let enforced =
-            |(policy, rule): (_, &CompiledRule)| (rule.mode == Mode::Enforce).then_some(policy);
-        let failed = diagnostics.errors().filter_map(|error| match error {
-            cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
-                rule(error.policy_id()).and_then(enforced)
-            }
-        });
-        Said {
-            rules: diagnostics.reason().filter_map(rule).collect(),
-            failed: failed.min_by(|a, b| a.name().cmp(b.name())),
-        }
+        Some(())
     }
 
     fn approval_terms(&self, decision: &Decision) -> ApprovalTerms {
@@ -342,26 +197,14 @@ impl CompiledBundle {
     }
 }
 
-/// The checks that the arguments of a call fail; none where its body may not be seen.
-fn unmet<'s>(case: &Case<'_>, sets: &'s Sets) -> Vec<&'s str> {
-    let takes_arguments = matches!(case.kind, CallKind::Tool | CallKind::Prompt);
-    let asked = !sets.checks.is_empty() && case.facts.kind == Kind::Request && takes_arguments;
-    let Some(body) = case.facts.body.filter(|_| asked) else {
-        return Vec::new();
-    };
-    let message = serde_json::from_slice::<Json>(body).ok();
-    let params = match message.as_ref().map(|m| m.member("params")) {
-        Some(Found::One(params)) => Some(params.member("arguments")),
-        _ => None,
-    };
-    let fails = |check: &Check| match params {
-        Some(Found::One(arguments)) => !check.holds(Some(arguments)),
-        Some(Found::None) => !check.holds(None),
-        // What cannot be read meets nothing.
-        Some(Found::Ambiguous) | None => true,
-    };
-    let failed = sets.checks.iter().filter(|(_, check)| fails(check));
-    failed.map(|(token, _)| token.as_str()).collect()
+/// What goes with a call; `None` if that cannot be known.
+fn apply(case: &Case<'_>, asking: &mut Asking<'_>, decision: &mut Decision) -> Option<()> {
+    let said = asking.ask(Question::Apply)?;
+    apply_terms(case, &said, decision);
+    if let Some(policy) = said.failed {
+        decision.verdict = Verdict::Deny(failed(Some(policy)));
+    }
+    Some(())
 }
 
 /// Whether a text of a result is one that a document denies. A result that cannot be read is.
@@ -386,14 +229,6 @@ fn denied_result(document: &Document) -> Violation {
         reason: RESULT_DENIED,
         message: format!("policy `{}` does not allow this result", document.name),
     }
-}
-
-fn in_group(glob: &str, case: &Case<'_>) -> bool {
-    let glob = super::glob::Glob::new(glob);
-    glob.is_ok_and(|glob| {
-        let mut groups = case.caller.groups.iter();
-        groups.any(|name| glob.matches(name.as_str()))
-    })
 }
 
 fn verdict(case: &Case<'_>, decision: &Decision, broken: Option<&CompiledPolicy>) -> Verdict {

@@ -28,6 +28,7 @@ pub mod lint;
 pub mod listing;
 pub mod pattern;
 pub mod schema;
+mod sets;
 mod slice;
 mod starter;
 pub mod testing;

@@ -4,6 +4,7 @@
 //! A call looks up its own few combinations; what it finds is then matched exactly. What this
 //! leaves out could not have decided anything: a rule of a document whose scope does not hold the
 //! call neither forbids nor permits it, and raw Cedar, whose scope is not known, is never left out.
+//! Nor is the scope of what it finds asked of Cedar again, so both must agree: a property test.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,9 @@ const ANY: Word = 0;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Literals by kind and text.
-    words: HashMap<(Sort, String), Word>,
+    words: HashMap<Sort, HashMap<String, Word>>,
+    /// How many literals there are.
+    count: Word,
     places: HashMap<(Word, Word, Word), Vec<u32>>,
 }
 
@@ -84,18 +87,24 @@ impl Index {
             return vec![ANY];
         }
         let mut number = |(sort, text): &(Sort, &str)| {
-            let next = u32::try_from(self.words.len() + 1).unwrap_or(u32::MAX);
-            *self
-                .words
-                .entry((*sort, (*text).to_owned()))
-                .or_insert(next)
+            let words = self.words.entry(*sort).or_default();
+            if let Some(number) = words.get(*text) {
+                return *number;
+            }
+            self.count = self.count.saturating_add(1);
+            words.insert((*text).to_owned(), self.count);
+            self.count
         };
         literals.iter().map(&mut number).collect()
     }
 
+    fn word(&self, sort: Sort, text: &str) -> Option<Word> {
+        self.words.get(&sort)?.get(text).copied()
+    }
+
     /// The documents whose scope holds the call, sorted.
     pub(super) fn slice(&self, case: &Case<'_>, policies: &[CompiledPolicy]) -> Vec<u32> {
-        let word = |sort, text: &str| self.words.get(&(sort, text.to_owned())).copied();
+        let word = |sort, text: &str| self.word(sort, text);
         let mut subjects = vec![ANY];
         subjects.extend(word(Sort::Node, case.caller.name.as_str()));
         subjects.extend(word(Sort::Agent, case.facts.agent.as_str()));
@@ -125,7 +134,7 @@ impl Index {
     }
 }
 
-/// Whether a document's scope holds a call, as its Cedar says.
+/// Whether a document's scope holds a call: just what its Cedar says, for that is then not asked again.
 fn holds(document: &Document, case: &Case<'_>) -> bool {
     let scope = &document.scope;
     scope.holds_server(case.host, case.server)

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use protocol::policy::{Action, CompiledBundle, Decision, Verdict};
+use protocol::envelope::{Direction, Kind};
+use protocol::policy::{Action, CompiledBundle, Decision, Posture, Verdict};
+use protocol::record::Point;
+use protocol::time::UnixMillis;
 
 use crate::world::{Call, body, name, node};
 
@@ -83,6 +86,146 @@ fn document() -> impl Strategy<Value = String> {
     })
 }
 
+/// Further members: every other key that decides, more than one way.
+const MORE: &[&str] = &[
+    r#""labels": {"restricted": ["phi"]}"#,
+    r#""labels": {"allowed": ["pci", "phi"]}"#,
+    r#""labels": {"allowed": []}"#,
+    r#""time": {"days": ["sun"], "from": "09:00", "to": "17:00"}"#,
+    r#""time": {"days": ["mon"], "utc_offset": "+14:00"}"#,
+    r#""location": {"networks": ["10.0.0.0/8"]}"#,
+    r#""location": {"sites": ["ber*"], "networks": ["::/0"]}"#,
+    r#""device": {"min_kernel": "6.1", "hardening": ["seccomp"], "max_age_s": 60}"#,
+    r#""device": {"os": ["debian"], "secure_boot": true}"#,
+    r#""limits": {"calls": 5}"#,
+    r#""on_result": {"tag": ["pci"], "deny": ["sk-[a-z]+"]}"#,
+    r#""on_result": {"redact": ["/a"]}"#,
+    r#""via": "group:prod-us""#,
+    r#""via": "node:laptop""#,
+    r#""allowed_resources": ["file:*"], "allowed_prompts": ["*"]"#,
+    r#""resources": ["file:*"]"#,
+    r#""prompts": ["get_it", "mall/*"]"#,
+];
+
+/// Raw Cedar, some of which Cedar cannot evaluate.
+const CEDAR: &[&str] = &[
+    r#"permit (principal, action == Action::"call", resource) when { context.groups.contains("staff") };"#,
+    r#"@mode("observe") permit (principal, action, resource);"#,
+    r#"permit (principal, action, resource) when { context.week_minute + 9223372036854775807 > 0 };"#,
+    r#"@action("alert") forbid (principal == Agent::"desk/robot", action, resource);"#,
+    r#"@action("sever") forbid (principal, action, resource == Target::"store/shop/delete");"#,
+    r#"@mode("observe") forbid (principal, action, resource) when { context.target like "set_*" };"#,
+    r#"forbid (principal, action, resource) when { context.week_minute + 9223372036854775807 > 0 };"#,
+    r#"@mode("observe") forbid (principal, action, resource) when { context.week_minute + 9223372036854775807 > 0 };"#,
+    r#"forbid (principal, action, resource) when { context.target == "set_it" && context.week_minute * 9223372036854775807 > 0 };"#,
+    r#"@action("require_approval") forbid (principal, action, resource) unless { context has posture && context.posture.attested };"#,
+];
+
+/// Documents of every sort, raw Cedar among them.
+fn mixed() -> impl Strategy<Value = Vec<(String, String)>> {
+    let humans = list(&["ada", "grace*"]);
+    let json = (document(), subsequence(MORE, 0..5), humans).prop_map(|(members, more, humans)| {
+        // A key stands in a document once.
+        let key = |member: &str| member.split(':').next().map(str::to_owned);
+        let mut members = vec![members];
+        let mut keys: Vec<Option<String>> = Vec::new();
+        for member in more {
+            if !keys.contains(&key(member)) {
+                keys.push(key(member));
+                members.push(member.to_owned());
+            }
+        }
+        let mut members = members.join(",");
+        if let Some(humans) = humans {
+            members = if members.contains("\"subjects\": {") {
+                let with = format!("\"subjects\": {{\"humans\": {humans},");
+                members.replace("\"subjects\": {", &with)
+            } else {
+                format!("{members},\"subjects\": {{\"humans\": {humans}}}")
+            };
+        }
+        format!("{{MEMBERS {members}}}")
+    });
+    let cedar = subsequence(CEDAR, 1..4).prop_map(|policies| policies.join("\n"));
+    let one = prop_oneof![4 => json, 1 => cedar];
+    proptest::collection::vec(one, 0..10).prop_map(|all| {
+        let named = all.into_iter().enumerate().map(|(i, text)| {
+            let name = format!("d{i}");
+            let text = text.replace("MEMBERS", &format!("\"policy_name\": \"{name}\","));
+            (name, text)
+        });
+        named.collect()
+    })
+}
+
+/// Calls of every sort, and answers to them.
+fn anything() -> impl Strategy<Value = Call> {
+    let sort = select(&["tool", "tool", "resource", "prompt", "method", "answer"][..]);
+    let who = (
+        proptest::option::of(select(&["ada", "grace", "eve"][..])),
+        any::<bool>(),
+        select(&[None, Some("berlin"), Some("oslo")][..]),
+        select(
+            &[
+                None,
+                Some("10.1.2.3:4444"),
+                Some("fd00::1"),
+                Some("nonsense"),
+            ][..],
+        ),
+    );
+    let what = (
+        subsequence(&["pci", "phi", "own"][..], 0..=2),
+        subsequence(&["desk", "laptop", "gate"][..], 0..=3),
+        any::<bool>(),
+        0..3_u8,
+        0..7_u64,
+    );
+    (call(), sort, who, what).prop_map(|(mut call, sort, who, what)| {
+        let (human, vouched, site, address) = who;
+        let (labels, route, posture, point, day) = what;
+        let named = |text: &str| text.to_owned();
+        match sort {
+            "resource" => {
+                call.method = named("resources/read");
+                call.target = Some(named("file:///a"));
+            }
+            "prompt" => call.method = named("prompts/get"),
+            "method" => {
+                call.method = named("sampling/createMessage");
+                call.direction = Direction::ToClient;
+                call.target = None;
+            }
+            "answer" => {
+                call.kind = Kind::Response;
+                call.direction = Direction::ToClient;
+                let body = br#"{"jsonrpc":"2.0","id":1,"result":{"a":"sk-abc"}}"#;
+                call.body = call.body.map(|_| body.to_vec());
+            }
+            _ => {}
+        }
+        call.human = human.map(named);
+        call.human_vouched = vouched;
+        call.caller.site = site.map(name);
+        call.address = address.map(named);
+        call.labels = labels.into_iter().map(named).collect();
+        call.route = route.into_iter().map(|n| node(n, &["prod-us"])).collect();
+        call.posture = posture.then(|| Posture {
+            os: named("debian"),
+            kernel: (6, 1, u16::from(point)),
+            secure_boot: vouched,
+            hardening: vec![named("seccomp")],
+            attested: vouched,
+            ..Posture::default()
+        });
+        if point == 0 && call.point == Point::Egress {
+            call.point = Point::Ingress;
+        }
+        call.now = UnixMillis(call.now.0 + day * 86_400_000);
+        call
+    })
+}
+
 pub(crate) fn documents() -> impl Strategy<Value = Vec<(String, String)>> {
     proptest::collection::vec(document(), 0..8).prop_map(|all| {
         let named = all.into_iter().enumerate().map(|(i, members)| {
@@ -145,6 +288,30 @@ proptest! {
         for call in calls {
             prop_assert_eq!(call.decide(&bundle), unsliced(&call, &bundle));
         }
+    }
+
+    /// And so it does of documents and calls of every sort, also of those that Cedar fails on, and
+    /// again when the slice was met before.
+    #[test]
+    fn conditions_are_whole_rules(documents in mixed(), calls in proptest::collection::vec(anything(), 1..8)) {
+        let bundle = compiled(&documents);
+        for call in calls.iter().chain(&calls) {
+            prop_assert_eq!(call.decide(&bundle), unsliced(call, &bundle), "{:?} {:?}", documents, call);
+        }
+    }
+
+    /// What a slice takes for a match of a glob is one for Cedar, whatever characters there are.
+    #[test]
+    fn scopes_match_alike(
+        globs in proptest::collection::btree_set("[ab*é\"\\\\/\u{1f600}]{1,6}", 1..4),
+        uri in "[ab*é\"\\\\/\u{1f600}]{0,8}",
+    ) {
+        let globs = serde_json::to_string(&globs).unwrap();
+        let members = format!(r#""resources": {globs}, "allowed_resources": ["*"], "limits": {{"calls": 5}}"#);
+        let text = format!(r#"{{"policy_name": "p", {members}}}"#);
+        let bundle = compiled(&[("p".to_owned(), text)]);
+        let call = Call::resource(&uri);
+        prop_assert_eq!(call.decide(&bundle), unsliced(&call, &bundle));
     }
 
     /// The order in which documents come does not matter.

@@ -3,6 +3,7 @@
 //! Everything an author wrote goes through [`quoted`], so no text of a document can end a string.
 
 use core::fmt::Write as _;
+use core::ops::Range;
 
 use crate::policy::document::{
     Device, Document, Hours, Kernel, Labels, Location, Network, Scope, Subjects, Via,
@@ -278,10 +279,23 @@ pub(super) fn networks(location: &Location) -> Option<String> {
 }
 
 pub(super) fn hours(hours: &Hours) -> String {
-    let one = |(from, to): &(u16, u16)| {
-        format!("(context.week_minute >= {from} && context.week_minute < {to})")
-    };
-    any(&hours.stretches().iter().map(one).collect::<Vec<_>>())
+    within(&hours.stretches())
+}
+
+/// That it is within one of these stretches, which come one after the other: a search by halves, for
+/// most weeks have five or seven.
+fn within(stretches: &[(u16, u16)]) -> String {
+    let (left, right) = stretches.split_at(stretches.len() / 2);
+    match (left, right) {
+        (_, []) => any(&[]),
+        ([], [(from, to), ..]) => {
+            format!("(context.week_minute >= {from} && context.week_minute < {to})")
+        }
+        (_, [(from, _), ..]) => {
+            let (before, after) = (within(left), within(right));
+            format!("(if context.week_minute < {from} then {before} else {after})")
+        }
+    }
 }
 
 pub(super) fn via(via: &Via) -> String {
@@ -291,13 +305,23 @@ pub(super) fn via(via: &Via) -> String {
     }
 }
 
+/// One `when` or `unless` of a rule that a slice leaves to be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::policy) struct Clause {
+    /// Where in the rule's text the condition stands.
+    pub(in crate::policy) condition: Range<usize>,
+    /// What it must be for the rule to say anything: true for `when`.
+    pub(in crate::policy) wanted: bool,
+}
+
 /// The text of one Cedar policy.
 pub(super) struct Text<'d> {
     document: &'d Document,
     place: &'d str,
     effect: &'static str,
     action: &'static str,
-    clauses: Vec<(&'static str, String)>,
+    /// Keyword and condition, and whether a slice holds only calls that meet it.
+    clauses: Vec<(&'static str, String, bool)>,
 }
 
 impl<'d> Text<'d> {
@@ -316,19 +340,28 @@ impl<'d> Text<'d> {
         }
     }
 
+    /// Of calls in this scope; `matched` if it is just what slices match.
+    pub(super) fn within(mut self, scope: &str, matched: bool) -> Self {
+        if scope != TRUE {
+            self.clauses.push(("when", scope.to_owned(), matched));
+        }
+        self
+    }
+
     pub(super) fn when(mut self, condition: String) -> Self {
         if condition != TRUE {
-            self.clauses.push(("when", condition));
+            self.clauses.push(("when", condition, false));
         }
         self
     }
 
     pub(super) fn unless(mut self, condition: String) -> Self {
-        self.clauses.push(("unless", condition));
+        self.clauses.push(("unless", condition, false));
         self
     }
 
-    pub(super) fn finish(self, says: Option<&'static str>) -> String {
+    /// The text, and what of it a slice leaves to be decided.
+    pub(super) fn finish(self, says: Option<&'static str>) -> (String, Vec<Clause>) {
         let name = quoted(self.document.name.as_str());
         let mut out = format!("@policy_name({name})\n@rule({})\n", quoted(self.place));
         if let Some(says) = says {
@@ -343,10 +376,20 @@ impl<'d> Text<'d> {
             quoted(self.action)
         );
         out.push_str(&head);
-        for (keyword, condition) in &self.clauses {
-            out.push_str(&format!("\n{keyword} {{ {condition} }}"));
+        let mut left = Vec::new();
+        for (keyword, condition, matched) in &self.clauses {
+            out.push_str(&format!("\n{keyword} {{ "));
+            let start = out.len();
+            out.push_str(condition);
+            if !matched {
+                left.push(Clause {
+                    condition: start..out.len(),
+                    wanted: *keyword == "when",
+                });
+            }
+            out.push_str(" }");
         }
         out.push(';');
-        out
+        (out, left)
     }
 }

@@ -12,12 +12,15 @@ use std::sync::{OnceLock, RwLock};
 
 pub use rules::{Decidable, Effect, Requirement, Rule};
 
+use cedar::Clause;
+use rules::Made;
+
 pub(super) use cedar::kernel_number;
 pub(super) use rules::argument_token;
 
 use super::document::{Document, Mode, Subjects};
 use super::error::{MAX_POLICY_ERRORS, PolicyError, Problem, shown};
-use super::evaluate::Ready;
+use super::sets::{Conditions, Ready};
 use super::slice::Index;
 use super::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE};
 use crate::id::Digest;
@@ -48,12 +51,38 @@ pub(super) struct CompiledRule {
     /// What Cedar made of the text, once a call needed it: of 20,000 documents a node needs few, and
     /// Cedar's form of one takes twenty times the room of its text.
     policy: OnceLock<Option<cedar_policy::Policy>>,
+    /// What of it is to be decided of calls in the document's scope; `None` of raw Cedar, whose
+    /// scope nobody knows.
+    left: Option<Box<[Clause]>>,
 }
 
 impl CompiledRule {
     pub(super) fn parsed(rule: Rule, mode: Mode, policy: cedar_policy::Policy) -> Self {
-        let policy = OnceLock::from(Some(policy));
-        Self { rule, mode, policy }
+        Self {
+            rule,
+            mode,
+            policy: OnceLock::from(Some(policy)),
+            left: None,
+        }
+    }
+
+    fn of_document((rule, left): Made, mode: Mode) -> Self {
+        Self {
+            rule,
+            mode,
+            policy: OnceLock::new(),
+            left: Some(left.into()),
+        }
+    }
+
+    /// What of it is to be decided of calls in the document's scope, in order: conditions, and what
+    /// each must be. `None` of raw Cedar.
+    pub(super) fn left(&self) -> Option<impl Iterator<Item = (&str, bool)>> {
+        let text = |clause: &Clause| {
+            let text = self.rule.cedar.get(clause.condition.clone());
+            (text.unwrap_or_default(), clause.wanted)
+        };
+        Some(self.left.as_ref()?.iter().map(text))
     }
 
     /// What Cedar made of its text; `None` if Cedar did not take it, which no document is known to
@@ -101,11 +130,7 @@ impl CompiledPolicy {
         Self {
             name: document.name.clone(),
             rules: rules
-                .map(|rule| CompiledRule {
-                    rule,
-                    mode: document.mode,
-                    policy: OnceLock::new(),
-                })
+                .map(|made| CompiledRule::of_document(made, document.mode))
                 .collect(),
             source: Source::Document(Box::new(document)),
         }
@@ -141,6 +166,16 @@ impl CompiledPolicy {
         &self.rules
     }
 
+    /// Gives the first rule other conditions, such as no document brings about.
+    #[cfg(test)]
+    pub(super) fn restate(&mut self, when: Option<&str>, unless: Option<&str>) {
+        let Source::Document(document) = &self.source else {
+            panic!("a document")
+        };
+        let made = rules::restated(document, when, unless);
+        self.rules[0] = CompiledRule::of_document(made, document.mode);
+    }
+
     /// All of it in Cedar. A document that vouches for humans has no rule: it is a fact that rules
     /// ask for, and a comment here.
     #[must_use]
@@ -173,6 +208,8 @@ pub struct CompiledBundle {
     pub(super) vouchers: Vec<Subjects>,
     /// Sets of rules by the documents they are of, made when a call first meets just these.
     pub(super) sets: RwLock<Ready>,
+    /// Conditions of rules that calls have met.
+    pub(super) conditions: Conditions,
 }
 
 impl CompiledBundle {
@@ -246,6 +283,7 @@ impl CompiledBundle {
             pins: pinned,
             labels: labels.collect(),
             sets: RwLock::default(),
+            conditions: Conditions::default(),
         }
     }
 

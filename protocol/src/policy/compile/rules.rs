@@ -1,7 +1,7 @@
 //! The rules of a document: each requirement one `forbid`, what it grants `permit`s, what goes with
 //! its calls one `permit` of the action `apply`.
 
-use super::cedar::{self, Text};
+use super::cedar::{self, Clause, Text};
 use crate::policy::document::Document;
 use crate::policy::facts::CallKind;
 use crate::policy::verdict::Action;
@@ -197,11 +197,14 @@ pub(in crate::policy) fn argument_token(document: &Document, place: &str) -> Str
     format!("{}{place}", document.name)
 }
 
+/// A rule, and what of it a slice leaves to be decided.
+pub(super) type Made = (Rule, Vec<Clause>);
+
 /// The rules of a document.
-pub(super) fn rules(document: &Document) -> Vec<Rule> {
+pub(super) fn rules(document: &Document) -> Vec<Made> {
     let needed = requirements(document);
     let scope = cedar::scope(&document.scope, false);
-    let mut out: Vec<Rule> = needed
+    let mut out: Vec<Made> = needed
         .iter()
         .map(|needed| forbid(document, &scope, needed))
         .collect();
@@ -216,25 +219,27 @@ pub(super) fn rules(document: &Document) -> Vec<Rule> {
     }
     out.extend(permits(document, &needed, required));
     if document.limits.is_some() || document.on_result.is_some() {
-        let text = Text::new(document, "", "permit", "apply").when(scope);
-        out.push(Rule {
+        let text = Text::new(document, "", "permit", "apply").within(&scope, true);
+        let (cedar, left) = text.finish(None);
+        let rule = Rule {
             place: String::new(),
             effect: Effect::Apply,
             action: document.action,
             decidable: Decidable::Header,
-            cedar: text.finish(None),
-        });
+            cedar,
+        };
+        out.push((rule, left));
     }
     out
 }
 
-fn forbid(document: &Document, scope: &str, needed: &Needed) -> Rule {
+fn forbid(document: &Document, scope: &str, needed: &Needed) -> Made {
     let action = match needed.requirement {
         Requirement::Approval => Action::RequireApproval,
         _ => document.action,
     };
     let text = Text::new(document, &needed.place, "forbid", "call")
-        .when(scope.to_owned())
+        .within(scope, true)
         .unless(needed.meets.clone());
     let text = match action {
         Action::RequireApproval if needed.requirement != Requirement::Approval => {
@@ -242,34 +247,58 @@ fn forbid(document: &Document, scope: &str, needed: &Needed) -> Rule {
         }
         _ => text,
     };
-    Rule {
+    let (cedar, left) = text.finish(Some(action.name()));
+    let rule = Rule {
         place: needed.place.clone(),
         effect: Effect::Forbid(needed.requirement),
         action,
         decidable: needed.decidable,
-        cedar: text.finish(Some(action.name())),
-    }
+        cedar,
+    };
+    (rule, left)
 }
 
-fn permits(document: &Document, needed: &[Needed], required: bool) -> Vec<Rule> {
+/// The first rule, with other conditions.
+#[cfg(test)]
+pub(super) fn restated(document: &Document, when: Option<&str>, unless: Option<&str>) -> Made {
+    let scope = cedar::scope(&document.scope, false);
+    let first = rules(document).swap_remove(0).0;
+    let mut text = Text::new(document, &first.place, "forbid", "call").within(&scope, true);
+    if let Some(condition) = when {
+        text = text.when(condition.to_owned());
+    }
+    if let Some(condition) = unless {
+        text = text.unless(condition.to_owned());
+    }
+    let (cedar, left) = text.finish(Some(first.action.name()));
+    (Rule { cedar, ..first }, left)
+}
+
+fn permits(document: &Document, needed: &[Needed], required: bool) -> Vec<Made> {
     let scope = cedar::scope(&document.scope, true);
+    // A grant may ask more of a human than a slice does.
+    let matched = scope == cedar::scope(&document.scope, false);
     let edge = needed.iter().any(|n| n.decidable == Decidable::Edge);
     let meets: Vec<String> = needed.iter().map(|n| n.meets.clone()).collect();
-    let rule = |place: &str, cedar| Rule {
-        place: place.to_owned(),
-        effect: Effect::Permit,
-        action: document.action,
-        decidable: if edge {
-            Decidable::Edge
-        } else {
-            Decidable::Header
-        },
-        cedar,
+    let rule = |place: &str, text: Text<'_>| {
+        let (cedar, left) = text.finish(None);
+        let rule = Rule {
+            place: place.to_owned(),
+            effect: Effect::Permit,
+            action: document.action,
+            decidable: if edge {
+                Decidable::Edge
+            } else {
+                Decidable::Header
+            },
+            cedar,
+        };
+        (rule, left)
     };
     let mut out = Vec::new();
     if let Some((place, kinds)) = granted_kinds(document) {
         let mut text = Text::new(document, place, "permit", "call")
-            .when(scope.clone())
+            .within(&scope, matched)
             .when(kinds);
         for condition in &meets {
             text = text.when(condition.clone());
@@ -277,13 +306,13 @@ fn permits(document: &Document, needed: &[Needed], required: bool) -> Vec<Rule> 
         if required {
             text = text.when("context.approved".to_owned());
         }
-        out.push(rule(place, text.finish(None)));
+        out.push(rule(place, text));
     }
     // Once approved, a document grants what it held.
     let holds = document.action == Action::RequireApproval;
     if required || holds {
         let mut text = Text::new(document, "/approval", "permit", "call")
-            .when(scope)
+            .within(&scope, matched)
             .when("context.approved".to_owned());
         if !holds {
             for condition in meets {
@@ -297,7 +326,7 @@ fn permits(document: &Document, needed: &[Needed], required: bool) -> Vec<Rule> 
             }
             text = text.unless(cedar::all(&all));
         }
-        out.push(rule("/approval", text.finish(None)));
+        out.push(rule("/approval", text));
     }
     out
 }
