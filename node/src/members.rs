@@ -17,7 +17,8 @@ use protocol::mcp::Hints;
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::{
-    IssuerRates, MemberFacts, NodeRecord, RecordFacts, TrustError, VerifiedMembership, VerifiedRoot,
+    IssuerRates, MemberFacts, NodeRecord, Posture, RecordFacts, TrustError, VerifiedMembership,
+    VerifiedRoot,
 };
 
 use crate::standing::Standing;
@@ -113,7 +114,7 @@ pub struct Members {
     /// Names of revoked nodes that are on disk.
     names: RwLock<BTreeMap<NodeId, Name>>,
     /// What many nodes say of their state in the same words.
-    postures: Mutex<HashSet<Arc<[u8]>>>,
+    postures: Mutex<HashSet<Arc<Posture>>>,
     changes: tokio::sync::watch::Sender<u64>,
 }
 

@@ -640,7 +640,7 @@ mod posture {
             record
                 .posture
                 .as_ref()
-                .is_some_and(|p| p.posture().unwrap().hardening.is_empty())
+                .is_some_and(|p| p.posture().hardening.is_empty())
         };
         until("the other node knows", told).await;
     }

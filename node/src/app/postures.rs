@@ -67,8 +67,8 @@ impl Node {
     fn announced(&self, member: &Member, now: UnixSeconds) -> Option<PostureInfo> {
         let record = member.record.as_ref().filter(|r| now < r.expires)?;
         let announced = record.posture.as_ref()?;
-        let digest = announced.digest(&*self.identity.crypto)?;
-        Some(shown(&announced.posture()?, digest, now))
+        let digest = announced.digest(&*self.identity.crypto);
+        Some(shown(&announced.posture(), digest, now))
     }
 }
 

@@ -40,6 +40,7 @@ use protocol::name::Name;
 use protocol::policy::{Denial, Policy, Verdict};
 use protocol::record::Point;
 use protocol::time::UnixSeconds;
+use protocol::trust::PostureFacts;
 
 pub use behind::{Ask, BUNDLE_WAIT, IN_VAIN, NO_BUNDLE};
 pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
@@ -247,6 +248,8 @@ pub struct Enforcer {
     charges: charges::Charges,
     judged: behind::Judged,
     ask: OnceLock<Arc<dyn Ask>>,
+    /// The posture this node announced when it was last asked for, and its digest.
+    named: Mutex<Option<(PostureFacts, Digest)>>,
 }
 
 /// Calls begun, since start.
@@ -300,6 +303,7 @@ impl Enforcer {
             sever: OnceLock::new(),
             severed: severed::Severed::default(),
             charges: charges::Charges::default(),
+            named: Mutex::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! The same at every point: a call is charged where it begins and where it ends, results are redacted
 //! and tagged by both, whom a policy cuts off is cut off by whoever notices.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use protocol::envelope::hop::HopRecord;
 use protocol::envelope::{Direction, Header};
@@ -129,7 +129,6 @@ impl Enforcer {
         let mut hold = None;
         if let Verdict::Hold(why) = &decision.verdict {
             let why = why.clone();
-            record.basis = self.basis(asked, &unapproved, &decision).map(Box::new);
             let terms = decision.approval.clone().unwrap_or_default();
             let approved = Facts {
                 approved: true,
@@ -139,7 +138,10 @@ impl Enforcer {
                 (Some(covers), _) if is_covered(&terms, covers) => {
                     decision = policy.evaluate(&approved);
                 }
-                (Some(_), _) => return Err(outdated(why)),
+                (Some(_), _) => {
+                    record.basis = self.basis(asked, &unapproved, &decision).map(Box::new);
+                    return Err(outdated(why));
+                }
                 (None, OnHold::PassOn) => decision = policy.evaluate(&approved),
                 // Nobody is asked to approve what would be denied all the same, as what only a
                 // human nobody vouches for is permitted.
@@ -156,7 +158,10 @@ impl Enforcer {
                         address,
                     });
                 }
-                (None, OnHold::Refuse) => return Err(cannot_wait(why)),
+                (None, OnHold::Refuse) => {
+                    record.basis = self.basis(asked, &unapproved, &decision).map(Box::new);
+                    return Err(cannot_wait(why));
+                }
             }
         }
         // On the facts that decided: with what was approved, if that is what it goes by.
@@ -201,14 +206,22 @@ impl Enforcer {
     fn posture_of(&self, node: &NodeId, now: UnixSeconds) -> Option<Posture> {
         let member = self.members.member(node)?;
         let record = member.record.as_ref().filter(|r| now < r.expires)?;
-        Some(record.posture.as_ref()?.posture()?.facts(now))
+        Some(record.posture.as_ref()?.facts(now))
     }
 
     /// The digest of what this node announces of its own state.
     pub(super) fn own_posture(&self) -> Option<Digest> {
         let member = self.members.member(&self.identity.node())?;
-        let record = member.record.as_ref()?;
-        record.posture.as_ref()?.digest(&*self.identity.crypto)
+        let posture = member.record.as_ref()?.posture.as_ref()?;
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, digest)) = &*named
+            && known == posture
+        {
+            return Some(*digest);
+        }
+        let digest = posture.digest(&*self.identity.crypto);
+        *named = Some((posture.clone(), digest));
+        Some(digest)
     }
 
     /// The members on a route over relays, as far as they are known here; none of a direct one.

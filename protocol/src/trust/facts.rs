@@ -16,6 +16,7 @@ use crate::id::{Digest, NodeId, SignerId};
 use crate::limits::MAX_CLOCK_AHEAD_S;
 use crate::mcp::Hints;
 use crate::name::Name;
+use crate::policy;
 use crate::time::UnixSeconds;
 
 /// What a verified membership says; [`super::VerifiedMembership::facts`] is where they come from.
@@ -209,7 +210,7 @@ impl RecordFacts {
 
     /// Holds what the posture has in common with others once for all of them: `shared` knows up to
     /// [`MAX_SHARED_POSTURES`], and forgets those that no record has any more when it is full.
-    pub fn share_posture(&mut self, shared: &mut HashSet<Arc<[u8]>>) {
+    pub fn share_posture(&mut self, shared: &mut HashSet<Arc<Posture>>) {
         let Some(posture) = &mut self.posture else {
             return;
         };
@@ -242,14 +243,14 @@ impl RecordFacts {
 /// which a mesh has a handful. Of further ones each record holds its own.
 pub const MAX_SHARED_POSTURES: usize = 1024;
 
-/// What a node says of its state, as it is held: when it was measured, and what lasts, encoded.
-/// Hosts of one kind have the latter in common.
+/// What a node says of its state, as it is held: when it was measured, and what lasts. Hosts of one
+/// kind have the latter in common. Read once, since every decision on a call of the node looks at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostureFacts {
     measured: UnixSeconds,
     uptime_s: u64,
-    /// The one encoding of the posture with zeros for the two above.
-    lasting: Arc<[u8]>,
+    /// The posture with zeros for the two above.
+    lasting: Arc<Posture>,
 }
 
 impl PostureFacts {
@@ -264,25 +265,35 @@ impl PostureFacts {
         Some(Self {
             measured,
             uptime_s,
-            lasting: lasting.encode().into(),
+            lasting: Arc::new(lasting),
         })
     }
 
     /// The posture, as it was announced.
     #[must_use]
-    pub fn posture(&self) -> Option<Posture> {
-        let lasting = Posture::decode(&self.lasting).ok()?;
-        Some(Posture {
+    pub fn posture(&self) -> Posture {
+        Posture {
             measured: self.measured,
             uptime_s: self.uptime_s,
-            ..lasting
-        })
+            ..Posture::clone(&self.lasting)
+        }
+    }
+
+    /// As policies look at it at `now`.
+    #[must_use]
+    pub fn facts(&self, now: UnixSeconds) -> policy::Posture {
+        let age_s = now.0.saturating_sub(self.measured.0);
+        policy::Posture {
+            uptime_s: self.uptime_s.saturating_add(age_s),
+            age_s,
+            ..self.lasting.facts(UnixSeconds(0))
+        }
     }
 
     /// The digest by which headers and records name it ([`Posture::digest`]).
     #[must_use]
-    pub fn digest(&self, crypto: &dyn Crypto) -> Option<Digest> {
-        Some(Posture::digest(crypto, &self.posture()?.encode()))
+    pub fn digest(&self, crypto: &dyn Crypto) -> Digest {
+        Posture::digest(crypto, &self.posture().encode())
     }
 }
 

@@ -26,7 +26,7 @@ pub const ATTESTED: &str = "attested";
 pub const MAX_HARDENING: usize = 32;
 
 /// What a node says of its state.
-#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
 pub struct Posture {
     /// [`POSTURE_VERSION`].

@@ -1,6 +1,7 @@
 //! Node records and admission files.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use protocol::codec;
 use protocol::id::Digest;
@@ -243,12 +244,21 @@ fn what_postures_have_in_common_is_held_once_and_they_read_back() {
         facts.share_posture(&mut shared);
         let held = facts.posture.unwrap();
         let bytes = posture(measured);
-        assert_eq!(held.posture(), Posture::decode(&bytes).ok());
-        assert_eq!(held.digest(&CRYPTO), Some(Posture::digest(&CRYPTO, &bytes)));
+        let announced = Posture::decode(&bytes).unwrap();
+        assert_eq!(held.posture(), announced);
+        assert_eq!(held.facts(NOW), announced.facts(NOW));
+        assert_eq!(held.digest(&CRYPTO), Posture::digest(&CRYPTO, &bytes));
     }
     assert_eq!(shared.len(), 1);
     // A full table forgets what no record has any more.
-    let others = (0..MAX_SHARED_POSTURES).map(|i| i.to_be_bytes().to_vec().into());
+    let decoded = Posture::decode(&posture(NOW)).unwrap();
+    let others = (0..MAX_SHARED_POSTURES).map(|i| {
+        let os = format!("os-{i}");
+        Arc::new(Posture {
+            os,
+            ..decoded.clone()
+        })
+    });
     shared.clear();
     shared.extend(others);
     let mut kept = facts(NOW.minus(60));
