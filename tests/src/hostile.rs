@@ -68,13 +68,14 @@ impl Admission for Credulous {
     }
 }
 
-/// Hands calls and sessions to the test, swallows the rest.
+/// Hands calls, sessions and questions for records to the test, swallows the rest.
 struct Catch(mpsc::UnboundedSender<IncomingStream>);
 
 #[async_trait::async_trait]
 impl StreamHandler for Catch {
     async fn handle(&self, mut stream: IncomingStream) {
-        if matches!(stream.kind, StreamKind::Call | StreamKind::Session) {
+        let handed = [StreamKind::Call, StreamKind::Session, StreamKind::Record];
+        if handed.contains(&stream.kind) {
             let _ = self.0.send(stream);
         } else {
             let mut ignored = Vec::new();
@@ -140,7 +141,7 @@ impl Hostile {
         self.links.node()
     }
 
-    /// The next call or session stream that a node opens to it.
+    /// The next stream of those kinds that a node opens to it.
     pub async fn caught(&self) -> Option<IncomingStream> {
         self.streams.lock().await.recv().await
     }
@@ -205,8 +206,38 @@ impl Hostile {
         sequence: u64,
         definition: &str,
     ) {
+        let signed = self.record(server, sequence, &[("echo", definition)]);
+        let (mut send, _recv) = soon(self.links.open(node.id(), StreamKind::Sync))
+            .await
+            .unwrap();
+        send.write_all(&framed(&signed)).await.unwrap();
+        send.finish();
+    }
+
+    /// Waits until a node asks it for its record, and answers with this one.
+    pub async fn give(&self, record: &[u8]) {
+        let mut asked = loop {
+            let stream = soon(self.caught()).await.unwrap();
+            if stream.kind == StreamKind::Record {
+                break stream;
+            }
+        };
+        let mut of = Vec::new();
+        soon(asked.recv.read_to_end(&mut of)).await.unwrap();
+        assert_eq!(of, self.id().as_bytes(), "it is asked for its own record");
+        asked.send.write_all(&framed(record)).await.unwrap();
+        asked.send.finish();
+    }
+
+    /// Its record of this sequence, in which the tools of this server are so defined.
+    #[must_use]
+    pub fn record(&self, server: &str, sequence: u64, tools: &[(&str, &str)]) -> Vec<u8> {
         let identity = &self.forge.identity;
-        let digest = self.digest(definition);
+        let tools = tools.iter().map(|(tool, definition)| ToolRecord {
+            name: (*tool).to_owned(),
+            digest: self.digest(definition),
+            hints: None,
+        });
         let record = NodeRecord {
             mesh: identity.mesh(),
             membership: identity.membership().bytes().to_vec(),
@@ -215,25 +246,14 @@ impl Hostile {
             sealing_key: None,
             servers: vec![ServerRecord {
                 name: name(server),
-                tools: vec![ToolRecord {
-                    name: "echo".to_owned(),
-                    digest,
-                    hints: None,
-                }],
+                tools: tools.collect(),
             }],
             posture: None,
             sequence,
             issued: now(),
             expires: now().plus(600),
         };
-        let signed = record.sign(&*identity.crypto, &*identity.signing).unwrap();
-        let (mut send, _recv) = soon(self.links.open(node.id(), StreamKind::Sync))
-            .await
-            .unwrap();
-        let length = u32::try_from(signed.len()).unwrap().to_be_bytes();
-        send.write_all(&length).await.unwrap();
-        send.write_all(&signed).await.unwrap();
-        send.finish();
+        record.sign(&*identity.crypto, &*identity.signing).unwrap()
     }
 
     /// The next stream of this kind that a node opens to this one, its first message read.
@@ -247,6 +267,12 @@ impl Hostile {
             }
         }
     }
+}
+
+/// A record as it stands on a stream.
+fn framed(record: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(record.len()).unwrap().to_be_bytes();
+    [&length, record].concat()
 }
 
 /// One stream, both halves.

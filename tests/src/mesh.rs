@@ -326,6 +326,16 @@ impl TestNode {
         server: &str,
     ) -> Result<Session, SessionError> {
         let server = self.sees(node, server).await;
+        self.open_at(agent, human, &server).await
+    }
+
+    /// Opens a session with a server whose tools need not be known here.
+    pub async fn open_at(
+        &self,
+        agent: &str,
+        human: Option<&str>,
+        server: &ServerRef,
+    ) -> Result<Session, SessionError> {
         let principal = Principal {
             agent: name(agent),
             human: human.map(|human| human.parse().unwrap()),
@@ -333,7 +343,7 @@ impl TestNode {
         let fabric = self.node.fabric();
         let open = fabric.open(
             &principal,
-            &server,
+            server,
             Bytes::from_static(INITIALIZE.as_bytes()),
         );
         let opened = soon(open).await?;

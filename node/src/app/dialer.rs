@@ -1,17 +1,18 @@
 //! Streams to nodes: over the link to a peer, or through memory to this node itself.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::id::NodeId;
 use tokio_util::task::TaskTracker;
 
-use crate::call::{Acceptor, BoxRead, BoxWrite, Dialer};
+use crate::call::{Acceptor, BoxRead, BoxWrite, Dialer, RECORD_WAIT};
 use crate::enforcement::Origin;
 use crate::members::Members;
-use crate::overlay::STANDING_LINKS;
 use crate::overlay::trust::Trust;
+use crate::overlay::{Records, STANDING_LINKS};
 use crate::session::{ErrorKind, SessionError};
 use crate::transport::{Links, StreamKind};
 
@@ -22,12 +23,22 @@ const LOCAL_WINDOW: usize = 64 * 1024;
 /// How long a call waits for a link to a node that has none yet.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most relays of a node that are asked for its record: more would know no more.
+const MAX_ASKED: usize = 2;
+
+fn locked(asking: &Mutex<HashSet<NodeId>>) -> std::sync::MutexGuard<'_, HashSet<NodeId>> {
+    asking.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Opens streams over [`Links`].
 pub(super) struct MeshDialer {
     links: Links,
     members: Arc<Members>,
     trust: Trust,
     acceptor: OnceLock<Arc<Acceptor>>,
+    records: OnceLock<Arc<Records>>,
+    /// The nodes whose records are being asked for.
+    asking: Arc<Mutex<HashSet<NodeId>>>,
     tasks: TaskTracker,
 }
 
@@ -43,6 +54,8 @@ impl MeshDialer {
             members,
             trust,
             acceptor: OnceLock::new(),
+            records: OnceLock::new(),
+            asking: Arc::default(),
             tasks,
         }
     }
@@ -51,6 +64,23 @@ impl MeshDialer {
     pub(super) fn serve_self(&self, acceptor: Arc<Acceptor>) {
         // A second acceptor would be a bug of the composition root; the first stays.
         drop(self.acceptor.set(acceptor));
+    }
+
+    /// Gives it what takes in records that it asks for; called once.
+    pub(super) fn learn_by(&self, records: Arc<Records>) {
+        drop(self.records.set(records));
+    }
+
+    /// Who may know a node's record best: itself, else the relays it names, who have a link with it.
+    fn knowing(&self, of: NodeId) -> Vec<NodeId> {
+        if self.linked(&of) {
+            return vec![of];
+        }
+        let member = self.members.member(&of);
+        let record = member.as_ref().and_then(|m| m.record.as_ref());
+        let relays = record.map(|r| r.relays.clone()).unwrap_or_default();
+        let linked = relays.into_iter().filter(|relay| self.linked(relay));
+        linked.take(MAX_ASKED).collect()
     }
 
     /// Dials a member this node keeps no standing link to, as happens in a mesh with more members
@@ -127,6 +157,37 @@ impl Dialer for MeshDialer {
                     .with_hint("see `hedgerow peers`"))
             }
         }
+    }
+
+    fn ask_record(&self, of: NodeId) {
+        let (Some(records), false) = (self.records.get().cloned(), of == self.links.node()) else {
+            return;
+        };
+        let asked = self.knowing(of);
+        if asked.is_empty() || !locked(&self.asking).insert(of) {
+            return;
+        }
+        let (links, asking) = (self.links.clone(), Arc::clone(&self.asking));
+        self.tasks.spawn(async move {
+            for peer in asked {
+                let asking = async {
+                    let opened = links.open(peer, StreamKind::Record).await;
+                    let (send, recv) = opened.map_err(|e| e.to_string())?;
+                    let asked = records.ask(&of, send, recv).await;
+                    asked.map_err(|e| e.to_string())
+                };
+                match tokio::time::timeout(RECORD_WAIT, asking).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::debug!(peer = %peer.short(), error, "a record was not given");
+                    }
+                    Err(_) => {
+                        tracing::debug!(peer = %peer.short(), "a record was not given in time")
+                    }
+                }
+            }
+            locked(&asking).remove(&of);
+        });
     }
 
     fn linked(&self, node: &NodeId) -> bool {

@@ -322,7 +322,7 @@ impl Node {
         acceptor.hold_in(Arc::clone(&approvals));
         let fabric = Arc::new(MeshFabric::new(
             Arc::clone(&enforcer),
-            dialer,
+            Arc::clone(&dialer) as Arc<dyn crate::call::Dialer>,
             tracker,
             in_flight.clone(),
         ));
@@ -348,6 +348,7 @@ impl Node {
             Arc::clone(&clock),
         ));
         records.relay_through(config.relay().through.clone());
+        dialer.learn_by(Arc::clone(&records));
         let probe = Probe::under(&host_root, &options.state);
         let posture = Arc::new(PostureKeeper::start(probe, Arc::clone(&clock)).await);
         records.measured_by(Arc::clone(&posture));

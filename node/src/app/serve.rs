@@ -111,6 +111,15 @@ impl StreamHandler for Streams {
                     node.serve_approval(stream).await;
                 }
             }
+            StreamKind::Record => {
+                let Some(node) = self.node.upgrade() else {
+                    return;
+                };
+                if let Err(error) = node.records.answer(stream.recv, stream.send).await {
+                    let peer = stream.peer.short();
+                    tracing::debug!(peer = %peer, %error, "a question for a record failed");
+                }
+            }
             // Nobody speaks these yet; dropping the stream resets it.
             StreamKind::Witness => {
                 tracing::debug!(peer = %stream.peer.short(), "stream of a kind not spoken yet");

@@ -19,7 +19,7 @@ pub mod wire;
 
 pub use drain::InFlight;
 pub use incoming::Acceptor;
-pub use outgoing::{Dialer, MeshFabric, RemoteSession};
+pub use outgoing::{Dialer, MeshFabric, RECORD_WAIT, RemoteSession};
 pub use relay::Relay;
 pub use route::Router;
 pub use trace::{Trace, TracedEnvelope};

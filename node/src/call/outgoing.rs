@@ -32,10 +32,12 @@ use crate::session::{
 use crate::transport::StreamKind;
 use crate::transport::frame::{FrameReader, FrameWriter};
 
+mod announced;
 mod end;
 mod pump;
 mod told;
 
+pub use announced::RECORD_WAIT;
 use end::End;
 use pump::{again, elsewhere, other_key, pump_call, pump_session};
 use told::{broken, place};
@@ -76,12 +78,6 @@ const OF_THE_WAY: [&str; 11] = [
 /// The refusal of a copy of a request that was started already.
 const STARTED: &str = "request_started";
 
-/// How long a call refused as [`OTHER_TOOL`] waits for the record that announces the tool as it
-/// now is. Records are pushed over the same link as soon as an inventory changes, so the one
-/// that explains the refusal is under way; it is decided and signed once more, and only if this
-/// node then knows another digest. It was refused before anything acted on it.
-const RECORD_WAIT: Duration = Duration::from_secs(2);
-
 /// Opens streams to nodes, this one included (in memory).
 #[async_trait]
 pub trait Dialer: Send + Sync {
@@ -100,6 +96,10 @@ pub trait Dialer: Send + Sync {
 
     /// Whether there is a link.
     fn linked(&self, node: &NodeId) -> bool;
+
+    /// Asks whoever may know it for the newest record of a node; returns at once. What comes is in
+    /// the directory then.
+    fn ask_record(&self, of: NodeId);
 }
 
 /// What every session and call needs.
@@ -506,36 +506,6 @@ impl Core {
         }
     }
 
-    /// Waits for a record after which `known` holds; false if none came in time.
-    async fn announced(&self, known: impl Fn() -> bool) -> bool {
-        let mut changes = self.enforcer.members().changes();
-        let changed = async {
-            while !known() {
-                if changes.changed().await.is_err() {
-                    return false;
-                }
-            }
-            true
-        };
-        let waited = tokio::time::timeout(RECORD_WAIT, changed).await;
-        waited.unwrap_or(false)
-    }
-
-    /// Waits for the record that announces another sealing key than the one used.
-    async fn key_changed(&self, server: &ServerRef, used: Option<Digest>) -> bool {
-        let crypto = &*self.enforcer.identity().crypto;
-        let digest = |key: Vec<u8>| protocol::envelope::sealing::key_digest(crypto, &key);
-        self.announced(|| self.sealing_key(&server.node_id).map(digest) != used)
-            .await
-    }
-
-    /// The key that what goes to a node over relays is sealed to.
-    fn sealing_key(&self, node: &NodeId) -> Option<Vec<u8>> {
-        let member = self.enforcer.members().member(node)?;
-        let key = member.record.as_ref()?.sealing_key.as_deref();
-        key.map(<[u8]>::to_vec)
-    }
-
     /// Whether a call could go to this node now, over relays if need be.
     fn reachable(&self, node: &NodeId) -> bool {
         let relayed = || self.router.relays_to(node).is_some() && self.sealing_key(node).is_some();
@@ -553,6 +523,7 @@ impl Core {
             }
         };
         let described = message.described();
+        self.learn_definition(ask.server, described).await;
         let question = RouteQuestion {
             agent: &ask.principal.agent,
             human: ask.principal.human.as_ref().map(Human::as_str),
@@ -747,25 +718,6 @@ impl Core {
             request: copied,
             tried: Tried::default(),
         })
-    }
-
-    /// The digest of the tool a message calls, as its node last announced it.
-    fn known_digest(
-        &self,
-        server: &ServerRef,
-        described: &crate::enforcement::Described,
-    ) -> Option<Digest> {
-        if described.method.as_deref() != Some("tools/call") {
-            return None;
-        }
-        let tool = described.target.as_deref()?;
-        if server.node_id == self.enforcer.identity().node() {
-            return self.enforcer.own_tool_digest(&server.server, tool);
-        }
-        self.enforcer
-            .members()
-            .member(&server.node_id)?
-            .tool_digest(&server.server, tool)
     }
 }
 

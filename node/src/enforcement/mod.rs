@@ -27,6 +27,7 @@ mod refusals;
 mod relayed;
 mod severed;
 mod subject;
+mod unknown;
 mod waypoints;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,7 @@ pub use severed::{SEVER_COOL_DOWN_MS, SEVERED};
 pub use subject::{
     Answered, Copied, Described, Draft, Incoming, Message, Origin, Subject, describe,
 };
+pub use unknown::TOOL_UNKNOWN_HERE;
 pub use waypoints::RouteQuestion;
 
 use crate::clock::Clock;

@@ -19,6 +19,7 @@ use protocol::trust::MemberFacts;
 use super::basis;
 use super::charges::Open;
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
+use super::unknown::unknown_here;
 use super::{Enforcer, Stopped, by_policy};
 use crate::members::Member;
 
@@ -166,6 +167,9 @@ impl Enforcer {
         }
         // On the facts that decided: with what was approved, if that is what it goes by.
         record.basis = self.basis(asked, &unapproved, &decision).map(Box::new);
+        if let Some(unknown) = unknown_here(&*policy, &unapproved, &decision.verdict) {
+            return Err(unknown);
+        }
         let alerts = decision.alerts().map(|violation| violation.policy.clone());
         note(&mut record.alerts, alerts);
         note(

@@ -226,27 +226,80 @@ impl Records {
     /// If the stream or the store fails.
     pub async fn send_all(&self, mut stream: impl AsyncWrite + Unpin) -> std::io::Result<()> {
         write_record(&mut stream, &self.own()).await?;
-        let others = self.others();
-        let late = self.send_kept(&mut stream, &others).await?;
+        self.send_known(&mut stream, &self.others()).await?;
+        stream.shutdown().await
+    }
+
+    /// Sends the records of these nodes, waiting for the disk once where one has just come.
+    async fn send_known(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        nodes: &[NodeId],
+    ) -> std::io::Result<()> {
+        let late = self.send_kept(stream, nodes).await?;
         if !late.is_empty() {
             self.store.flush().await.map_err(std::io::Error::other)?;
-            let missing = self.send_kept(&mut stream, &late).await?.len();
-            tracing::debug!(missing, "records came later than their link");
+            let missing = self.send_kept(stream, &late).await?.len();
+            tracing::debug!(missing, "records came later than they were wanted");
+        }
+        Ok(())
+    }
+
+    /// Answers a peer that asks for one node's record: with it, or with nothing.
+    ///
+    /// # Errors
+    /// If the stream or the store fails, or no node is named in time.
+    pub async fn answer(
+        &self,
+        mut asked: impl AsyncRead + Unpin,
+        mut stream: impl AsyncWrite + Unpin,
+    ) -> std::io::Result<()> {
+        let mut of = [0; 32];
+        tokio::time::timeout(SYNC_TIMEOUT, asked.read_exact(&mut of)).await??;
+        let of = NodeId::from_bytes(of);
+        if of == self.identity.node() {
+            write_record(&mut stream, &self.own()).await?;
+        } else if self.members.member(&of).is_some_and(|m| self.holds(&m)) {
+            self.send_known(&mut stream, &[of]).await?;
         }
         stream.shutdown().await
+    }
+
+    /// Asks over a stream for one node's record, and takes in what comes back.
+    ///
+    /// # Errors
+    /// If the stream fails, or what comes is no record that holds.
+    pub async fn ask(
+        &self,
+        of: &NodeId,
+        mut stream: impl AsyncWrite + Unpin,
+        answer: impl AsyncRead + Unpin,
+    ) -> Result<(), RecordError> {
+        let asked = async {
+            stream.write_all(of.as_bytes()).await?;
+            stream.shutdown().await
+        };
+        asked
+            .await
+            .map_err(|e| RecordError::Stream(e.to_string()))?;
+        self.receive_all(answer).await.map(drop)
     }
 
     /// The other members whose record holds still and who are not revoked, as many as one stream
     /// carries: what is refused everywhere takes nobody's room.
     fn others(&self) -> Vec<NodeId> {
-        let (me, now) = (self.identity.node(), self.clock.now().seconds());
-        let holds = |m: &Member| {
-            m.record.as_ref().is_some_and(|r| now < r.expires) && !self.members.is_barred(m)
-        };
-        let others = self.members.all().into_iter().filter(|m| holds(m));
+        let me = self.identity.node();
+        let others = self.members.all().into_iter().filter(|m| self.holds(m));
         let others = others.map(|m| m.membership.node());
         let room = MAX_RECORDS_PER_SYNC - 1;
         others.filter(|node| *node != me).take(room).collect()
+    }
+
+    /// Whether a member's record holds still, and it is not revoked.
+    fn holds(&self, member: &Member) -> bool {
+        let now = self.clock.now().seconds();
+        let holds = member.record.as_ref().is_some_and(|r| now < r.expires);
+        holds && !self.members.is_barred(member)
     }
 
     /// Sends the records of these nodes that are in the store as the directory knows them, and

@@ -37,6 +37,8 @@ pub enum StreamKind {
     Trust,
     /// A question about calls that wait for approval, or an answer to one.
     Approval,
+    /// A question for one node's record.
+    Record,
 }
 
 impl StreamKind {
@@ -56,6 +58,7 @@ impl StreamKind {
             Self::Witness => 5,
             Self::Trust => 6,
             Self::Approval => 7,
+            Self::Record => 8,
         }
     }
 
@@ -69,6 +72,7 @@ impl StreamKind {
             Self::Witness => const { &[Self::OURS, Self::Witness.byte()] },
             Self::Trust => const { &[Self::OURS, Self::Trust.byte()] },
             Self::Approval => const { &[Self::OURS, Self::Approval.byte()] },
+            Self::Record => const { &[Self::OURS, Self::Record.byte()] },
         }
     }
 
@@ -83,6 +87,7 @@ impl StreamKind {
             5 => Some(Self::Witness),
             6 => Some(Self::Trust),
             7 => Some(Self::Approval),
+            8 => Some(Self::Record),
             _ => None,
         }
     }

@@ -17,6 +17,7 @@ use super::verdict::{
 };
 use crate::envelope::Kind;
 use crate::envelope::hop::Scope;
+use crate::id::Digest;
 
 /// The reason for what no document permits.
 pub const NOT_PERMITTED: &str = "not_permitted";
@@ -42,6 +43,10 @@ impl Policy for CompiledBundle {
 
     fn vouches_for_humans(&self, node: Party<'_>) -> bool {
         self.vouchers.iter().any(|who| who.hold_node(node))
+    }
+
+    fn approved(&self, server: &str, tool: &str) -> Option<Digest> {
+        self.approved_definition(server, tool)
     }
 
     fn waypoints(&self, facts: &Facts<'_>) -> Vec<Waypoint> {

@@ -3,6 +3,7 @@
 use super::document::{Subjects, Via};
 use super::facts::{Facts, Party};
 use crate::envelope::hop::Scope;
+use crate::id::Digest;
 use crate::name::PolicyName;
 
 /// What must be done with a message that may pass.
@@ -262,6 +263,12 @@ pub trait Policy: Send + Sync {
     /// [`Facts::human_vouched`] says of a call that such a node began.
     fn vouches_for_humans(&self, _: Party<'_>) -> bool {
         false
+    }
+
+    /// A definition that is approved of a tool of a server of this name, if any is. Whoever does not
+    /// know yet how the tool is defined asks this: only then does it matter to find out.
+    fn approved(&self, _server: &str, _tool: &str) -> Option<Digest> {
+        None
     }
 }
 

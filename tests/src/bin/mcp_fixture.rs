@@ -2,7 +2,8 @@
 //!
 //! The tool decides (`tools/call` with `params.name`): see [`Fixture::call`]. With an argument
 //! `--table FILE` it refuses to start while FILE holds `down`; with `--log FILE` it appends a line
-//! for every flood message it got rid of; with `--about FILE` its tools are described by FILE.
+//! for every flood message it got rid of; with `--about FILE` its tools are described by FILE; with
+//! `--listed FILE` it says what tools it has only once FILE is there.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,11 +11,16 @@
 )]
 
 use std::io::{self, BufRead as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 /// Size of one message of a flood.
 const FLOOD_BYTES: usize = 64 * 1024;
+
+/// Between looks for a file that is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -31,6 +37,7 @@ fn main() {
     let mut fixture = Fixture {
         log: option("--log"),
         about: option("--about"),
+        listed: option("--listed"),
         ..Fixture::default()
     };
     for line in io::stdin().lock().lines() {
@@ -66,6 +73,7 @@ fn answer(id: &Value, result: &Value) {
 struct Fixture {
     log: Option<String>,
     about: Option<String>,
+    listed: Option<String>,
     held: Vec<Value>,
     cancelled: Vec<Value>,
     said: Vec<String>,
@@ -86,6 +94,10 @@ impl Fixture {
             ),
             Some("ping") => answer(id, &json!({})),
             Some("tools/list") => {
+                let listed = |file: &String| Path::new(file).exists();
+                while !self.listed.as_ref().is_none_or(listed) {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
                 let about = self.about.as_ref();
                 let about = about.map_or_else(String::new, |f| std::fs::read_to_string(f).unwrap());
                 let tool = |name: &&str| {

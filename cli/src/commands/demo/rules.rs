@@ -62,7 +62,6 @@ impl Stage<'_> {
         let envelopes = self.workspace.dir("envelopes")?;
         let mut applied = vec![self.apply("read-only.json", READ_ONLY).await?];
         let info = ["get_product_info", PRODUCT];
-        self.announced_to_the_caller(&info).await?;
         let before = self.call(&info, Some(&envelopes)).await?;
         let saved = before.saved.first().cloned().ok_or_else(|| {
             Failed::new(Exit::Failure, "the first call left no envelope to verify")
@@ -90,21 +89,6 @@ impl Stage<'_> {
             held,
             cut,
         })
-    }
-
-    /// Waits until the agent's host has heard the definitions from the tool host itself, which it
-    /// tells everyone within a moment of a server's start: what it has not heard is not approved.
-    async fn announced_to_the_caller(&self, call: &[&str]) -> Result<(), Failed> {
-        let heard = async {
-            loop {
-                let ended = self.attempt(call, AGENT).await?;
-                match BlockedReport::of(call, &ended).holds() {
-                    true => tokio::time::sleep(SETTLE_PAUSE).await,
-                    false => return Ok(()),
-                }
-            }
-        };
-        settled(heard, "the tools' definitions were not announced").await?
     }
 
     /// Has the relay's host sign a policy in place of all others, and waits until all have it.

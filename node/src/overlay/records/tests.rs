@@ -218,3 +218,43 @@ async fn only_what_the_directory_knows_is_sent() {
     world.records.members.forget(&[node]);
     assert_eq!(world.sent().await, [own]);
 }
+
+#[tokio::test]
+async fn one_record_is_given_to_who_asks_for_it() {
+    let world = world();
+    let own = world.records.renew().unwrap();
+    let peer = world.peer(1);
+    let record = world.record(&peer, 1);
+    let of = world.records.learn(&record).unwrap();
+    // At once: what is queued for the disk still is waited for.
+    world.records.keep(of, record.clone()).await;
+    let given = async |of: &[u8]| {
+        let mut stream = Vec::new();
+        let answered = world.records.answer(of, &mut stream).await;
+        answered.map(|()| stream)
+    };
+    let me = world.records.identity.node();
+    assert_eq!(given(me.as_bytes()).await.unwrap(), framed(&[&own]).await);
+    assert_eq!(
+        given(of.as_bytes()).await.unwrap(),
+        framed(&[&record]).await
+    );
+    // Nobody known, and nobody named.
+    assert!(given(&[7; 32]).await.unwrap().is_empty());
+    given(&[7; 31]).await.unwrap_err();
+    // Whoever asks takes in what comes, and nothing that does not hold.
+    let asking = async |answer: &[u8]| {
+        let mut asked = Vec::new();
+        let taken = world.records.ask(&of, &mut asked, answer).await;
+        assert_eq!(asked, of.as_bytes());
+        taken
+    };
+    let newer = world.record(&peer, 2);
+    asking(&framed(&[&newer]).await).await.unwrap();
+    let known = world.records.members.member(&of).unwrap();
+    assert!(known.record.as_ref().unwrap().are_of(&Primitives, &newer));
+    asking(&[]).await.unwrap();
+    let mut forged = world.record(&peer, 3);
+    *forged.last_mut().unwrap() ^= 1;
+    asking(&framed(&[&forged]).await).await.unwrap_err();
+}

@@ -315,6 +315,12 @@ impl CompiledBundle {
         digests.is_some_and(|d| d.contains(definition))
     }
 
+    /// One of the definitions it approves of a tool of a server of this name.
+    pub(super) fn approved_definition(&self, server: &str, tool: &str) -> Option<Digest> {
+        let digests = self.pins.get(server).and_then(|tools| tools.get(tool))?;
+        digests.iter().next().copied()
+    }
+
     /// The labels it gives what lies on a server: under `server/target`, `node/server/target`, or
     /// the target alone.
     pub fn labels<'a>(&'a self, node: &str, server: &str, target: &str) -> Vec<&'a str> {
