@@ -33,6 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use composition::Composition;
+#[cfg(test)]
+pub(crate) use ledger::StoreLedger;
 pub use ledger::read_link;
 pub use node::Node;
 

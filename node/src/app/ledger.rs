@@ -18,7 +18,7 @@ use crate::store::{Link, Outcome, PRUNE_AT_ONCE, Prune, ReadLink, Store, StoreEr
 use crate::transport::{Admission, PeerIdentity, Refusal};
 
 /// Decisions and reservations in the store.
-pub(super) struct StoreLedger {
+pub(crate) struct StoreLedger {
     store: Store,
     crypto: Arc<dyn Crypto>,
     /// Told every record as it is written.
@@ -26,7 +26,7 @@ pub(super) struct StoreLedger {
 }
 
 impl StoreLedger {
-    pub(super) const fn new(store: Store, crypto: Arc<dyn Crypto>, tail: Arc<Tail>) -> Self {
+    pub(crate) const fn new(store: Store, crypto: Arc<dyn Crypto>, tail: Arc<Tail>) -> Self {
         Self {
             store,
             crypto,

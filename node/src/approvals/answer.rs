@@ -102,9 +102,13 @@ impl Approvals {
         let refusal = (state == State::Denied).then(|| denied(&by, answer.words.as_deref()));
         let waiter = self.keep(kept, None).await?;
         let note = self.note(&id, Some(answer));
-        self.enforcer
-            .note_approval(call, refusal.as_ref(), note)
-            .await;
+        let noted = self.enforcer.note_approval(call, refusal.as_ref(), note);
+        if let Err(stopped) = noted.await {
+            // The answer is kept, and not acknowledged; whoever makes the call again finds it.
+            let told = stopped.verdict.denial().map(|d| d.message.clone());
+            tell(waiter, Answered::Stopped(stopped));
+            return Err(ApprovalError::Store(told.unwrap_or_default()));
+        }
         match (state, refusal) {
             (State::Approved, _) => self.tell_approved(&id, waiter),
             (_, Some(stopped)) => tell(waiter, Answered::Stopped(stopped)),

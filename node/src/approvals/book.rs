@@ -133,8 +133,8 @@ impl Waiting {
                     return answered.unwrap_or_else(|_| gone());
                 }
                 () = tokio::time::sleep(left) => {
-                    if self.approvals.expire().await.is_err() {
-                        return Answered::Stopped(timed_out(false));
+                    if let Err(error) = self.approvals.expire().await {
+                        return Answered::Stopped(unavailable(&error));
                     }
                     // The node's clock need not go as fast as the timer.
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -379,9 +379,14 @@ impl Approvals {
             let (id, call) = (kept.id, kept.call());
             let waiter = self.keep(kept, None).await?;
             let note = self.note(&id, None);
-            self.enforcer
-                .note_approval(call, Some(&stopped), note)
-                .await;
+            let noted = self.enforcer.note_approval(call, Some(&stopped), note);
+            if let Err(error) = noted.await {
+                // What is over stays over.
+                tracing::error!(
+                    reason = error.reason(),
+                    "the end of a held call is not recorded"
+                );
+            }
             tell(waiter, Answered::Stopped(stopped));
         }
         let forgotten: Vec<ApprovalId> = {
@@ -397,7 +402,7 @@ impl Approvals {
     }
 
     /// Puts an entry in place, on disk first, and returns who waited for it. The surplus of settled
-    /// ones goes.
+    /// ones goes; that it cannot does not undo what was kept.
     pub(super) async fn keep(
         &self,
         kept: Kept,
@@ -411,7 +416,9 @@ impl Approvals {
             table.insert(kept.id, Entry::new(kept, waiter));
             before
         };
-        self.remove(&self.surplus()).await?;
+        if let Err(error) = self.remove(&self.surplus()).await {
+            tracing::warn!(%error, "held calls of before were not forgotten");
+        }
         Ok(before)
     }
 

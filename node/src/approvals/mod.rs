@@ -25,6 +25,8 @@ mod book;
 mod error;
 mod kept;
 mod remote;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use book::{Answered, Approvals, Asked, Granted, Parts, Taken, Waiting};

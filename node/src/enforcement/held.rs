@@ -161,7 +161,8 @@ pub(super) fn outdated(why: Denial) -> Stopped {
 
 impl Enforcer {
     /// Judges an approved call anew, by the memberships, revocations, inventory and policy in force
-    /// now, and records that it goes on, with `approval`. What it counts as open against is
+    /// now, and records that it goes on, with `approval`: on disk, unlike other calls that pass,
+    /// because whoever approved it answers for it. What it counts as open against is
     /// returned, to be dropped with the call.
     ///
     /// # Errors
@@ -181,7 +182,7 @@ impl Enforcer {
         record.approval = Some(approval);
         match self.reconsider(now, (envelope, hold), covers, &mut record) {
             Ok(open) => {
-                self.write(record, false).await?;
+                self.write(record, true).await?;
                 Ok(open)
             }
             Err(stopped) => {
@@ -246,13 +247,16 @@ impl Enforcer {
     }
 
     /// Records what became of a held call: an answer, the end of its time. It is on disk when this
-    /// returns; a store that does not take it is told of in the log, and changes nothing.
+    /// returns.
+    ///
+    /// # Errors
+    /// The store does not take it; nothing may be let on for it.
     pub async fn note_approval(
         &self,
         call: HeldCall,
         stopped: Option<&Stopped>,
         note: ApprovalNote,
-    ) {
+    ) -> Result<(), Stopped> {
         let mut record = self.blank_record(Point::Egress, self.clock.now());
         record.issuer = call.caller;
         record.agent = Some(call.agent);
@@ -272,8 +276,6 @@ impl Enforcer {
                 record.policy = denial.and_then(|d| d.policy.clone());
             }
         }
-        if let Err(error) = self.ledger.record(record, true).await {
-            tracing::error!(%error, "an approval could not be recorded");
-        }
+        self.write(record, true).await
     }
 }

@@ -85,7 +85,7 @@ impl Store {
 
     /// The store on another backend than a file.
     #[cfg(test)]
-    pub(super) fn open_backend(
+    pub(crate) fn open_backend(
         backend: impl redb::StorageBackend,
         options: &Options,
     ) -> Result<Self, OpenError> {

@@ -11,7 +11,7 @@ use protocol::time::{UnixMillis, UnixSeconds};
 
 use super::*;
 
-mod backend;
+pub(crate) mod backend;
 mod copying;
 mod crash;
 mod history;

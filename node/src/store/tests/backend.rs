@@ -9,20 +9,20 @@ use super::*;
 
 /// What is on the disk, and what it has still to sync.
 #[derive(Debug, Clone, Default)]
-struct Disk {
+pub(crate) struct Disk {
     /// As of the last sync.
-    synced: Vec<u8>,
+    pub(crate) synced: Vec<u8>,
     /// As the process sees it.
-    current: Vec<u8>,
+    pub(crate) current: Vec<u8>,
     /// Writes since the last sync.
     pending: Vec<(usize, Vec<u8>)>,
     /// Changes until it stops for good.
-    left: usize,
-    stopped: bool,
+    pub(crate) left: usize,
+    pub(crate) stopped: bool,
 }
 
 impl Disk {
-    fn holding(image: Vec<u8>, left: usize) -> Arc<Mutex<Self>> {
+    pub(crate) fn holding(image: Vec<u8>, left: usize) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             synced: image.clone(),
             current: image,
@@ -39,7 +39,7 @@ impl Disk {
     }
 
     /// What a power cut may leave: each pending write there, not there, or in part.
-    fn torn(&self, seed: u64) -> Vec<u8> {
+    pub(crate) fn torn(&self, seed: u64) -> Vec<u8> {
         let mut image = self.synced.clone();
         image.resize(self.current.len(), 0);
         let mut state = seed;
@@ -61,9 +61,9 @@ impl Disk {
 
 /// What the disk answers once it has stopped.
 #[derive(Debug, Clone)]
-struct Stopping {
-    disk: Arc<Mutex<Disk>>,
-    answer: io::ErrorKind,
+pub(crate) struct Stopping {
+    pub(crate) disk: Arc<Mutex<Disk>>,
+    pub(crate) answer: io::ErrorKind,
 }
 
 impl Stopping {
