@@ -6,7 +6,9 @@ usage: check_verifier.py DIRECTORY
 The evidence must be accepted; a copy with one byte changed in any part of any of the three
 signed objects must be refused, and so must one changed anywhere else: every STRIDE-th byte of
 the file is tried as well, each file from another start so that all together cover more. So must
-copies whose signatures are stripped, swapped, doubled or given unprotected headers.
+copies whose signatures are stripped, swapped, doubled or given unprotected headers. Evidence of a
+call that was sealed for relays must be among it: of that every part of what it is sealed with is
+changed too, and of what it held, and what it held is left out or put in another's place.
 """
 
 import subprocess
@@ -20,6 +22,8 @@ import verify_envelope
 
 VERIFIER = Path(verify_envelope.__file__)
 STRIDE = 7
+# Numbers of the claims that say what an envelope is sealed with, and its way.
+ROUTE, SEALED = 20, 26
 
 
 def parts(data):
@@ -43,11 +47,25 @@ def parts(data):
             add(f"{title} signature header {number}", head, start, end)
             add(f"{title} kid {number}", cbor2.loads(head)[4], start, end)
             add(f"{title} signature {number}", signature, start, end)
-        if title == "envelope":
-            salt, body = cbor2.loads(payload)
-            add("envelope salt", salt, start, end)
-            add("envelope body", body, start, end)
+        if title == "envelope" and 5 not in outer:
+            held(add, payload, start, end)
+        elif title == "envelope":
+            claims = cbor2.loads(protected)[verify_envelope.OWN]
+            for number, piece in claims.get(SEALED, {}).items():
+                add(f"envelope sealed {number}", piece, start, end)
+            for number, hop in enumerate(claims[ROUTE]):
+                add(f"envelope route {number}", hop, start, end)
+    if 5 in outer:
+        start = data.index(outer[5])
+        found["opened"] = (start, len(outer[5]))
+        held(add, outer[5], start, start + len(outer[5]))
     return found
+
+
+def held(add, payload, start, end):
+    salt, body = cbor2.loads(payload)
+    add("envelope salt", salt, start, end)
+    add("envelope body", body, start, end)
 
 
 def flipped(data, offset):
@@ -77,9 +95,33 @@ def restructured(data):
             tag = cbor2.CBORTag(98, [protected, body_header, payload, wrong])
             evidence[key] = cbor2.dumps(tag, canonical=True)
             yield f"its {title} {what}", cbor2.dumps(evidence, canonical=True)
+    yield from reopened(data)
     evidence = cbor2.loads(data)
     yield "a fourth part", cbor2.dumps({**evidence, 4: b""}, canonical=True)
     yield "its map of indefinite length", b"\xbf" + data[1:] + b"\xff"
+
+
+def reopened(data):
+    """Copies in which what the envelope held is not what it was sealed from."""
+    evidence = cbor2.loads(data)
+    payload = cbor2.loads(evidence[3]).value[2]
+    salt, body = cbor2.loads(evidence.get(5, payload))
+    if 5 not in evidence:
+        yield "what it holds a second time", cbor2.dumps({**evidence, 5: payload}, canonical=True)
+        return
+    without = {key: value for key, value in evidence.items() if key != 5}
+    yield "nothing opened", cbor2.dumps(without, canonical=True)
+    other = {"without its salt": [b"", body], "with another salt": [bytes(32), body],
+             "with no body": [salt, b""], "longer by a space": [salt, body + b" "],
+             "with a third part": [salt, body, b""]}
+    for what, opened in other.items():
+        wrong = cbor2.dumps(opened, canonical=True)
+        yield f"what it held {what}", cbor2.dumps({**evidence, 5: wrong}, canonical=True)
+    yield "what it held still sealed", cbor2.dumps({**evidence, 5: payload}, canonical=True)
+
+
+def is_sealed(path):
+    return 5 in cbor2.loads(path.read_bytes())
 
 
 def accepted(data):
@@ -134,6 +176,8 @@ def main():
     if not files:
         sys.exit(f"no evidence in `{sys.argv[1]}`")
     problems = [p for number, path in enumerate(files) for p in check(path, number)]
+    if not any(map(is_sealed, files)):
+        problems.append("no evidence of a sealed call")
     for problem in problems:
         print(problem)
     print(f"verifier: {len(files)} files, {len(problems)} problems")

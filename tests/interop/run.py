@@ -5,7 +5,7 @@ and records what the client saw. The same client over the direct path says what 
 other path must show it the same, byte for byte where the clients show bytes. The paths through
 the mesh (mesh.py): `/mcp/NODE/SERVER`, the aggregate `/mcp`, and the same two by stdio.
 
-Then the official conformance suite does the same with a server that answers all it asks
+A call over a relay leaves sealed envelopes (sealed.py). Then the official conformance suite does the same with a server that answers all it asks
 (conformance.py).
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 import conformance
 import faults
 import paths
+import sealed
 import servers
 from mesh import Mesh
 
@@ -222,7 +223,11 @@ def directly(checks, clients, server):
 
 
 def everything(options, directory):
-    clients, checks = Clients(options.environment), Checks()
+    checks = Checks()
+    if options.only == "sealed":
+        sealed.check_all(checks, options.hedgerow.resolve(), directory / "sealed", options.evidence)
+        return checks
+    clients = Clients(options.environment)
     if options.only == "conformance":
         conformance.check_all(checks, clients, options.hedgerow.resolve(), directory)
         return checks
@@ -250,6 +255,8 @@ def everything(options, directory):
         checks.equal("the nodes' exit codes", {"agents": 0, "tool-host": 0}, mesh.exit_codes)
     if options.only is None:
         binary = options.hedgerow.resolve()
+        sealed.check_all(checks, binary, directory / "sealed", options.evidence)
+        print(f"sealed: {checks.done} checks, {len(checks.problems)} problems", flush=True)
         conformance.check_all(checks, clients, binary, directory / "conformance")
         print(f"conformance: {checks.done} checks, {len(checks.problems)} problems", flush=True)
     return checks
@@ -261,7 +268,7 @@ def main():
     parser.add_argument("--hedgerow", type=Path)
     parser.add_argument("--evidence", type=Path)
     parser.add_argument("--direct", action="store_true")
-    parser.add_argument("--only", help="one server, or `conformance`, for work on this run itself")
+    parser.add_argument("--only", help="one server, `sealed` or `conformance`, for work on this run itself")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hedgerow-interop-") as directory:
         checks = everything(options, Path(directory))
