@@ -151,6 +151,11 @@ impl Gateway {
             .await;
     }
 
+    /// Ends every session; calls in flight fail with `why`.
+    pub async fn close_all_because(&self, why: &SessionError) {
+        self.close_where(|_| true, Some(why)).await;
+    }
+
     /// Ends every session.
     pub async fn close_all(&self) {
         self.close_where(|_| true, None).await;

@@ -12,5 +12,5 @@ mod records;
 pub mod trust;
 
 pub use admission::{KeptOff, MeshAdmission};
-pub use dial::{Dialing, STANDING_LINKS, Seed, keep_links};
+pub use dial::{COOL_DOWN, Dialing, STANDING_LINKS, Seed, keep_links};
 pub use records::{RENEW_AFTER, Records, TOPIC};

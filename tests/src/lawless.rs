@@ -6,11 +6,13 @@ use std::sync::Arc;
 use node::app::Composition;
 use node::clock::SystemClock;
 use protocol::mcp::{Derivation, DeriveIntents, Hints, INTENT_RULES};
-use protocol::policy::{Decision, Facts, Policy};
+use protocol::policy::{Decision, Facts, Policy, Severs};
 
 /// Lets everything pass, and says it did so under the bundle of this version.
 #[derive(Debug, Clone, Copy)]
 pub struct Lawless(pub u64);
+
+impl Severs for Lawless {}
 
 impl Policy for Lawless {
     fn bundle_version(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use node::control::Operations as _;
 use protocol::control::{DecisionBasis, DecisionQuery, DecisionSearch};
-use protocol::policy::{Decision, Denial, Facts, Obligation, Policy, Verdict};
+use protocol::policy::{Decision, Denial, Facts, Obligation, Policy, Severs, Verdict};
 use serde_json::json;
 use tests::client::McpClient;
 use tests::line::{Line, LineOptions};
@@ -19,6 +19,8 @@ use tests::mesh::{TestMesh, TestNode, tool_call};
 
 /// Says this about the tool `echo`, allows the rest.
 struct OfEcho(Verdict);
+
+impl Severs for OfEcho {}
 
 impl Policy for OfEcho {
     fn bundle_version(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use node::enforcement::NO_BUNDLE;
 use node::session::ErrorKind;
-use protocol::policy::{Decision, Facts, Policy};
+use protocol::policy::{Decision, Facts, Policy, Severs};
 use protocol::trust::TrustState;
 use tests::admin::{Admin, body_of, has_bundle};
 use tests::client::McpClient;
@@ -100,6 +100,8 @@ async fn a_client_whose_relay_goes_away_is_told_and_starts_again() {
 
 /// Allows everything and says that it is of a bundle nobody else has.
 struct OfLater;
+
+impl Severs for OfLater {}
 
 impl Policy for OfLater {
     fn bundle_version(&self) -> u64 {

@@ -5,11 +5,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::mcp::DeriveIntents;
 use protocol::policy::Policy;
 
 use crate::clock::Clock;
+use crate::enforcement::SEVER_COOL_DOWN_MS;
 
 /// The choices.
 #[derive(Clone)]
@@ -22,6 +24,8 @@ pub struct Composition {
     pub danger_intents: Option<Arc<dyn DeriveIntents>>,
     /// Under which the files lie that the posture is read from; `/` but in tests.
     pub host_root: PathBuf,
+    /// How long who is severed by policy stays cut off: its calls, and its link.
+    pub cool_down: Duration,
 }
 
 impl Composition {
@@ -33,6 +37,7 @@ impl Composition {
             danger_policy: None,
             danger_intents: None,
             host_root: PathBuf::from("/"),
+            cool_down: Duration::from_millis(SEVER_COOL_DOWN_MS),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::call::{Acceptor, BoxRead, BoxWrite, Dialer, RECORD_WAIT};
 use crate::enforcement::Origin;
 use crate::members::Members;
 use crate::overlay::trust::Trust;
-use crate::overlay::{Records, STANDING_LINKS};
+use crate::overlay::{Dialing, Records, STANDING_LINKS};
 use crate::session::{ErrorKind, SessionError};
 use crate::transport::{Links, StreamKind};
 
@@ -33,6 +33,7 @@ fn locked(asking: &Mutex<HashSet<NodeId>>) -> std::sync::MutexGuard<'_, HashSet<
 /// Opens streams over [`Links`].
 pub(super) struct MeshDialer {
     links: Links,
+    dialing: Arc<Dialing>,
     members: Arc<Members>,
     trust: Trust,
     acceptor: OnceLock<Arc<Acceptor>>,
@@ -45,12 +46,14 @@ pub(super) struct MeshDialer {
 impl MeshDialer {
     pub(super) fn new(
         links: Links,
+        dialing: Arc<Dialing>,
         members: Arc<Members>,
         trust: Trust,
         tasks: TaskTracker,
     ) -> Self {
         Self {
             links,
+            dialing,
             members,
             trust,
             acceptor: OnceLock::new(),
@@ -86,7 +89,8 @@ impl MeshDialer {
     /// Dials a member this node keeps no standing link to, as happens in a mesh with more members
     /// than standing links. Failing is found when the stream is opened.
     async fn dial(&self, node: NodeId) {
-        if self.links.get(node).is_some() || self.links.all().len() < STANDING_LINKS {
+        let kept_off = self.dialing.kept_off(&node).is_some();
+        if kept_off || self.links.get(node).is_some() || self.links.all().len() < STANDING_LINKS {
             return;
         }
         let member = self.members.member(&node);
@@ -152,6 +156,11 @@ impl Dialer for MeshDialer {
                 Box::new(send),
             )),
             Err(error) => {
+                if let Some((reason, why)) = self.dialing.kept_off(&node) {
+                    let text = format!("no link to node {}: {why}", node.short());
+                    return Err(SessionError::new(ErrorKind::Unreachable, &reason, text)
+                        .with_hint("it comes back by itself; see `hedgerow peers`"));
+                }
                 let text = format!("no link to node {}: {error}", node.short());
                 Err(SessionError::new(ErrorKind::Unreachable, "no_link", text)
                     .with_hint("see `hedgerow peers`"))

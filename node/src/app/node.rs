@@ -179,6 +179,7 @@ impl Node {
             danger_policy,
             danger_intents,
             host_root,
+            cool_down,
         } = composition;
         let lock = dir.lock()?;
         let identity = Arc::new(setup::load(dir)?);
@@ -231,6 +232,7 @@ impl Node {
             counters: Arc::clone(&counters),
             policy: policing.start(&standing.now()),
             intents: danger_intents.unwrap_or_else(|| Arc::new(Derivation)),
+            cool_down_ms: u64::try_from(cool_down.as_millis()).unwrap_or(u64::MAX),
         }));
         let admission = MeshAdmission::new(
             Arc::clone(&identity),
@@ -285,8 +287,10 @@ impl Node {
             setup::timestamper(dir)?,
             tasks.stopping(),
         );
+        let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?, cool_down));
         let dialer = MeshDialer::new(
             links.clone(),
+            Arc::clone(&dialing),
             Arc::clone(&members),
             trust.clone(),
             tracker.clone(),
@@ -352,7 +356,6 @@ impl Node {
         let probe = Probe::under(&host_root, &options.state);
         let posture = Arc::new(PostureKeeper::start(probe, Arc::clone(&clock)).await);
         records.measured_by(Arc::clone(&posture));
-        let dialing = Arc::new(Dialing::new(seeds(dir, config, options)?));
         let severed = Arc::new(Severed::default());
         enforcer.ask_through(Arc::new(trust.clone()));
         enforcer.attend(Arc::new(Severing {
@@ -360,8 +363,10 @@ impl Node {
             dialing: Arc::clone(&dialing),
             severed: Arc::clone(&severed),
             gateway: Arc::clone(&gateway),
+            acceptor: Arc::clone(&acceptor),
+            cool_down,
         }));
-        admission.keep_off(Box::new(move |peer| severed.is(peer)));
+        admission.keep_off(Box::new(move |peer| severed.why(peer)));
         let issuers = Arc::new(IssuerNodes::restore(store.clone())?);
         for told in setup::admission(dir)?
             .and_then(|a| a.issuers)

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::control::{PolicyStatus, RefusedBundle};
 use protocol::policy::{
-    AllowMembers, CompiledBundle, Decision, Denial, Facts, Policy, PolicyError, Verdict,
+    AllowMembers, CompiledBundle, Decision, Denial, Facts, Policy, PolicyError, Severs, Verdict,
 };
 use protocol::trust::TrustState;
 
@@ -58,6 +58,8 @@ struct Unusable {
     version: u64,
     why: String,
 }
+
+impl Severs for Unusable {}
 
 impl Policy for Unusable {
     fn bundle_version(&self) -> u64 {

@@ -37,7 +37,7 @@ impl Node {
         let state = match (link, &attempt) {
             (None, _) if barred.is_some() => PeerState::Revoked,
             (Some(_), _) => PeerState::Connected,
-            (None, Some(attempt)) if attempt.failures == 0 => PeerState::Connecting,
+            (None, Some(attempt)) if attempt.is_hopeful() => PeerState::Connecting,
             (None, _) => PeerState::Disconnected,
         };
         let content = member.map(|m| &m.membership);

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
 use super::drain::{InFlight, Place};
 use super::relay::Relay;
+use super::serving::Serving;
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
 use crate::approvals::Approvals;
@@ -98,6 +99,7 @@ pub struct Acceptor {
     observed: Box<Observed>,
     in_flight: InFlight,
     sessions: Mutex<Sessions>,
+    serving: Serving,
     relay: OnceLock<Arc<Relay>>,
     approvals: OnceLock<Arc<Approvals>>,
 }
@@ -171,6 +173,7 @@ impl Acceptor {
             observed,
             in_flight,
             sessions: Mutex::default(),
+            serving: Serving::default(),
             relay: OnceLock::new(),
             approvals: OnceLock::new(),
         }
@@ -202,9 +205,15 @@ impl Acceptor {
         self.table().len()
     }
 
+    /// Resolves once no stream of this peer is served or carried. Cancel safe.
+    pub async fn serves_nothing_of(&self, peer: NodeId) {
+        self.serving.nothing_of(peer).await;
+    }
+
     /// Serves one stream to its end.
     pub async fn serve(&self, origin: Origin, kind: StreamKind, read: BoxRead, write: BoxWrite) {
         let peer = origin.peer;
+        let _served = self.serving.begin(peer);
         let mut writer = FrameWriter::new(write);
         let mut reader = FrameReader::new(read);
         let frame = self.first_frame(&origin, &mut reader).await;

@@ -14,6 +14,7 @@ pub mod incoming;
 pub mod outgoing;
 pub mod relay;
 pub mod route;
+mod serving;
 mod trace;
 pub mod wire;
 

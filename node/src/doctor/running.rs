@@ -17,6 +17,9 @@ const CLOCK_REASONS: [&str; 3] = [
 /// Reasons with which others refuse a node that is revoked, or whose membership's issuer is.
 const REVOKED_REASONS: [&str; 3] = ["revoked", "node_revoked", "issuer_revoked"];
 
+/// Reasons for which one of two nodes keeps the other off for a while.
+const SEVERED_REASONS: [&str; 2] = ["node_severed", "severed"];
+
 /// Reasons of failed dials that say nothing answered at all.
 const SILENT_REASONS: [&str; 3] = ["unreachable", "handshake_timeout", "timed_out"];
 
@@ -62,6 +65,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         port(facts),
         gateway(facts),
         revoked(facts),
+        severed(facts),
         membership(facts),
         mesh(facts),
         bootstrap(facts),
@@ -185,6 +189,27 @@ fn revoked(facts: &Facts) -> Check {
             .because("an admin revoked it; no other node will speak with it")
             .mend("ask an admin; a host that is clean again joins with new keys and a new ticket"),
         None => Check::ok(NAME, "this node is not revoked"),
+    }
+}
+
+fn severed(facts: &Facts) -> Check {
+    const NAME: &str = "severed";
+    let unlinked = || {
+        facts
+            .peers
+            .iter()
+            .filter(|p| p.state != PeerState::Connected)
+    };
+    let kept_off = SEVERED_REASONS.iter().find_map(|reason| {
+        let peer = unlinked().find(|p| p.last_reason.as_deref() == Some(reason));
+        let why = peer.and_then(|p| p.last_error.clone());
+        Some((refused_for(facts, reason)?, why.unwrap_or_default()))
+    });
+    match kept_off {
+        Some((who, why)) => Check::warn(NAME, format!("{who} and this node are kept apart: {why}"))
+            .because("a call broke a policy that severs nodes, or a relay delivered what no honest one would")
+            .mend("`hedgerow decisions list --verdict sever`, here or there, has the call; the link comes back by itself"),
+        None => Check::ok(NAME, "no node is cut off from this one"),
     }
 }
 

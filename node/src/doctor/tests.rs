@@ -161,7 +161,7 @@ fn nothing_is_wrong_with_a_healthy_node() {
 #[test]
 fn each_trouble_has_its_check_its_cause_and_its_mend() {
     type Trouble = (&'static str, Level, &'static str, fn(&mut Facts));
-    let troubles: [Trouble; 25] = [
+    let troubles: [Trouble; 27] = [
         ("ready", Level::Fail, "serving", |f| {
             f.status.ready = false;
             f.status.conditions = vec![Condition {
@@ -169,6 +169,12 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
                 met: false,
                 message: None,
             }];
+        }),
+        ("severed", Level::Warn, "kept apart", |f| {
+            cut_off(f, "node_severed");
+        }),
+        ("severed", Level::Warn, "node `b`", |f| {
+            cut_off(f, "severed");
         }),
         ("ready", Level::Warn, "not synced", |f| {
             trust(f).waiting = Some("not synced".into());

@@ -121,13 +121,17 @@ pub struct Opening {
     pub address: Option<String>,
 }
 
-/// Cuts a peer off that delivered what no honest one would have.
+/// Cuts off who delivered what no honest peer would have, and whom policies sever.
 pub trait Sever: Send + Sync {
     /// Closes the link with `peer` and keeps it closed for a while.
     fn sever(&self, peer: NodeId, reason: &str);
 
     /// Ends the sessions of an agent of this node that a policy cuts off, telling it why.
     fn sever_agent(&self, agent: &Name, why: &Stopped);
+
+    /// Of this node: ends the sessions of all its agents, telling them why. Of a peer: closes the
+    /// link once it was told what ends, and keeps it closed for a while.
+    fn sever_node(&self, node: NodeId, why: &Stopped);
 }
 
 /// A message that may not pass, and what to tell whom.
@@ -228,6 +232,8 @@ pub struct Parts {
     pub policy: Arc<dyn Policy>,
     /// How intents are derived.
     pub intents: Arc<dyn DeriveIntents>,
+    /// How long who is severed by policy stays cut off, in milliseconds.
+    pub cool_down_ms: u64,
 }
 
 /// Decides on every message of one node.
@@ -303,7 +309,7 @@ impl Enforcer {
             allowances: refusals::Allowances::default(),
             calls: CallCounts::default(),
             sever: OnceLock::new(),
-            severed: severed::Severed::default(),
+            severed: severed::Severed::for_ms(parts.cool_down_ms),
             charges: charges::Charges::default(),
             named: Mutex::default(),
         }

@@ -10,7 +10,8 @@ use protocol::envelope::{Direction, Header};
 use protocol::id::{Digest, NodeId};
 use protocol::mcp::{McpError, redact};
 use protocol::policy::{
-    Action, ApprovalTerms, Decision, Denial, Facts, LimitUse, Obligation, Party, Posture, Verdict,
+    Action, ApprovalTerms, Decision, Denial, Facts, LimitUse, Obligation, Party, Policy, Posture,
+    Verdict,
 };
 use protocol::record::{Basis, DecisionRecord, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
@@ -20,7 +21,7 @@ use super::basis;
 use super::charges::Open;
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
 use super::unknown::unknown_here;
-use super::{Enforcer, Stopped, by_policy};
+use super::{Enforcer, Stopped, by_policy, severed};
 use crate::members::Member;
 
 /// The reason for a call beyond a limit that a policy sets.
@@ -81,7 +82,7 @@ impl Duties {
 
 impl Asked<'_> {
     /// The node of the client, with whose agent the call began.
-    const fn caller(&self) -> &MemberFacts {
+    pub(super) const fn caller(&self) -> &MemberFacts {
         match self.header.claims.direction {
             Direction::ToServer => self.issuer,
             Direction::ToClient => self.audience,
@@ -183,14 +184,13 @@ impl Enforcer {
             });
         }
         let Verdict::Allow(obligations) = decision.verdict else {
-            return Err(self.severing(asked, by_policy(decision.verdict)));
+            let whom = severed::whom(&*policy, asked, &decision.violations);
+            return Err(self.severing(asked, by_policy(decision.verdict), whom));
         };
         let mut duties = duties(obligations);
         duties.shown = self.shown(&*policy, &unapproved)?;
         if asked.is_charged() {
-            duties.open = self
-                .charge(asked, &decision.limits, record)
-                .map_err(|stopped| self.severing(asked, stopped))?;
+            duties.open = self.charge(asked, &*policy, &decision.limits, record)?;
         }
         Ok(duties)
     }
@@ -245,6 +245,7 @@ impl Enforcer {
     fn charge(
         &self,
         asked: &Asked<'_>,
+        policy: &dyn Policy,
         limits: &[LimitUse],
         record: &mut DecisionRecord,
     ) -> Result<Option<Open>, Stopped> {
@@ -268,6 +269,7 @@ impl Enforcer {
             note(&mut record.alerts, [limit.policy.clone()]);
         }
         let retry = exceeded.retry_ms.map(|ms| ms.div_ceil(1000));
+        let whom = severed::whom_by_limit(policy, &limit);
         let denial = Denial {
             reason: LIMIT_EXCEEDED.to_owned(),
             message: exceeded.message,
@@ -276,28 +278,15 @@ impl Enforcer {
         };
         match limit.action {
             Action::Alert => Ok(None),
-            Action::Sever => Err(by_policy(Verdict::Sever(denial))),
+            Action::Sever => {
+                let severs = by_policy(Verdict::Sever(denial));
+                Err(self.severing(asked, severs, whom))
+            }
             // Nobody need approve what will pass by itself when the window ends.
             Action::RequireApproval | Action::Block | Action::BlockAndAlert => {
                 Err(by_policy(Verdict::Deny(denial)))
             }
         }
-    }
-
-    /// Cuts off the agent of a call that a policy severs; passes the verdict on.
-    fn severing(&self, asked: &Asked<'_>, stopped: Stopped) -> Stopped {
-        if let Verdict::Sever(why) = &stopped.verdict {
-            let (node, agent) = (asked.caller().node(), &asked.header.cwt.sub);
-            self.severed.cut(node, agent, why, asked.now);
-            // What is under way of it ends at once.
-            self.standing.look_again();
-            if node == self.identity.node()
-                && let Some(sever) = self.sever.get()
-            {
-                sever.sever_agent(agent, &stopped);
-            }
-        }
-        stopped
     }
 }
 

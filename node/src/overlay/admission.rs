@@ -22,8 +22,8 @@ pub struct MeshAdmission {
     kept_off: OnceLock<Box<KeptOff>>,
 }
 
-/// Whether a peer is kept off for what it did.
-pub type KeptOff = dyn Fn(&NodeId) -> bool + Send + Sync;
+/// Why a peer is kept off for what it did, if it is.
+pub type KeptOff = dyn Fn(&NodeId) -> Option<Refusal> + Send + Sync;
 
 impl MeshAdmission {
     /// Admits members of `identity`'s mesh whom `standing` does not bar, and notes them in
@@ -45,7 +45,7 @@ impl MeshAdmission {
         }
     }
 
-    /// Admits nobody of whom this is true; called once, by whoever builds the node.
+    /// Admits nobody of whom this says why not; called once, by whoever builds the node.
     pub fn keep_off(&self, kept_off: Box<KeptOff>) {
         drop(self.kept_off.set(kept_off));
     }
@@ -102,9 +102,8 @@ impl Admission for MeshAdmission {
         self.standing
             .member(membership.facts())
             .map_err(|e| refuse(e.reason(), e.to_string()))?;
-        if self.kept_off.get().is_some_and(|is| is(&peer.node)) {
-            let text = "it delivered a broken chain of hop records a moment ago";
-            return Err(refuse("severed", text.to_owned()));
+        if let Some(refusal) = self.kept_off.get().and_then(|why| why(&peer.node)) {
+            return Err(refusal);
         }
         self.members
             .learn_membership(&hello.membership, now)

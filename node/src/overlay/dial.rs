@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::members::Members;
 use crate::standing::Standing;
-use crate::transport::{LinkEvent, Links};
+use crate::transport::{LinkEvent, Links, Reason};
 
 /// First pause after a failed dial.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -30,6 +30,13 @@ pub const STANDING_LINKS: usize = 64;
 
 /// Failures in a row after which another is dialed in the place of a peer.
 const HOPELESS_AFTER: u32 = 3;
+
+/// How long a peer that broke a chain is neither dialed nor admitted: long enough that calls go
+/// another way and an operator sees it, short enough that a repaired one is back within a minute.
+pub const COOL_DOWN: Duration = Duration::from_secs(30);
+
+/// The reasons for which a node is kept off, as hellos are refused with them.
+const KEPT_OFF: [Reason; 2] = [Reason::Severed, Reason::NodeSevered];
 
 /// Dials started in one look, so that a large directory does not become a storm.
 const DIALS_PER_LOOK: usize = 32;
@@ -68,12 +75,27 @@ pub struct Attempt {
     /// The stable name of that reason.
     pub last_reason: Option<String>,
     next: Option<Instant>,
+    /// Until when one of the two ends keeps the other off: no dial before it.
+    kept_off: Option<Instant>,
     running: bool,
 }
 
+impl Attempt {
+    /// Whether a dial is due or under way, and has not failed yet.
+    #[must_use]
+    pub fn is_hopeful(&self) -> bool {
+        self.failures == 0 && !self.is_kept_off(Instant::now())
+    }
+
+    fn is_kept_off(&self, now: Instant) -> bool {
+        self.kept_off.is_some_and(|until| now < until)
+    }
+}
+
 /// The state of dialing, shared with `peers`.
-#[derive(Default)]
 pub struct Dialing {
+    /// How long who is severed by policy is kept off.
+    cool_down: Duration,
     attempts: Mutex<HashMap<Target, Attempt>>,
     seeds: Mutex<Vec<Seed>>,
 }
@@ -85,10 +107,11 @@ enum Target {
 }
 
 impl Dialing {
-    /// Dialing that starts from `seeds`.
+    /// Dialing that starts from `seeds`; whom policies sever is kept off for `cool_down`.
     #[must_use]
-    pub fn new(seeds: Vec<Seed>) -> Self {
+    pub fn new(seeds: Vec<Seed>, cool_down: Duration) -> Self {
         Self {
+            cool_down,
             attempts: Mutex::default(),
             seeds: Mutex::new(seeds),
         }
@@ -123,18 +146,42 @@ impl Dialing {
     pub fn again(&self) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         for attempt in attempts.values_mut() {
+            // Not of who keeps this node off for what it did: that is another matter.
             attempt.next = None;
             attempt.failures = 0;
         }
     }
 
-    /// Does not dial a node for so long.
-    pub fn pause(&self, node: NodeId, pause: Duration) {
+    /// Does not dial a node for so long, because one of the two keeps the other off; `reason` by its
+    /// stable name.
+    pub fn keep_off(&self, node: NodeId, pause: Duration, reason: &str, why: String) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = attempts.entry(Target::Node(node)).or_default();
-        attempt.next = Some(Instant::now() + pause);
-        attempt.last_reason = Some("severed".to_owned());
-        attempt.last_error = Some("it delivered a broken chain of hop records".to_owned());
+        attempt.kept_off = attempt.kept_off.max(Some(Instant::now() + pause));
+        attempt.last_reason = Some(reason.to_owned());
+        attempt.last_error = Some(why);
+    }
+
+    /// Why a node is not dialed now that could be: the reason's name, and a line for people.
+    #[must_use]
+    pub fn kept_off(&self, node: &NodeId) -> Option<(String, String)> {
+        let attempt = self.attempt(node)?;
+        let kept = attempt.is_kept_off(Instant::now());
+        kept.then_some((attempt.last_reason?, attempt.last_error?))
+    }
+
+    /// Notes that a peer has closed the link and keeps this node off. Dialing it again before that is
+    /// over would be refused.
+    fn cut_by(&self, peer: NodeId, reason: Reason) {
+        let pause = match reason {
+            Reason::Severed => COOL_DOWN,
+            _ => self.cool_down,
+        };
+        if self.kept_off(&peer).is_none() {
+            tracing::warn!(peer = %peer.short(), reason = reason.name(), "the peer cut this node off");
+            let why = format!("it keeps this node off: {reason}");
+            self.keep_off(peer, pause, reason.name(), why);
+        }
     }
 
     fn seeds(&self) -> Vec<Seed> {
@@ -156,7 +203,8 @@ impl Dialing {
     fn claim(&self, target: &Target, now: Instant) -> bool {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = attempts.entry(target.clone()).or_default();
-        let due = attempt.next.is_none_or(|at| at <= now) && !attempt.running;
+        let waits = attempt.next.is_some_and(|at| now < at) || attempt.is_kept_off(now);
+        let due = !waits && !attempt.running;
         attempt.running |= due;
         due
     }
@@ -167,6 +215,14 @@ impl Dialing {
         attempt.running = false;
         match outcome {
             Ok(()) => *attempt = Attempt::default(),
+            // It began before; why it failed is known better.
+            Err(_) if attempt.is_kept_off(Instant::now()) => {}
+            Err(error) if KEPT_OFF.iter().any(|reason| reason.name() == error.reason) => {
+                // By a cut of which this process has not heard.
+                attempt.kept_off = Some(Instant::now() + LONGEST_PAUSE);
+                attempt.last_error = Some(error.message);
+                attempt.last_reason = Some(error.reason);
+            }
             Err(error) => {
                 let pause = FIRST_PAUSE * 2_u32.saturating_pow(attempt.failures.min(8));
                 attempt.failures = attempt.failures.saturating_add(1);
@@ -178,7 +234,8 @@ impl Dialing {
     }
 }
 
-/// Dials until `stop`: seeds, and every member whose record names addresses.
+/// Dials until `stop`: seeds, and every member whose record names addresses. A peer that cuts this
+/// node off is left alone for as long as that lasts.
 pub async fn keep_links(
     links: Links,
     members: Arc<Members>,
@@ -205,12 +262,14 @@ pub async fn keep_links(
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            event = events.recv() => {
+            event = events.recv() => match event {
                 // A link that just went down is worth a look at once; ups are not.
-                if matches!(event, Ok(LinkEvent::Up { .. })) {
-                    tokio::task::yield_now().await;
+                Ok(LinkEvent::Up { .. }) => tokio::task::yield_now().await,
+                Ok(LinkEvent::Down { peer, reason }) if reason.keeps_off() => {
+                    dialing.cut_by(peer, reason);
                 }
-            }
+                _ => {}
+            },
             _ = changes.changed() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
@@ -313,4 +372,61 @@ async fn dial(
     }
     tracing::debug!(error = %last.message, "dial failed");
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn dialing() -> (Dialing, NodeId, Target) {
+        let node = NodeId::from_bytes([1; 32]);
+        (Dialing::new(Vec::new(), MINUTE), node, Target::Node(node))
+    }
+
+    #[test]
+    fn who_cut_this_node_off_is_left_alone() {
+        let (dialing, node, target) = dialing();
+        let now = Instant::now();
+        assert!(dialing.claim(&target, now));
+        dialing.cut_by(node, Reason::NodeSevered);
+        let refused = Failed {
+            reason: "node_severed".to_owned(),
+            message: "said later".to_owned(),
+        };
+        dialing.settle(&target, Err(refused));
+        // A renewed membership changes nothing of it.
+        dialing.again();
+        assert!(!dialing.claim(&target, now + MINUTE / 2));
+        let (reason, why) = dialing.kept_off(&node).unwrap();
+        assert_eq!(reason, "node_severed");
+        assert!(why.starts_with("it keeps this node off: "), "{why}");
+        assert!(dialing.claim(&target, now + 2 * MINUTE), "it is over");
+    }
+
+    #[test]
+    fn a_cut_that_is_only_heard_of_in_a_refusal_counts_too() {
+        let (dialing, node, target) = dialing();
+        let now = Instant::now();
+        assert!(dialing.claim(&target, now));
+        let refused = Failed {
+            reason: "node_severed".to_owned(),
+            message: "the peer does not admit this node".to_owned(),
+        };
+        dialing.settle(&target, Err(refused));
+        assert!(!dialing.claim(&target, now + LONGEST_PAUSE / 2));
+        assert!(!dialing.attempt(&node).unwrap().is_hopeful());
+        assert!(dialing.claim(&target, now + 2 * LONGEST_PAUSE));
+        dialing.settle(&target, Ok(()));
+        assert!(dialing.attempt(&node).unwrap().is_hopeful());
+    }
+
+    #[test]
+    fn what_this_node_has_done_stays_the_reason() {
+        let (dialing, node, _) = dialing();
+        dialing.keep_off(node, MINUTE, "severed", "own word".to_owned());
+        dialing.cut_by(node, Reason::NodeSevered);
+        assert_eq!(dialing.kept_off(&node).unwrap().1, "own word");
+    }
 }

@@ -103,6 +103,8 @@ reasons! {
     Revoked = 29, "revoked", "the node is revoked in this mesh";
     /// It delivered an envelope with a chain that no honest relay would have delivered.
     Severed = 30, "severed", "the node delivered a broken chain and is kept off for a while";
+    /// A policy that judges nodes cuts it off for what it called.
+    NodeSevered = 31, "node_severed", "a policy cut the node off and it is kept off for a while";
 }
 
 impl Reason {
@@ -119,6 +121,12 @@ impl Reason {
             .iter()
             .copied()
             .find(|reason| reason.code() == code)
+    }
+
+    /// Whether who closes a link for this keeps the other one off for a while.
+    #[must_use]
+    pub const fn keeps_off(self) -> bool {
+        matches!(self, Self::Severed | Self::NodeSevered)
     }
 
     /// What a connection that ended says about why, and whether it was the peer who ended it.

@@ -29,6 +29,7 @@ pub mod listing;
 pub mod pattern;
 pub mod schema;
 mod sets;
+mod severing;
 mod slice;
 mod starter;
 pub mod testing;
@@ -39,6 +40,7 @@ pub use error::{Checked, MAX_POLICY_ERRORS, PolicyError, Problem, shown};
 pub use evaluate::{NOT_PERMITTED, POLICY_ERROR, RESULT_DENIED};
 pub use facts::{CallKind, Facts, Party, Posture};
 pub use listing::Listed;
+pub use severing::{Severed, Severs};
 pub use starter::{STARTER, starter_bundle};
 pub use verdict::{
     Action, AllowMembers, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Per,

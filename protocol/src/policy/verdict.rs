@@ -2,6 +2,7 @@
 
 use super::document::{Subjects, Via};
 use super::facts::{Facts, Party};
+use super::severing::Severs;
 use crate::envelope::hop::Scope;
 use crate::id::Digest;
 use crate::name::PolicyName;
@@ -79,7 +80,8 @@ pub enum Action {
     Block,
     /// Refuse it and raise an alert.
     BlockAndAlert,
-    /// Refuse it, raise an alert, and cut the session or link it came on.
+    /// Refuse it, raise an alert, and cut off the agent or, where that is what the document judges,
+    /// the node ([`super::Severed`]).
     Sever,
 }
 
@@ -246,7 +248,7 @@ pub struct Waypoint {
 }
 
 /// A compiled set of policies.
-pub trait Policy: Send + Sync {
+pub trait Policy: Severs + Send + Sync {
     /// The version of the bundle it was compiled from; 0 while there is none.
     fn bundle_version(&self) -> u64;
 
