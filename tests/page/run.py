@@ -24,6 +24,15 @@ PASSPHRASE = "correct horse battery staple of the page's test"
 # Largest screenshot that may stand in the docs.
 MAX_DOCS_BYTES = 200_000
 WIDE, NARROW = (1280, 900), (400, 800)
+# A name that would be a heading, in a rule that decides.
+HEADING = "<h1 hidden>quantity"
+POLICIES = [
+    {"policy_name": "members_call", "allowed_tools": ["*/*"]},
+    {"policy_name": "small_orders", "tools": ["shop/*"], "action_on_violation": "block_and_alert",
+     "arguments": {f"/{HEADING}": {"max": 10, "optional": True}}},
+    {"policy_name": "no_price_changes", "tools": ["shop/*"], "restricted_intents": ["update_price"],
+     "action_on_violation": "block_and_alert"},
+]
 
 # Every text of the page whose contrast with what is behind it is less than 4.5 (WCAG 2.2, 1.4.3).
 FAINT = """(() => {
@@ -83,6 +92,11 @@ def set_up(binary, directory):
     # As many as the sample server has, and the three of the hostile one.
     announced = lambda: len(first.cli("tools")) > 3  # noqa: E731
     first.wait("tools of the other node", announced)
+    files = []
+    for policy in POLICIES:
+        files.append(directory / f"{policy['policy_name']}.json")
+        files[-1].write_text(json.dumps(policy))
+    first.cli("policy", "apply", *map(str, files), "--yes")
     return first, second
 
 
@@ -100,8 +114,8 @@ def without(binary, directory):
         check("and the command says so", "no_status_page" in said and "page.listen" in said, said)
 
 
-def call(node, agent, sku="HR-1001", fails=False):
-    words = ("call", "tool-host/shop/check_inventory", f"sku={sku}", "--agent", agent)
+def call(node, agent, *more, sku="HR-1001", fails=False):
+    words = ("call", "tool-host/shop/check_inventory", f"sku={sku}", *more, "--agent", agent)
     return node.cli(*words, fails=fails)
 
 
@@ -127,7 +141,7 @@ def seen(tab):
     tab.wait("tools", "document.querySelector('#tools').innerText.includes('check_inventory')")
     tools = tab.evaluate("document.querySelector('#tools').innerText")
     check("servers are named", "tool-host/shop" in tools and "reachable" in tools, tools)
-    rows = tab.evaluate("[...document.querySelectorAll('.decisions tbody tr')].map(r => r.innerText)")
+    rows = tab.evaluate("[...document.querySelectorAll('.decisions tbody tr:not(.under)')].map(r => r.innerText)")
     check("an allowed call is shown", any("allow" in r and "check_inventory" in r for r in rows), rows)
     refused = [r for r in rows if "deny" in r and "agent_revoked" in r]
     check("a refused call is shown with its reason", refused, rows)
@@ -138,6 +152,44 @@ def seen(tab):
     check("this node says its version", "version" in node, node)
     bundle = tab.evaluate("document.querySelector('#policy').innerText")
     check("the bundle is shown", "Version" in bundle or "No bundle" in bundle, bundle)
+
+
+# The facts of the newest decision that the rule took: whether they are open, and what can be seen.
+FACTS = """(() => {
+  const facts = [...document.querySelectorAll(".decisions tbody .basis")]
+    .find((e) => e.innerText.includes("small_orders"));
+  return facts ? { open: facts.open, id: facts.id, text: facts.innerText } : null;
+})()"""
+CLICK = "document.querySelector('#{} > summary').click()"
+
+
+def rules(tab, node):
+    """The rule that decided is in the row, the facts are a click away, and stay open."""
+    facts = tab.evaluate(FACTS)
+    check("the rule is in the row", facts and "/arguments" in facts["text"], facts)
+    check("a hostile rule is text", HEADING in facts["text"]
+          and tab.evaluate("!document.querySelector('main h1')"), facts)
+    check("facts are closed at first", not facts["open"] and "address" not in facts["text"], facts)
+    tab.evaluate(CLICK.format(facts["id"]))
+    shown = tab.evaluate(FACTS)
+    for wanted in ("intents", "judged on", "the whole message", "bundle"):
+        check(f"open facts show {wanted}", wanted in shown["text"], shown)
+    newest = tab.evaluate("document.querySelector('.decisions tbody a').id")
+    call(node, "claude")
+    tab.wait("next decision", f"document.querySelector('.decisions tbody a').id !== '{newest}'")
+    tab.wait("facts open after an update", f"document.getElementById('{facts['id']}').open")
+    check("they stay open when decisions arrive", True)
+    rows = tab.evaluate("document.querySelector('.decisions').innerText")
+    check("what permits a call is shown", "permitted by members_call" in rows, rows)
+
+
+def told(tab, node):
+    """What the picture in the docs shows: the newest decision is a denial, and its facts are open."""
+    words = ("sku=HR-1001", "price=10", "--agent", "claude")
+    node.cli("call", "tool-host/shop/update_price", *words, fails=True)
+    newest = "document.querySelector('.decisions tbody .basis')"
+    tab.wait("denial", f"{newest}.innerText.includes('no_price_changes')")
+    tab.evaluate(f"{newest}.querySelector('summary').click()")
 
 
 def inert(tab):
@@ -157,12 +209,13 @@ def live(tab, node):
     call(node, "claude")
     tab.wait("new decision", f"document.querySelector('.decisions tbody a').id !== '{newest}'")
     check("decisions arrive live", tab.evaluate("window.untouched === true"))
-    rows = tab.evaluate("document.querySelectorAll('.decisions tbody tr').length")
+    rows = tab.evaluate("document.querySelectorAll('.decisions tbody tr:not(.under)').length")
     check("rows stay bounded", rows <= 50, rows)
     tab.evaluate("document.querySelector('#pause').click()")
     check("updates can be paused", tab.evaluate("document.querySelector('#live').innerText") == "Paused")
     tab.moves(lambda: tab.evaluate("document.querySelector('#pause').click()"))
-    tab.wait("live page again", "document.body.dataset.live === 'on'")
+    tab.wait("live page again", "document.body.dataset.live === 'on'"
+             " && !!document.querySelector('.decisions tbody a')")
 
 
 def looks(tab, out):
@@ -213,12 +266,14 @@ def scriptless(tab, door):
     tab.go(door)
     check("it says that it is not live", "Without JavaScript" in tab.text())
     check("decisions are there", "agent_revoked" in tab.text())
+    tab.evaluate(CLICK.format(tab.evaluate(FACTS)["id"]))
+    check("facts open without it", "judged on" in tab.evaluate(FACTS)["text"], tab.evaluate(FACTS))
     tab.focus("[name=find]")
     tab.type("BUILD-7")
     tab.moves(lambda: tab.press("Enter", 13))
     where = tab.evaluate("location.search")
     check("the filter is a plain form", "find=BUILD-7" in where, where)
-    rows = tab.evaluate("[...document.querySelectorAll('.decisions tbody tr')].map(r => r.innerText)")
+    rows = tab.evaluate("[...document.querySelectorAll('.decisions tbody tr:not(.under)')].map(r => r.innerText)")
     check("it leaves out the others", rows and all("build-7" in r for r in rows), rows)
     tab.go(door + tab.evaluate("document.querySelector('.decisions tbody a').getAttribute('href')"))
     check("one decision has its page", "agent_revoked" in tab.text(), tab.text())
@@ -292,6 +347,8 @@ def main():
             for _ in range(3):
                 call(first, "claude")
             call(first, "build-7")
+            code, said = call(first, "claude", f"{HEADING}=200", fails=True)
+            check("a call against a rule is refused", code == 2 and "small_orders" in said, said)
             first.cli("revoke", "agent", "agents/build-7", "--reason", "prompt injection", "--yes")
             code, said = call(first, "build-7", fails=True)
             check("a revoked agent's call is refused", code == 2, said)
@@ -303,12 +360,14 @@ def main():
                 seen(tab)
                 inert(tab)
                 live(tab, first)
+                rules(tab, first)
                 looks(tab, options.out)
                 second.cli("server", "remove", "hostile")
                 tab.wait("page without the server that is gone",
                          "!document.querySelector('#tools').innerText.includes('hostile')")
                 check("a server that is gone is gone from the page", True)
                 if options.screenshot:
+                    told(tab, first)
                     tab.size(1240, 720)
                     size = screenshot(tab, options.screenshot).stat().st_size
                     tab.size(*WIDE)

@@ -10,6 +10,7 @@ use super::feed::part;
 use super::filter::{Filter, Found};
 use super::refusal::Refusal;
 
+mod basis;
 mod decisions;
 mod node;
 mod policy;

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use protocol::control::{
-    Counters, DocumentVersions, LinkPath, MeshInfo, NodeInfo, PeerState, StoreInfo, TimeHealth,
-    TrustStatus,
+    Counters, DecisionBasis, DocumentVersions, Hop, LinkPath, MeshInfo, NodeInfo, PeerState,
+    StoreInfo, TimeHealth, TrustStatus,
 };
 use protocol::id::{Digest, MeshId};
 use protocol::time::UnixSeconds;
@@ -40,6 +40,30 @@ impl Fake {
         let record = record(decisions.len() as u64, verdict);
         decisions.push(self.listed(&record));
         self.tail.saw(&record);
+    }
+
+    /// Facts as others chose them.
+    fn basis(&self) -> DecisionBasis {
+        let text = protocol::record::cut(&self.text, protocol::record::MAX_BASIS_TEXT);
+        DecisionBasis {
+            rule: Some(text.clone()),
+            granted_by: vec![text.clone()],
+            groups: vec![text.clone()],
+            address: Some(text.clone()),
+            posture: Some(vec![text.clone()]),
+            human: Some(text.clone()),
+            intents: vec![text.clone()],
+            hops: vec![Hop {
+                place: 1,
+                node: text.clone(),
+                verdict: text.clone(),
+                bundle_version: 1,
+                from: text,
+                received_ms: 1,
+                sent_ms: 2,
+            }],
+            ..DecisionBasis::default()
+        }
     }
 
     fn refused_as(&self, reason: &str) -> u64 {
@@ -170,6 +194,8 @@ impl Source for Fake {
             server: Some("shop".into()),
             method: record.method.clone(),
             name: Some(self.text.clone()),
+            policy: (record.verdict != "allow").then(|| self.text.clone()),
+            basis: Some(Box::new(self.basis())),
             ..Decision::default()
         }
     }
@@ -495,6 +521,41 @@ async fn hostile_text_is_inert_everywhere() {
 }
 
 #[tokio::test]
+async fn the_rule_is_in_the_row_and_the_facts_are_a_click_away() {
+    let bench = Bench::new("read_only").await;
+    bench.fake.decide("deny");
+    let (door, cookie) = bench.sign_in().await;
+    let front = bench.ask(&format!("GET {door}"), &cookie).await.body;
+    let (_, details) = front
+        .split_once("<details class=\"basis\" id=\"f0\">")
+        .unwrap();
+    let (summary, rest) = details.split_once("</summary>").unwrap();
+    assert!(summary.contains("<code>read_only</code>"), "{summary}");
+    let (facts, _) = rest.split_once("</details>").unwrap();
+    for fact in [
+        "rule",
+        "judged on",
+        "address",
+        "posture",
+        "human",
+        "intents",
+        "relay",
+    ] {
+        assert!(
+            facts.contains(&format!("<dt>{fact}</dt>")),
+            "{fact}: {facts}"
+        );
+    }
+    assert!(facts.contains("href=\"policies/read_only\""), "{facts}");
+    let page = bench
+        .ask(&format!("GET {door}decisions/0"), &cookie)
+        .await
+        .body;
+    assert!(page.contains("Decided on"), "{page}");
+    assert!(page.contains("href=\"../policies/read_only\""), "{page}");
+}
+
+#[tokio::test]
 async fn decisions_arrive_while_one_watches() {
     let bench = Bench::new("x").await;
     bench.fake.decide("allow");
@@ -528,7 +589,7 @@ async fn more_decisions_than_the_ring_holds_are_read_from_the_store() {
     }
     let newest = format!("decisions/{}\"", many - 1);
     let rows = event(&mut stream, "decisions", |rows| rows.contains(&newest)).await;
-    assert_eq!(rows.matches("<tr").count(), limits::ROWS);
+    assert_eq!(rows.matches("<tr class=\"allow\"").count(), limits::ROWS);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-// What the page does beyond htmx: it says whether it is live, and pauses.
+// What the page does beyond htmx: it says whether it is live, pauses, and keeps open what is open.
 "use strict";
 
 (() => {
@@ -6,6 +6,26 @@
   const pause = document.getElementById("pause");
   const main = document.querySelector("main");
   let paused = false;
+
+  // Facts that are open, and which of them has the focus: updates replace the rows they are in.
+  const opened = new Set();
+  let focused = null;
+
+  const reopen = () => {
+    for (const id of opened) {
+      const facts = document.getElementById(id);
+      if (facts) facts.open = true;
+      else opened.delete(id);
+    }
+    if (focused) document.getElementById(focused)?.querySelector("summary").focus();
+    focused = null;
+  };
+
+  main.addEventListener("toggle", (event) => {
+    if (!event.target.classList.contains("basis")) return;
+    if (event.target.open) opened.add(event.target.id);
+    else opened.delete(event.target.id);
+  }, true);
 
   const say = (state, text) => {
     document.body.dataset.live = state;
@@ -23,10 +43,15 @@
   document.body.addEventListener("htmx:sseError", () => {
     say("off", "Not live: the node does not answer, or the session is over");
   });
-  document.body.addEventListener("htmx:sseMessage", open);
+  document.body.addEventListener("htmx:sseMessage", () => {
+    open();
+    reopen();
+  });
   // Whoever reads or selects wants the page to stand still.
   main.addEventListener("htmx:sseBeforeMessage", (event) => {
     if (paused) event.preventDefault();
+    const summary = document.activeElement?.closest("summary");
+    focused = summary ? summary.parentElement.id : null;
   });
 
   pause.addEventListener("click", () => {

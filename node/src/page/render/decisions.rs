@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use protocol::control::Decision;
 use serde_json::Value;
 
-use super::{aside, counted, escaped, moment};
+use super::{aside, basis, counted, escaped, moment};
 use crate::page::filter::{Filter, Found, VERDICTS};
 use crate::page::limits::{MAX_FIND_BYTES, MAX_SCANNED, SHOWN_ALERTS};
 use crate::page::{Alert, Severity, Source};
@@ -32,6 +32,9 @@ pub(super) fn form(filter: &Filter) -> Markup {
     }
 }
 
+/// Columns of the table of decisions.
+const COLUMNS: usize = 7;
+
 pub(super) fn head() -> Markup {
     html! {
         thead {
@@ -53,7 +56,7 @@ pub(in crate::page) fn rows<'a>(decisions: impl Iterator<Item = &'a Decision>) -
     let mut decisions = decisions.peekable();
     html! {
         @if decisions.peek().is_none() {
-            tr { td.none colspan="7" { "No decisions." } }
+            tr { td.none colspan=(COLUMNS) { "No decisions." } }
         }
         @for decision in decisions { (row(decision)) }
     }
@@ -81,6 +84,7 @@ fn row(decision: &Decision) -> Markup {
             }
             td data-label="Where" { (decision.role) }
         }
+        (basis::under(decision, COLUMNS))
     }
 }
 
@@ -201,14 +205,21 @@ pub(in crate::page) fn decision(decision: &Decision) -> Markup {
             dt { "verdict" } dd { (verdict(&decision.verdict)) }
             dt { "time" } dd { (moment(UnixMillis(decision.time_ms))) }
             @for (name, value) in fields.as_object().into_iter().flatten() {
-                @if !value.is_null() && name != "verdict" && name != "time_ms" {
+                @if !value.is_null() && !APART.contains(&name.as_str()) {
                     dt { (name) } dd { (field(value)) }
                 }
             }
         }
+        @if let Some(rests_on) = &decision.basis {
+            h2 { "Decided on" }
+            dl.facts { (basis::facts(decision, rests_on, "../")) }
+        }
     };
     aside(&format!("Decision {}", decision.seq), &inside)
 }
+
+/// The fields of a decision that its page shows in a form of their own.
+const APART: [&str; 3] = ["verdict", "time_ms", "basis"];
 
 fn field(value: &Value) -> Markup {
     html! {
