@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use protocol::crypto::Crypto;
 use protocol::name::Name;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +40,7 @@ pub mod limits;
 mod lines;
 #[cfg(test)]
 mod lines_tests;
+mod listed;
 mod message;
 pub mod names;
 mod outbox;
@@ -93,6 +95,8 @@ pub struct Gateway {
     /// Sessions over lines; they have no ids. Ended ones are swept.
     lines: Mutex<Vec<std::sync::Weak<ClientSession>>>,
     refusals: Counters,
+    /// How often what is listed may have changed.
+    changes: watch::Sender<u64>,
     tasks: TaskTracker,
 }
 
@@ -114,6 +118,7 @@ impl Gateway {
             sessions: Mutex::default(),
             lines: Mutex::default(),
             refusals: Counters::new(),
+            changes: watch::Sender::new(0),
             tasks: TaskTracker::new(),
         })
     }
@@ -136,6 +141,13 @@ impl Gateway {
     /// Counts a refusal that a client is about to be told.
     fn refused(&self, refusal: &Refusal) {
         self.refusals.count(refusal.reason());
+    }
+
+    /// Tells the clients that were given lists that those may be others now. Changes that follow one
+    /// another before a client is told are told once.
+    pub fn lists_changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Ends every session of an agent at once, its calls and streams included. For when the

@@ -27,6 +27,30 @@ pub struct Answer {
     pub messages: Vec<String>,
 }
 
+/// What a client hears while it listens.
+pub struct Heard {
+    response: Response,
+    lines: String,
+}
+
+impl Heard {
+    /// The next message.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            while let Some(end) = self.lines.find('\n') {
+                let line: String = self.lines.drain(..=end).collect();
+                let data = line.trim_end().strip_prefix("data: ").unwrap_or_default();
+                if !data.is_empty() {
+                    return serde_json::from_str(data).unwrap();
+                }
+            }
+            let chunk = soon(self.response.chunk()).await.unwrap();
+            let chunk = chunk.expect("the node says more");
+            self.lines.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
+
 impl Answer {
     /// The last message, which is the response.
     #[must_use]
@@ -95,6 +119,24 @@ impl McpClient {
             request = request.header(SESSION, session);
         }
         soon(request.body(body).send()).await.unwrap()
+    }
+
+    /// Listens for what belongs to no call of its session.
+    pub async fn listen(&self) -> Heard {
+        let session = self.session.as_ref().expect("a session is listened to");
+        let request = self
+            .http
+            .get(&self.url)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("accept", "text/event-stream")
+            .header("mcp-protocol-version", "2025-11-25")
+            .header(SESSION, session);
+        let response = soon(request.send()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Heard {
+            response,
+            lines: String::new(),
+        }
     }
 
     /// Posts a message and reads the whole answer.

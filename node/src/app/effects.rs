@@ -1,9 +1,10 @@
 //! What a newer trust document changes beyond links and directory: the file of roots, the policies
-//! that decide, sessions of revoked agents, the mark of a restored state.
+//! that decide, sessions of revoked agents, what clients know of lists, the mark of a restored state.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use protocol::id::NodeId;
+use protocol::id::{Digest, NodeId};
 use protocol::trust::state::{Change, TrustState};
 
 use super::node::Node;
@@ -19,20 +20,45 @@ pub(super) struct Effects {
     dir: StateDir,
     policing: Arc<Policing>,
     node: OnceLock<Weak<Node>>,
+    filters: Mutex<Filters>,
+}
+
+/// What lists are filtered by, of what trust documents say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Filters {
+    /// The body of the bundle whose policies decide.
+    bundle: Option<Digest>,
+    /// Definitions of tools.
+    revoked: BTreeSet<Digest>,
 }
 
 impl Effects {
-    pub(super) const fn new(dir: StateDir, policing: Arc<Policing>) -> Self {
+    pub(super) fn new(dir: StateDir, policing: Arc<Policing>) -> Self {
         Self {
             dir,
             policing,
             node: OnceLock::new(),
+            filters: Mutex::default(),
         }
     }
 
     /// Names the node whose sessions are ended; called once, before the first change.
     pub(super) fn attend(&self, node: &Arc<Node>) {
+        self.filters_changed(&node.standing.now(), true);
         drop(self.node.set(Arc::downgrade(node)));
+    }
+
+    /// Whether lists may be others than they were; `decides` says whether the bundle's policies do.
+    fn filters_changed(&self, state: &TrustState, decides: bool) -> bool {
+        let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let bundle = state.bundle().map(|b| b.head().content().body);
+        let now = Filters {
+            bundle: if decides { bundle } else { filters.bundle },
+            revoked: state.revoked().tools().copied().collect(),
+        };
+        let changed = *filters != now;
+        *filters = now;
+        changed
     }
 
     /// On disk before the root is acknowledged: what this writes decides which membership holds at
@@ -67,11 +93,16 @@ impl Effected for Effects {
             return;
         }
         if let Some(node) = self.node.get().and_then(Weak::upgrade) {
+            let mut decides = false;
             if let Change::Bundle { version } = change {
                 if let Some(policy) = self.policing.take(state) {
                     node.enforcer.replace_policy(policy);
+                    decides = true;
                 }
                 node.enforcer.judged(*version);
+            }
+            if self.filters_changed(state, decides) {
+                node.gateway.lists_changed();
             }
             self.cut(&node);
         }

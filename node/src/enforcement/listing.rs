@@ -84,6 +84,10 @@ impl Enforcer {
         // one that was approved, and adds what it says of itself.
         let same = |digest| tool_digest(&*self.identity.crypto, item.raw) == Ok(digest);
         let agreed = known.filter(|(digest, _)| same(*digest));
+        // A call of what is revoked is refused before policy is asked.
+        if known.is_some_and(|(digest, _)| self.standing.tool(&digest).is_err()) {
+            return false;
+        }
         let tool_digest = agreed.map(|(digest, _)| digest);
         let intents = match (kind, agreed) {
             (ListKind::Tools, None) => {

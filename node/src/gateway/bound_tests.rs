@@ -200,7 +200,7 @@ async fn connections_are_bounded() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_its_own_call_only() {
-    let (sent, progress) = tokio::sync::watch::channel(0_usize);
+    let (sent, progress) = watch::channel(0_usize);
     let sent = Arc::new(sent);
     let server = FakeServer::new(move |call| {
         let sent = Arc::clone(&sent);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::budget::Permit;
 use crate::gateway::limits::{CANCEL_GRACE, DELIVERY_WAIT, Limits, MAX_PENDING_REQUESTS};
+use crate::gateway::listed::Lists;
 use crate::gateway::message::{self, Head, Kind};
 use crate::gateway::outbox::Outbox;
 use crate::gateway::refusal::{self, Refusal};
@@ -103,20 +104,24 @@ pub(crate) struct ClientSession {
     why: OnceLock<SessionError>,
     used: Mutex<Instant>,
     limits: Arc<Limits>,
+    lists: Lists,
     /// Given back on close, however long tasks still hold the session.
     permit: Mutex<Option<Permit>>,
 }
 
 impl ClientSession {
+    /// A session that was opened with this answer to `initialize`.
     pub(crate) fn new(
         principal: Principal,
         inner: Arc<dyn McpSession>,
+        answer: &[u8],
         limits: Arc<Limits>,
         permit: Permit,
     ) -> Self {
         Self {
             principal,
             inner,
+            lists: Lists::declared_by(answer),
             routes: Mutex::default(),
             changed: Notify::new(),
             ended: CancellationToken::new(),
@@ -206,17 +211,25 @@ impl ClientSession {
         self.inner.close().await;
     }
 
+    /// What the client is to be told when other policies are in force.
+    pub(crate) fn lists_changed(&self) -> Vec<Bytes> {
+        self.lists.changed()
+    }
+
     /// Reserves the id of a request.
     ///
     /// # Errors
     /// [`Refusal::DuplicateId`].
-    pub(crate) fn begin(&self, id: &str) -> Result<mpsc::Receiver<Said>, Refusal> {
+    pub(crate) fn begin(&self, head: &Head) -> Result<mpsc::Receiver<Said>, Refusal> {
+        let id = &*head.id;
         let (said, from_client) = mpsc::channel(MESSAGE_QUEUE);
         let mut routes = self.routes();
         if routes.calls.contains_key(id) {
             return Err(Refusal::DuplicateId);
         }
         routes.calls.insert(Box::from(id), said);
+        drop(routes);
+        self.lists.asked(&head.method);
         Ok(from_client)
     }
 

@@ -250,6 +250,7 @@ impl Edge {
         let core = Arc::new(ClientSession::new(
             principal.clone(),
             opened.session,
+            &opened.response,
             limits,
             permit,
         ));
@@ -267,7 +268,8 @@ impl Edge {
             session.core().close().await;
             return Err(refusal.of(&head));
         }
-        gateway.tasks.spawn(session.pump(opened.events));
+        let changes = gateway.changes.subscribe();
+        gateway.tasks.spawn(session.pump(opened.events, changes));
         Ok(response)
     }
 
@@ -309,7 +311,7 @@ impl Edge {
         let permit = permit
             .ok_or(Refusal::TooManyCalls)
             .map_err(|r| r.of(&head))?;
-        let from_client = core.begin(&head.id).map_err(|r| r.of(&head))?;
+        let from_client = core.begin(&head).map_err(|r| r.of(&head))?;
         let (stream, outbox) = session.open_stream(permit);
         let reader = outbox.attach(None).ok_or(Refusal::NoSuchStream)?;
         let running = Arc::clone(core).run(head.id, message, from_client, Sink::Stream(outbox));

@@ -307,7 +307,7 @@ async fn events_outside_of_calls_ride_the_get_stream_and_resume() {
 
 #[tokio::test]
 async fn a_lost_call_stream_is_resumed_with_its_answer() {
-    let (go, wait) = tokio::sync::watch::channel(false);
+    let (go, wait) = watch::channel(false);
     let server = FakeServer::new(move |call| {
         let mut wait = wait.clone();
         async move {
@@ -331,7 +331,7 @@ async fn a_lost_call_stream_is_resumed_with_its_answer() {
 
 #[tokio::test]
 async fn a_call_whose_client_stays_away_is_dropped() {
-    let (gone, mut is_gone) = tokio::sync::watch::channel(false);
+    let (gone, mut is_gone) = watch::channel(false);
     let server = FakeServer::new(move |mut call: ServerCall| {
         let gone = gone.clone();
         async move {
@@ -711,4 +711,34 @@ async fn failures_are_json_rpc_errors_with_their_place() {
         body["error"]["data"]["hint"],
         "did you mean `tools/failing`?"
     );
+}
+
+#[tokio::test]
+async fn who_was_given_a_list_is_told_when_it_may_be_another() {
+    let server = echo();
+    let bench = Bench::with(&[("tools", "echo", server.clone())], Limits::default()).await;
+    let (asked, never) = (bench.open(PATH).await, bench.open(PATH).await);
+    for (id, method) in [(1, "tools/list"), (2, "prompts/list")] {
+        let ask = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#);
+        bench.send(PATH, &asked, &ask).await;
+    }
+    bench.gateway.lists_changed();
+    let mut events = bench.listen(PATH, &asked, None).await;
+    let told = events.value().await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    // The server did not declare that its prompts change, and one change is told once.
+    let marker =
+        |n: u32| format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{"n":{n}}}}}"#);
+    let sessions = server.sessions.lock().unwrap().clone();
+    for session in sessions.into_iter().flatten() {
+        session.send(marker(1).into()).await.unwrap();
+    }
+    assert_eq!(events.value().await["params"]["n"], 1);
+    // Another change is told again, whether the client has asked meanwhile or not.
+    bench.gateway.lists_changed();
+    let told = events.value().await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    // Who asked for nothing hears of nothing.
+    let mut silent = bench.listen(PATH, &never, None).await;
+    assert_eq!(silent.value().await["params"]["n"], 1);
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::limits::MAX_MESSAGE_BYTES;
 use protocol::mcp::{View, one_line};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::client::{ClientSession, Delivery, Sink};
@@ -157,7 +157,7 @@ impl LineEdge {
         }
         let permit = self.gateway.call_permit(&self.principal.agent);
         let permit = permit.ok_or(Refusal::TooManyCalls)?;
-        let from_client = session.begin(&head.id)?;
+        let from_client = session.begin(&head)?;
         let sink = Sink::Lines(self.lines.clone());
         let running = Arc::clone(session).run(head.id, line, from_client, sink);
         self.gateway.tasks.spawn(async move {
@@ -199,6 +199,7 @@ impl LineEdge {
         let session = Arc::new(ClientSession::new(
             principal,
             opened.session,
+            &opened.response,
             limits,
             permit,
         ));
@@ -209,7 +210,12 @@ impl LineEdge {
             return Ok(());
         }
         gateway.lines().push(Arc::downgrade(&session));
-        let events = pump(Arc::clone(&session), opened.events, self.lines.clone());
+        let events = Events {
+            session: Arc::clone(&session),
+            of_server: opened.events,
+            changes: gateway.changes.subscribe(),
+        };
+        let events = events.pump(self.lines.clone());
         gateway.tasks.spawn(events);
         self.session = Some(session);
         Ok(())
@@ -235,32 +241,51 @@ async fn cancelled(token: Option<CancellationToken>) {
     }
 }
 
-/// Passes the session's events on until it ends.
-async fn pump(
+/// What reaches a client outside of its calls.
+struct Events {
     session: Arc<ClientSession>,
-    mut events: mpsc::Receiver<Bytes>,
-    lines: mpsc::Sender<Bytes>,
-) {
-    loop {
-        let event = tokio::select! {
-            biased;
-            () = session.ended().cancelled() => None,
-            event = events.recv() => event,
-        };
-        let Some(event) = event else { break };
-        match session.event(&event) {
-            Ok(()) => {
-                tokio::select! {
-                    biased;
-                    () = session.ended().cancelled() => break,
-                    sent = lines.send(event) => if sent.is_err() { break },
+    of_server: mpsc::Receiver<Bytes>,
+    /// Of what is listed.
+    changes: watch::Receiver<u64>,
+}
+
+impl Events {
+    /// Passes them on until the session ends.
+    async fn pump(mut self, lines: mpsc::Sender<Bytes>) {
+        let session = self.session;
+        'session: loop {
+            let event = tokio::select! {
+                biased;
+                () = session.ended().cancelled() => None,
+                Ok(()) = self.changes.changed() => {
+                    for message in session.lists_changed() {
+                        if !pass(&session, &lines, message).await {
+                            break 'session;
+                        }
+                    }
+                    continue;
                 }
+                event = self.of_server.recv() => event,
+            };
+            let Some(event) = event else { break };
+            match session.event(&event) {
+                Ok(()) if pass(&session, &lines, event).await => {}
+                Ok(()) => break,
+                Err(Some(answer)) => session.answer(answer).await,
+                Err(None) => tracing::debug!("unusable event dropped"),
             }
-            Err(Some(answer)) => session.answer(answer).await,
-            Err(None) => tracing::debug!("unusable event dropped"),
         }
+        session.close().await;
     }
-    session.close().await;
+}
+
+/// Hands a message to the writer; false when the session or the connection is over.
+async fn pass(session: &ClientSession, lines: &mpsc::Sender<Bytes>, message: Bytes) -> bool {
+    tokio::select! {
+        biased;
+        () = session.ended().cancelled() => false,
+        sent = lines.send(message) => sent.is_ok(),
+    }
 }
 
 /// Writes messages, one line each, until every sender is gone.

@@ -199,3 +199,17 @@ async fn a_client_that_goes_away_or_loses_its_agent_ends_its_session() {
     let _ = line.served.await.unwrap();
     assert_eq!(bench.gateway.counts().sessions, 0);
 }
+
+#[tokio::test]
+async fn a_line_client_is_told_when_lists_may_be_others() {
+    let bench = Bench::with(&[("tools", "echo", echo())], Limits::default()).await;
+    let mut line = Line::to(&bench, true);
+    line.say(INITIALIZE).await;
+    line.hear().await;
+    line.say(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
+        .await;
+    assert_eq!(line.value().await["id"], 1);
+    bench.gateway.lists_changed();
+    let told = line.value().await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+}

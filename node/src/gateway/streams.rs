@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::gateway::Scope;
@@ -65,13 +65,25 @@ impl HttpSession {
         self.core.is_calling() || self.events.detached_since().is_none()
     }
 
-    /// Moves events from the server to stream 0 until the session ends on either side. While
-    /// nobody listens, what exceeds the buffer is dropped: it must not hold up the server.
-    pub(crate) async fn pump(self: Arc<Self>, mut events: mpsc::Receiver<Bytes>) {
+    /// Moves events from the server to stream 0, and says there when what is listed may have changed,
+    /// until the session ends on either side. While nobody listens, what exceeds the buffer is dropped:
+    /// it must not hold up the server.
+    pub(crate) async fn pump(
+        self: Arc<Self>,
+        mut events: mpsc::Receiver<Bytes>,
+        mut changes: watch::Receiver<u64>,
+    ) {
         loop {
             let event = tokio::select! {
                 biased;
                 () = self.core.ended().cancelled() => None,
+                // Of several since it last looked it sees one.
+                Ok(()) = changes.changed() => {
+                    for message in self.core.lists_changed() {
+                        self.forward(message).await;
+                    }
+                    continue;
+                }
                 event = events.recv() => event,
             };
             let Some(event) = event else { break };

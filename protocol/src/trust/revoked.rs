@@ -146,6 +146,11 @@ impl Revoked {
         self.tools.get(definition).map(Arc::as_ref)
     }
 
+    /// The definition of every tool that is revoked, in no order.
+    pub fn tools(&self) -> impl Iterator<Item = &Digest> {
+        self.tools.keys()
+    }
+
     /// Why this membership is void: its node is revoked, or what its issuer issued then.
     #[must_use]
     pub fn membership(&self, membership: &VerifiedMembership) -> Option<&Cause> {
