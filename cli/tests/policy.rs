@@ -94,7 +94,10 @@ allow → deny: `/restricted_intents` of `mcp_read_only_enforcement`
   example: {\"tool\": \"check_inventory\", \"intents\": [\"get_secret\"]}
 ";
     assert!(text.starts_with(changed), "{text}");
-    assert!(text.contains("Not tried:\n  calls at relays"), "{text}");
+    assert!(
+        text.contains("Not tried:\n  alerts, who may approve"),
+        "{text}"
+    );
     seen(
         &run(dir.path(), &["policy", "diff", "a", "a/p.json"], ""),
         "exit: 0\n--- stdout\nno document differs\n--- stderr\n",

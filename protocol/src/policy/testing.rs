@@ -72,6 +72,29 @@ pub fn is_vouched(bundle: &CompiledBundle, call: &TrialCall) -> bool {
     with_facts(call, vouches, |facts| facts.human_vouched)
 }
 
+/// Decides on the result of the call of a test, one with this text; without it on the header alone:
+/// what is then said is what must be done with any.
+#[must_use]
+pub fn decide_result(bundle: &CompiledBundle, call: &TrialCall, text: Option<&str>) -> Decision {
+    let body = text.map(|text| {
+        let text = quote(text);
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":{text}}}]}}}}"#
+        )
+    });
+    with_facts(call, |facts| {
+        let result = Facts {
+            issuer: facts.audience,
+            audience: facts.issuer,
+            kind: Kind::Response,
+            direction: Direction::ToClient,
+            body: body.as_deref().map(str::as_bytes),
+            ..*facts
+        };
+        bundle.evaluate_pinned(&result, call.pinned)
+    })
+}
+
 /// The facts of the call of a test. Its tool digest is absent: whether the tool is pinned is the
 /// test's to say. Whether its node may vouch for humans is `vouches`' to say, unless the test does.
 pub fn with_facts<T>(

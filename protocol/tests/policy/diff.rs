@@ -1,6 +1,6 @@
 //! What changes between two sets of policies, and the calls that show it.
 
-use protocol::policy::diff::{Change, Compared, compare, to_json};
+use protocol::policy::diff::{About, Change, Compared, compare, to_json};
 use protocol::policy::testing;
 
 use crate::world::{bundle, p};
@@ -9,7 +9,7 @@ fn between(before: &[(&str, &str)], after: &[(&str, &str)]) -> Compared {
     let (before, after) = (bundle(before, &[]), bundle(after, &[]));
     let compared = compare(&before, &after);
     // Whatever is shown is real, and the same every time.
-    for change in &compared.changes {
+    for change in compared.changes.iter().filter(|c| c.about == About::Call) {
         let old = testing::decide(&before, &change.example);
         let new = testing::decide(&after, &change.example);
         assert_eq!(old.verdict.name(), change.from, "{change:#?}");
@@ -180,6 +180,141 @@ fn what_the_other_documents_name_is_tried_too() {
     assert!(
         found.contains(r#""server": "shop""#) && found.contains("staff"),
         "{found}"
+    );
+}
+
+fn told(before: &str, after: &str) -> Vec<String> {
+    let all = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
+    let (before, after) = (p(before), p(after));
+    let compared = between(
+        &[("all", all), ("p", &before)],
+        &[("all", all), ("p", &after)],
+    );
+    let told = compared.changes.iter().map(|change| {
+        let rule = change.rule.as_deref().unwrap_or("-");
+        let (about, from, to) = (change.about.name(), change.from, change.to);
+        format!("{about} {from} {to} {rule}: {}", change.why)
+    });
+    told.collect()
+}
+
+/// Calls that pass either way may pass on other terms.
+#[test]
+fn limits_are_compared() {
+    let limit = |rest: &str| format!(r#""tools": ["*/get_it"], "limits": {{"calls": 5{rest}}}"#);
+    assert_eq!(
+        told(&limit(""), &limit(r#", "window_s": 10, "per": "node""#)),
+        [
+            "limits allow allow /limits: at most 5 calls in 10 s for each node, else `block`; before: \
+          at most 5 calls in 60 s for each agent, else `block`"
+        ]
+    );
+    let none = r#""tools": ["*/get_it"], "description": "nothing""#;
+    let gone = told(&limit(""), none);
+    assert_eq!(gone.len(), 1, "{gone:#?}");
+    assert!(
+        gone[0].starts_with("limits allow allow /limits: no limit; before: "),
+        "{gone:#?}"
+    );
+}
+
+#[test]
+fn what_happens_to_results_is_compared() {
+    let of = |said: &str| format!(r#""tools": ["*/get_it"], "on_result": {{{said}}}"#);
+    assert_eq!(
+        told(
+            &of(r#""redact": ["/a", "/b"]"#),
+            &of(r#""redact": ["/b"], "tag": ["pci"]"#)
+        ),
+        [
+            "result allow allow /on_result/redact: no more: `/a` is hidden",
+            "result allow allow /on_result/tag: labelled `pci`",
+        ]
+    );
+    let found = told(
+        &of(r#""deny": ["hunter1"]"#),
+        &of(r#""deny": ["hunter2|x+y"]"#),
+    );
+    assert_eq!(
+        found,
+        [
+            "result allow deny /on_result/deny: policy `p` does not allow this result: it says hunter2",
+            "result deny allow /on_result/deny: policy `p` does not allow this result: it says hunter1",
+        ]
+    );
+}
+
+#[test]
+fn a_pattern_without_a_known_text_is_told() {
+    let of = |said: &str| p(&format!(r#""on_result": {{"deny": ["{said}"]}}"#));
+    let compared = between(&[], &[("p", &of("[0-9]{16}"))]);
+    let untold = "results that the pattern [0-9]{16} of `p` denies";
+    assert!(
+        compared.not_covered.iter().any(|line| line == untold),
+        "{compared:#?}"
+    );
+}
+
+/// What only arguments decide, a relay lets pass; what is otherwise there alone is told with its place.
+#[test]
+fn relays_are_asked_too() {
+    let found = changes(
+        r#""tools": ["*/get_it"], "restricted_intents": ["get_it"]"#,
+        r#""tools": ["*/get_it"], "arguments": {"/n": {"equals": 1, "max": 0}}"#,
+    );
+    let there = r#"deny allow p /restricted_intents {"tool": "get_it", "at": "relay"}"#;
+    assert_eq!(found, [there]);
+}
+
+/// Arguments are made from a schema: what it allows, and each thing otherwise.
+#[test]
+fn schemas_are_tried() {
+    let of =
+        |schema: &str| format!(r#""tools": ["*/get_it"], "arguments": {{"schema": {schema}}}"#);
+    let order = r#"{"type": "object", "required": ["sku", "lines"], "additionalProperties": false,
+        "properties": {"sku": {"type": "string", "maxLength": 4}, "note": {"type": "string"},
+            "lines": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["n"],
+                "properties": {"n": {"type": "integer", "maximum": 10}}}}}}"#;
+    for (from, to, expected) in [
+        (r#""maximum": 10"#, r#""maximum": 9"#, r#"{"n":10}"#),
+        (r#""maxLength": 4"#, r#""maxLength": 3"#, r#""sku":"xxxx""#),
+        (
+            r#""additionalProperties": false"#,
+            r#""additionalProperties": true"#,
+            r#""other":"#,
+        ),
+        (r#""minItems": 1"#, r#""minItems": 2"#, r#""lines":["#),
+        (r#"["sku", "lines"]"#, r#"["sku"]"#, r#"{"#),
+    ] {
+        let changed = order.replace(from, to);
+        assert_ne!(changed, order, "{from}");
+        let found = changes(&of(order), &of(&changed));
+        assert_eq!(found.len(), 1, "{from} → {to}: {found:#?}");
+        assert!(
+            found[0].contains("/arguments/schema") && found[0].contains(expected),
+            "{found:#?}"
+        );
+    }
+}
+
+/// Schemas that nest, repeat themselves and ask for much cost no more than their size.
+#[test]
+fn schemas_are_tried_in_bounded_work() {
+    let mut schema = r#"{"type": "string", "minLength": 400}"#.to_owned();
+    for level in 0..7 {
+        let names: Vec<String> = (0..30).map(|n| format!("\"k{level}_{n}\"")).collect();
+        let names = names.join(",");
+        schema = format!(
+            r#"{{"type": "object", "required": [{names}], "additionalProperties": {schema}}}"#
+        );
+    }
+    let of = |schema: &str| p(&format!(r#""arguments": {{"schema": {schema}}}"#));
+    let compared = between(&[], &[("p", &of(&schema))]);
+    let none = "arguments that `/arguments/schema` of `p` allows: none were found";
+    assert!(
+        compared.not_covered.iter().any(|line| line == none),
+        "{:#?}",
+        compared.not_covered
     );
 }
 

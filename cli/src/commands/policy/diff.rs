@@ -18,7 +18,9 @@ use crate::output::Text;
 ///
 /// With one file or directory: what putting these documents in force would change. With two: what
 /// changes from the first set to the second, which needs no node. Calls are made from what the
-/// documents that differ name, at and around every bound; what is not tried is said. Before there is
+/// documents that differ name, at and around every bound, and decided at both ends and at a relay; of
+/// calls that pass either way, limits and what happens to results are compared. What is not tried is
+/// said. Before there is
 /// a bundle members may call everything. Exit code 0, whether anything changes or not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -52,6 +54,8 @@ struct Document {
 
 #[derive(Serialize)]
 struct Changed {
+    /// `call`, `limits` or `result`: what of the call.
+    about: &'static str,
     from: &'static str,
     to: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +146,7 @@ fn changed(change: Change) -> Result<Changed, Failed> {
         )
     })?;
     Ok(Changed {
+        about: change.about.name(),
         from: change.from,
         to: change.to,
         policy: change.policy,
@@ -172,7 +177,11 @@ fn show(told: &Told, text: &mut Text) {
             (Some(policy), None) => format!("what `{policy}` permits or not"),
             (None, _) => "no policy permits it".to_owned(),
         };
-        text.heading(format!("{} → {}: {by}", change.from, change.to));
+        text.heading(match (change.about, change.from == change.to) {
+            ("call", _) => format!("{} → {}: {by}", change.from, change.to),
+            (about, true) => format!("{about}: {by}"),
+            (about, false) => format!("{about}: {} → {}: {by}", change.from, change.to),
+        });
         text.line(format!("  {}", change.why));
         text.line(format!("  example: {}", change.example.get()));
     }

@@ -35,6 +35,7 @@ fn weight(call: &TrialCall) -> usize {
         !call.groups.is_empty(),
         call.approved,
         !call.pinned,
+        call.point != Point::Egress,
     ];
     there.iter().filter(|there| **there).count()
 }

@@ -5,11 +5,13 @@
 //! name: subjects, servers, tools and other targets, intents, labels, sites and addresses, postures,
 //! times and arguments at and around their bounds. For every document there is a call that meets
 //! all of it, and from that one fact after another is varied. Nothing is drawn at random: the same
-//! documents give the same answer. What is not tried is said ([`Compared::not_covered`]); a
+//! documents give the same answer. Of calls that pass on both sides the limits and the results are
+//! compared ([`About`]). What is not tried is said ([`Compared::not_covered`]); a
 //! difference that is shown is real, one that is not shown may still be there.
 
 mod example;
 mod facts;
+mod terms;
 mod universe;
 
 use std::collections::BTreeMap;
@@ -22,16 +24,43 @@ use super::verdict::{Decision, Verdict};
 
 pub use example::to_json;
 
+use terms::{MAX_RESULTS, Results};
+
 /// Most calls tried.
 pub const MAX_TRIED: usize = 20_000;
 
 /// Most groups of changes reported.
 pub const MAX_CHANGES: usize = 500;
 
+/// What of a call is otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// Whether it passes.
+    Call,
+    /// The limits it counts against; it passes either way.
+    Limits,
+    /// What happens to its result; the call passes either way.
+    Result,
+}
+
+impl About {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Limits => "limits",
+            Self::Result => "result",
+        }
+    }
+}
+
 /// Calls that are decided otherwise, for one reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// The verdict before, by its name.
+    /// What of them is otherwise.
+    pub about: About,
+    /// The verdict before, by its name: on the call, or on its result.
     pub from: &'static str,
     /// The verdict after.
     pub to: &'static str,
@@ -84,45 +113,88 @@ fn severity(verdict: &Verdict) -> u8 {
     }
 }
 
+/// The name of a verdict so strict.
+const fn name(severity: u8) -> &'static str {
+    match severity {
+        0 => "allow",
+        1 => "hold",
+        2 => Verdict::DENY,
+        _ => "sever",
+    }
+}
+
 /// What a change is told by.
-type Key = (u8, u8, Option<String>, Option<String>, bool);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    about: About,
+    was: u8,
+    is: u8,
+    policy: Option<String>,
+    rule: Option<String>,
+    after: bool,
+}
+
+impl Key {
+    /// Of what passes either way.
+    fn passing(about: About, policy: &str, rule: &str, after: bool) -> Self {
+        Self {
+            about,
+            was: 0,
+            is: 0,
+            policy: (!policy.is_empty()).then(|| policy.to_owned()),
+            rule: Some(rule.to_owned()),
+            after,
+        }
+    }
+}
+
+/// What is compared.
+struct Sides<'a> {
+    before: &'a CompiledBundle,
+    after: &'a CompiledBundle,
+    results: Results,
+}
+
+impl Sides<'_> {
+    /// What of a call is otherwise, and why; of its result only where that is asked.
+    fn changes(&self, call: &TrialCall, results: bool) -> Vec<(Key, String)> {
+        let old = testing::decide(self.before, call);
+        let new = testing::decide(self.after, call);
+        if let Some(change) = changed(&old, &new) {
+            return vec![change];
+        }
+        if severity(&old.verdict) > 0 {
+            return Vec::new();
+        }
+        let mut found = terms::limits(&old, &new);
+        if results {
+            found.extend(self.results.changes(self.before, self.after, call));
+        }
+        found
+    }
+}
 
 /// Compares two sets of policies.
 #[must_use]
 pub fn compare(before: &CompiledBundle, after: &CompiledBundle) -> Compared {
     let documents = differing(before, after);
     let universe = universe::of(before, after, &documents);
+    let sides = Sides {
+        before,
+        after,
+        results: Results::of(before, after, &documents),
+    };
     let mut found: BTreeMap<Key, Change> = BTreeMap::new();
-    for call in &universe.calls {
-        let (old, new) = (testing::decide(before, call), testing::decide(after, call));
-        let Some((key, why)) = changed(&old, &new) else {
-            continue;
-        };
-        match found.entry(key) {
-            Entry::Occupied(mut known) => {
-                let known = known.get_mut();
-                known.calls += 1;
-                if facts::plainer(call, &known.example) {
-                    known.example = call.clone();
-                }
-            }
-            Entry::Vacant(place) => {
-                let (_, _, policy, rule, after) = place.key().clone();
-                let change = Change {
-                    from: old.verdict.name(),
-                    to: new.verdict.name(),
-                    policy,
-                    rule,
-                    why,
-                    after,
-                    example: call.clone(),
-                    calls: 1,
-                };
-                place.insert(change);
-            }
+    for (place, call) in universe.calls.iter().enumerate() {
+        for (key, why) in sides.changes(call, place < MAX_RESULTS) {
+            note(&mut found, key, why, call);
         }
     }
     let mut not_covered = universe.not_covered;
+    not_covered.extend(sides.results.unmet.iter().cloned());
+    if sides.results.are_said() && universe.calls.len() > MAX_RESULTS {
+        not_covered.push(format!("results of all but the first {MAX_RESULTS} calls"));
+    }
     if found.len() > MAX_CHANGES {
         not_covered.push(format!(
             "only {MAX_CHANGES} of {} changes are listed",
@@ -130,12 +202,41 @@ pub fn compare(before: &CompiledBundle, after: &CompiledBundle) -> Compared {
         ));
     }
     let changes = found.into_iter().take(MAX_CHANGES);
-    let changes = changes.map(|(key, change)| shrunk(before, after, &key, change));
+    let changes = changes.map(|(key, change)| shrunk(&sides, &key, change));
     Compared {
         documents,
         changes: changes.collect(),
         tried: universe.calls.len(),
         not_covered,
+    }
+}
+
+/// Notes a change with the call that shows it.
+fn note(found: &mut BTreeMap<Key, Change>, key: Key, why: String, call: &TrialCall) {
+    match found.entry(key) {
+        Entry::Occupied(mut known) => {
+            let known = known.get_mut();
+            known.calls += 1;
+            if facts::plainer(call, &known.example) {
+                known.example = call.clone();
+                known.why = why;
+            }
+        }
+        Entry::Vacant(place) => {
+            let key = place.key();
+            let change = Change {
+                about: key.about,
+                from: name(key.was),
+                to: name(key.is),
+                policy: key.policy.clone(),
+                rule: key.rule.clone(),
+                why,
+                after: key.after,
+                example: call.clone(),
+                calls: 1,
+            };
+            place.insert(change);
+        }
     }
 }
 
@@ -164,20 +265,23 @@ fn changed(old: &Decision, new: &Decision) -> Option<(Key, String)> {
             (policy, None, !after)
         }
     };
-    let key = (was, is, policy, rule, of_after);
+    let key = Key {
+        about: About::Call,
+        was,
+        is,
+        policy,
+        rule,
+        after: of_after,
+    };
     Some((key, denial.message.clone()))
 }
 
 /// With an example from which nothing can be left out.
-fn shrunk(
-    before: &CompiledBundle,
-    after: &CompiledBundle,
-    key: &Key,
-    mut change: Change,
-) -> Change {
+fn shrunk(sides: &Sides<'_>, key: &Key, mut change: Change) -> Change {
+    let results = key.about == About::Result;
     let same = |call: &TrialCall| {
-        let (old, new) = (testing::decide(before, call), testing::decide(after, call));
-        changed(&old, &new).filter(|(found, _)| found == key)
+        let found = sides.changes(call, results);
+        found.into_iter().find(|(found, _)| found == key)
     };
     for simpler in facts::SIMPLER {
         let mut call = change.example.clone();

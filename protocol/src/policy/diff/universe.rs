@@ -7,7 +7,9 @@ use crate::mcp::word;
 use crate::name::Name;
 use crate::policy::CompiledBundle;
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::document::{Device, Document, Hours, Json, Network, TRIAL_TIME, TrialCall};
+use crate::policy::document::{
+    Check, Device, Document, Hours, Json, Network, TRIAL_TIME, TrialCall, Witnesses,
+};
 use crate::policy::facts::{CallKind, Posture};
 use crate::policy::glob::{Glob, ItemGlob, NodeGlob};
 use crate::record::Point;
@@ -26,7 +28,7 @@ const MAX_SERVERS: usize = 6;
 const MAX_AROUND: usize = 64;
 
 /// Most variations of one call.
-const MAX_VARIED: usize = 96;
+const MAX_VARIED: usize = 160;
 
 /// Names of tools that intend one thing each, for documents that are about intents.
 const TOOLS: &[&str] = &[
@@ -76,15 +78,20 @@ pub(super) fn of(before: &CompiledBundle, after: &CompiledBundle, differ: &[Diff
     let around = Around::of(&sides, &changed);
     universe.not_covered.extend(around.left_out.clone());
     let mut truncated = false;
+    let mut cut = false;
     // Each document has its share, so that a large first one leaves room for the others.
     let share = MAX_TRIED / changed.len().max(1);
     for policy in &changed {
         let calls = match policy.document() {
-            Some(document) => of_document(document, &changed, &around),
+            Some(document) => of_document(document, &changed, &around, &mut cut),
             None => of_cedar(policy),
         };
         truncated |= calls.len() > share;
         universe.calls.extend(calls.into_iter().take(share));
+    }
+    if cut {
+        let why = format!("all but the first {MAX_VARIED} variations of each call");
+        universe.not_covered.push(why);
     }
     if truncated {
         let why = format!("only the first {MAX_TRIED} calls were tried; compare fewer documents");
@@ -95,9 +102,8 @@ pub(super) fn of(before: &CompiledBundle, after: &CompiledBundle, differ: &[Diff
 
 fn left_out(changed: &[&CompiledPolicy]) -> Vec<String> {
     let mut out = vec![
-        "calls at relays, where only the signed header decides".to_owned(),
-        "limits, what is hidden or denied in results, alerts, and documents that only observe"
-            .to_owned(),
+        "alerts, who may approve and for how long, and documents that only observe".to_owned(),
+        "what calls add up to: limits are compared, not counted".to_owned(),
         "which definitions of tools are approved: each tool is tried as approved and as not"
             .to_owned(),
     ];
@@ -108,11 +114,19 @@ fn left_out(changed: &[&CompiledPolicy]) -> Vec<String> {
                 "`{name}` is Cedar: its conditions were tried with the texts in it only"
             )),
             Some(document) => {
-                let schema = document.requirements.arguments.iter();
-                if schema.clone().any(|check| check.witnesses().is_none()) {
-                    out.push(format!(
-                        "arguments that the JSON Schema of `{name}` is about"
-                    ));
+                for check in &document.requirements.arguments {
+                    let witnesses = check.witnesses();
+                    if witnesses.good.is_empty() {
+                        let place = &check.place;
+                        out.push(format!(
+                            "arguments that `{place}` of `{name}` allows: none were found"
+                        ));
+                    } else if witnesses.at.is_empty() {
+                        out.push(format!(
+                            "arguments that the JSON Schema of `{name}` is about, but for values \
+                             at and around each of its bounds"
+                        ));
+                    }
                 }
             }
         }
@@ -179,6 +193,7 @@ fn of_document(
     document: &Document,
     changed: &[&CompiledPolicy],
     around: &Around,
+    cut: &mut bool,
 ) -> Vec<TrialCall> {
     let mut calls = Vec::new();
     let mut callers = callers(document);
@@ -190,20 +205,23 @@ fn of_document(
         callers.extend(around.vouched.iter().cloned());
     }
     let targets = targets(document, changed, around);
+    let versions = versions(document, changed);
+    let own = Version::of(document);
     for called in &targets {
         for caller in &callers {
             let Some(plain) = call(caller, called) else {
                 continue;
             };
-            let meets = meeting(document, &plain);
+            let meets = meeting(&own, &plain);
             calls.push(plain);
             let mut seen = 0;
-            vary(document, changed, &meets, &mut |varied| {
+            vary(&versions, &meets, &mut |varied| {
                 if seen < MAX_VARIED {
                     calls.push(varied);
                 }
                 seen += 1;
             });
+            *cut |= seen > MAX_VARIED;
             calls.push(meets);
         }
     }
@@ -516,9 +534,32 @@ fn call(caller: &Caller, called: &Called) -> Option<TrialCall> {
     })
 }
 
+/// A version of a document, with values for the checks of its arguments.
+struct Version<'a> {
+    document: &'a Document,
+    arguments: Vec<Witnesses>,
+}
+
+impl<'a> Version<'a> {
+    fn of(document: &'a Document) -> Self {
+        let checks = document.requirements.arguments.iter();
+        Self {
+            document,
+            arguments: checks.map(Check::witnesses).collect(),
+        }
+    }
+}
+
+/// The versions of a document there are, among those that differ.
+fn versions<'a>(document: &Document, changed: &[&'a CompiledPolicy]) -> Vec<Version<'a>> {
+    let versions = changed.iter().filter_map(|p| p.document());
+    let versions = versions.filter(|d| d.name == document.name);
+    versions.map(Version::of).collect()
+}
+
 /// `plain` with everything that the document asks of a call.
-fn meeting(document: &Document, plain: &TrialCall) -> TrialCall {
-    let r = &document.requirements;
+fn meeting(version: &Version<'_>, plain: &TrialCall) -> TrialCall {
+    let r = &version.document.requirements;
     let mut call = plain.clone();
     call.posture = r.device.as_ref().map(fit);
     if let Some(location) = &r.location {
@@ -531,18 +572,13 @@ fn meeting(document: &Document, plain: &TrialCall) -> TrialCall {
         call.time = at_minute(minute.0);
     }
     call.via.clone_from(&r.via);
-    call.arguments = arguments(document, None);
+    call.arguments = arguments(version, None);
     call
 }
 
 /// From a call that meets a document, every other with one fact at a bound or beyond it: those of
 /// each version of the document.
-fn vary(
-    document: &Document,
-    changed: &[&CompiledPolicy],
-    meets: &TrialCall,
-    then: &mut dyn FnMut(TrialCall),
-) {
+fn vary(versions: &[Version<'_>], meets: &TrialCall, then: &mut dyn FnMut(TrialCall)) {
     let mut with = |change: &dyn Fn(&mut TrialCall)| {
         let mut call = meets.clone();
         change(&mut call);
@@ -552,9 +588,11 @@ fn vary(
     };
     with(&|c| c.pinned = false);
     with(&|c| c.approved = true);
-    let versions = changed.iter().filter_map(|p| p.document());
-    for one in versions.filter(|d| d.name == document.name) {
-        let r = &one.requirements;
+    // Where only the signed header decides, and where addresses are not known.
+    with(&|c| c.point = Point::Relay);
+    with(&|c| c.point = Point::Ingress);
+    for one in versions {
+        let r = &one.document.requirements;
         let intents = &r.intents;
         let words = intents.restricted.iter().chain(&intents.restricted_seed);
         for word in words.chain(intents.allowed.iter().flatten()) {
@@ -593,9 +631,10 @@ fn vary(
         with(&|c| c.via.clone_from(&r.via));
         with(&|c| c.via = None);
         with(&|c| c.arguments = arguments(one, None));
-        for place in 0..r.arguments.len() {
-            for bad in [false, true] {
-                with(&|c| c.arguments = arguments(one, Some((place, bad))));
+        for (place, witnesses) in one.arguments.iter().enumerate() {
+            // The first good one stands in the call that meets all.
+            for value in witnesses.good.iter().skip(1).chain(&witnesses.bad) {
+                with(&|c| c.arguments = arguments(one, Some((place, value))));
             }
         }
     }
@@ -681,20 +720,21 @@ fn at_minute(minute: u16) -> UnixMillis {
     UnixMillis(TRIAL_TIME.0 - HALF_A_DAY_MS + u64::from(minute) * 60_000)
 }
 
-/// Arguments that meet every check on single values, but for the one at a place: there a value at
-/// its bound, or one beyond it. `None` where there are none, or none can be made.
-fn arguments(document: &Document, varied: Option<(usize, bool)>) -> Option<String> {
+/// Arguments that meet every check, as far as values were found, but for the one at a place: there
+/// this value. `None` where nothing is asked of them.
+fn arguments(version: &Version<'_>, varied: Option<(usize, &Json)>) -> Option<String> {
     let mut root = Json::Object(Vec::new());
-    for (at, check) in document.requirements.arguments.iter().enumerate() {
-        let Some((pointer, good, bad)) = check.witnesses() else {
-            continue;
-        };
+    let mut places: Vec<(usize, &Witnesses)> = version.arguments.iter().enumerate().collect();
+    // What a schema allows is all of them; single values go into it.
+    places.sort_by_key(|(_, witnesses)| !witnesses.at.is_empty());
+    for (place, witnesses) in places {
         let value = match varied {
-            Some((place, true)) if place == at => bad.first(),
-            Some((place, false)) if place == at => good.last(),
-            _ => good.first(),
+            Some((at, value)) if at == place => Some(value),
+            _ => witnesses.good.first(),
         };
-        put(&mut root, pointer, value?.clone());
+        if let Some(value) = value {
+            put(&mut root, &witnesses.at, value.clone());
+        }
     }
     match &root {
         Json::Object(members) if members.is_empty() => None,

@@ -3,7 +3,7 @@
 //! A keyword beyond it is refused by name, never ignored: a constraint an author wrote and nobody
 //! checks would be worse than none. References are not followed at all.
 
-use super::arguments::{Found, compare};
+use super::arguments::{Found, MAX_WITNESS, compare};
 use super::json::Json;
 use super::{At, Shape, Sink};
 use crate::policy::error::{Checked, Problem, shown};
@@ -60,7 +60,146 @@ pub(crate) struct Schema {
     pattern: Option<Pattern>,
 }
 
+/// Deepest schema for which values are looked for.
+const MAX_DEPTH: usize = 6;
+
+/// Most values tried of each kind, those a schema allows and those it does not.
+const MAX_TRIED: usize = 48;
+
+/// Most properties of an object that are given values.
+const MAX_PROPERTIES: usize = 32;
+
+/// Most items of a list.
+const MAX_ITEMS: u64 = 64;
+
+/// Largest value tried, about as many bytes as its text: a schema that asks for more has none.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// Values that a schema allows, and values that it does not.
+type Tried = (Vec<Json>, Vec<Json>);
+
 impl Schema {
+    /// Values at and around the bounds it names: those it allows, and those it does not. Not every
+    /// schema has values that are found.
+    pub(super) fn witnesses(&self) -> Tried {
+        self.witnesses_at(0)
+    }
+
+    fn witnesses_at(&self, depth: usize) -> Tried {
+        let mut tried: Vec<Json> = self.constant.iter().cloned().collect();
+        tried.extend(self.one_of.iter().flatten().take(MAX_TRIED).cloned());
+        tried.extend(self.objects(depth));
+        tried.extend(self.lists(depth));
+        tried.extend(self.texts());
+        for bound in self.minimum.iter().chain(&self.maximum) {
+            tried.push(Json::Number(bound.clone()));
+            if let Some(whole) = bound.as_i64() {
+                tried.push(Json::Number(whole.saturating_sub(1).into()));
+                tried.push(Json::Number(whole.saturating_add(1).into()));
+            }
+        }
+        tried.extend([
+            Json::Text("x".to_owned()),
+            Json::Number(7.into()),
+            Json::Bool(true),
+            Json::Null,
+        ]);
+        tried.retain(|value| size(value) <= MAX_BYTES);
+        let (mut good, mut bad): Tried = tried.into_iter().partition(|value| self.holds(value));
+        good.truncate(MAX_TRIED);
+        bad.truncate(MAX_TRIED);
+        (good, bad)
+    }
+
+    fn texts(&self) -> Vec<Json> {
+        let (least, most) = self.lengths;
+        let around = [
+            least,
+            least.and_then(|l| l.checked_sub(1)),
+            most,
+            most.map(|m| m + 1),
+        ];
+        let lengths = around.into_iter().flatten().filter(|l| *l <= MAX_WITNESS);
+        let text = |length| "x".repeat(usize::try_from(length).unwrap_or(0));
+        // A text without operators matches itself; of alternatives, each may.
+        let parts = self.pattern.iter().flat_map(|p| p.as_str().split('|'));
+        let texts = lengths.map(text).chain(parts.map(str::to_owned));
+        texts.map(Json::Text).collect()
+    }
+
+    fn lists(&self, depth: usize) -> Vec<Json> {
+        if depth >= MAX_DEPTH || (self.items.is_none() && self.counts == (None, None)) {
+            return vec![Json::List(Vec::new())];
+        }
+        let (good, bad) = match &self.items {
+            Some(items) => items.witnesses_at(depth + 1),
+            None => (vec![Json::Text("x".to_owned())], Vec::new()),
+        };
+        let (least, most) = self.counts;
+        let around = [
+            least,
+            least.and_then(|l| l.checked_sub(1)),
+            most,
+            most.map(|m| m + 1),
+            Some(1),
+        ];
+        let counts = around.into_iter().flatten().filter(|n| *n <= MAX_ITEMS);
+        let filled = |count: u64| {
+            let one = good.first().cloned();
+            let count = usize::try_from(count).unwrap_or(0);
+            Json::List(one.into_iter().cycle().take(count).collect())
+        };
+        let of_bad = bad.iter().take(1).map(|bad| Json::List(vec![bad.clone()]));
+        counts.map(filled).chain(of_bad).collect()
+    }
+
+    /// Objects with a good value of everything that is named, and each with one thing otherwise.
+    fn objects(&self, depth: usize) -> Vec<Json> {
+        let empty = || vec![Json::Object(Vec::new())];
+        if depth >= MAX_DEPTH {
+            return empty();
+        }
+        let named = self.properties.iter().take(MAX_PROPERTIES);
+        let mut parts: Vec<(&str, Tried)> = named
+            .map(|(name, schema)| (name.as_str(), schema.witnesses_at(depth + 1)))
+            .collect();
+        // Once: each level would multiply the work of those below.
+        let other = match &self.additional {
+            Some(schema) => schema.witnesses_at(depth + 1),
+            None => (vec![Json::Text("x".to_owned())], Vec::new()),
+        };
+        let known = |name: &str| self.properties.iter().any(|(n, _)| n == name);
+        let required = self.required.iter().take(MAX_PROPERTIES);
+        for name in required.filter(|name| !known(name)) {
+            parts.push((name, other.clone()));
+        }
+        let first =
+            |(name, (good, _)): &(&str, Tried)| Some(((*name).to_owned(), good.first()?.clone()));
+        let base: Vec<(String, Json)> = parts.iter().filter_map(first).collect();
+        let with = |name: &str, value: Option<&Json>| {
+            let mut members = base.clone();
+            members.retain(|(known, _)| known != name);
+            members.extend(value.map(|value| (name.to_owned(), value.clone())));
+            Json::Object(members)
+        };
+        let mut out = vec![Json::Object(base.clone())];
+        for (name, (good, bad)) in &parts {
+            out.push(with(name, None));
+            let values = good.iter().skip(1).chain(bad);
+            out.extend(
+                values
+                    .take(MAX_TRIED / 4)
+                    .map(|value| with(name, Some(value))),
+            );
+        }
+        let (good, bad) = other;
+        let values = good.iter().take(1).chain(bad.iter().take(1));
+        out.extend(values.map(|value| with("other", Some(value))));
+        out.extend(empty());
+        out.truncate(MAX_TRIED * 2);
+        out
+    }
+
     pub(super) fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {
         if let Json::Bool(anything) = at.json {
             return Some(Self {
@@ -177,6 +316,21 @@ impl Schema {
                         (None, None) => true,
                     }
             })
+    }
+}
+
+/// About the length of its text.
+fn size(value: &Json) -> usize {
+    match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
+        Json::Text(text) => text.len() + 3,
+        Json::List(items) => items.iter().map(size).sum::<usize>() + 3,
+        Json::Object(members) => {
+            let members = members
+                .iter()
+                .map(|(key, value)| key.len() + 4 + size(value));
+            members.sum::<usize>() + 3
+        }
     }
 }
 

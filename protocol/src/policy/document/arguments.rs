@@ -29,7 +29,7 @@ pub(super) const PREDICATE: Shape = Shape {
 pub const MAX_CHECKS: usize = 64;
 
 /// Longest text tried as a value of an argument.
-const MAX_WITNESS: u64 = 512;
+pub(super) const MAX_WITNESS: u64 = 512;
 
 /// The member that holds a schema; every other is a JSON pointer.
 const SCHEMA: &str = "schema";
@@ -117,15 +117,32 @@ impl Check {
         }
     }
 
-    /// Where in the arguments the one value stands that it is about, and values that meet it and
-    /// that do not, as JSON; `None` for a schema.
-    pub(crate) fn witnesses(&self) -> Option<(&str, Vec<Json>, Vec<Json>)> {
-        let What::Value(pointer, predicate) = &self.what else {
-            return None;
+    /// Values to try it with.
+    pub(crate) fn witnesses(&self) -> Witnesses {
+        let (at, (good, bad)) = match &self.what {
+            What::Value(pointer, predicate) => (pointer.clone(), predicate.witnesses()),
+            What::Whole(schema) => {
+                let objects = |values: Vec<Json>| {
+                    let objects = values.into_iter().filter(|v| matches!(v, Json::Object(_)));
+                    objects.collect()
+                };
+                let (good, bad) = schema.witnesses();
+                (String::new(), (objects(good), objects(bad)))
+            }
         };
-        let (good, bad) = predicate.witnesses();
-        Some((pointer, good, bad))
+        Witnesses { at, good, bad }
     }
+}
+
+/// Values at and around the bounds of a check.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Witnesses {
+    /// Where in the arguments they stand, a JSON pointer; empty where they are all of them.
+    pub(crate) at: String,
+    /// Those that meet it.
+    pub(crate) good: Vec<Json>,
+    /// Those that do not.
+    pub(crate) bad: Vec<Json>,
 }
 
 impl Predicate {

@@ -24,7 +24,7 @@ pub use terms::{APPROVAL_S, Approval, Limits, MAX_APPROVAL_S, MAX_WINDOW_S, OnRe
 
 pub use trials::{MAX_TRIALS, TRIAL_TIME, Trial, TrialCall};
 
-pub(crate) use arguments::Found;
+pub(crate) use arguments::{Found, Witnesses};
 pub(crate) use conditions::WEEK;
 pub(crate) use json::Json;
 pub(crate) use read::{At, Fields, Sink};
