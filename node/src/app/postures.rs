@@ -28,7 +28,7 @@ impl Node {
         let own = self.members.member(&me);
         let told = own.as_ref().is_some_and(|own| {
             let announced = own.record.as_ref().and_then(|r| r.posture.as_ref());
-            let announced = announced.and_then(|posture| posture.posture());
+            let announced = announced.map(protocol::trust::PostureFacts::posture);
             announced.is_some_and(|announced| announced.claims_the_same(&measured))
         });
         let mut others = self.members.all();

@@ -15,7 +15,9 @@ use protocol::envelope::{Direction, VerifiedEnvelope};
 use protocol::id::{ApprovalId, Digest, SessionId};
 use protocol::mcp::{Derivation, Hints};
 use protocol::name::Name;
-use protocol::policy::{ApprovalPart, ApprovalTerms, Decision, Denial, Facts, Policy, Verdict};
+use protocol::policy::{
+    ApprovalPart, ApprovalTerms, Decision, Denial, Facts, Policy, Severs, Verdict,
+};
 use protocol::record::{DecisionRecord, Point};
 use protocol::time::UnixMillis;
 use zeroize::Zeroizing;
@@ -56,6 +58,8 @@ impl Clock for Fixed {
 
 /// Holds every call until the operator of its server's node approves it.
 struct AskFirst;
+
+impl Severs for AskFirst {}
 
 impl Policy for AskFirst {
     fn bundle_version(&self) -> u64 {
@@ -166,6 +170,7 @@ impl Host {
             counters: Arc::new(Counters::new()),
             policy: Arc::new(AskFirst),
             intents: Arc::new(Derivation),
+            cool_down_ms: 30_000,
         }));
         let approvals = Approvals::restore(Parts {
             identity: Arc::clone(&self.identity),
@@ -190,6 +195,7 @@ impl Host {
         let message = Message::read(CALL).unwrap();
         let draft = Draft {
             agent: &agent,
+            human: None,
             path: &path,
             copies: None,
             direction: Direction::ToServer,

@@ -446,11 +446,15 @@ mod tests {
     fn decide(policies: Vec<CompiledPolicy>) -> (CompiledBundle, Decision) {
         let bundle = CompiledBundle::of(1, policies, &[], &[]);
         let call = &bundle.policies()[0].document().unwrap().tests[0].call;
-        let decision = with_facts(call, |facts| {
-            let decision = bundle.evaluate(facts);
-            assert_eq!(decision, bundle.evaluate_unsliced(facts));
-            decision
-        });
+        let decision = with_facts(
+            call,
+            |_| false,
+            |facts| {
+                let decision = bundle.evaluate(facts);
+                assert_eq!(decision, bundle.evaluate_unsliced(facts));
+                decision
+            },
+        );
         (bundle, decision)
     }
 

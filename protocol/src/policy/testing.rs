@@ -82,7 +82,8 @@ pub fn decide_result(bundle: &CompiledBundle, call: &TrialCall, text: Option<&st
             r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":{text}}}]}}}}"#
         )
     });
-    with_facts(call, |facts| {
+    let vouches = |node: Party<'_>| bundle.vouches_for_humans(node);
+    with_facts(call, vouches, |facts| {
         let result = Facts {
             issuer: facts.audience,
             audience: facts.issuer,
