@@ -13,6 +13,7 @@
 mod daemon;
 mod fake;
 mod mcp;
+mod policy;
 mod seeds;
 mod signed;
 mod sync;
@@ -74,6 +75,8 @@ const TARGETS: &[Target] = &[
     target("id_text", 160, text::ids, seeds::ids),
     target("name", 64, text::names, seeds::names),
     target("control_json", 2048, text::control, seeds::control),
+    target("policy_document", 4096, policy::document, policy::documents),
+    target("policy_cedar", 2048, policy::cedar, policy::cedars),
     #[cfg(feature = "node")]
     target("frame", 4096, daemon::frame, daemon::frames),
     #[cfg(feature = "node")]
