@@ -123,7 +123,9 @@ On which facts
   site         berlin
   address      192.0.2.7:7443
   posture      os=debian, age_s=60
+  human        ada@example.org (not vouched for: can only restrict)
   intents      update_price, write
+  by rules of  version 2; who signed goes by 1
   labels       none
   definition   0303030303030303030303030303030303030303030303030303030303030303
 

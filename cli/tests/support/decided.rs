@@ -45,6 +45,10 @@ pub(crate) fn some() -> Vec<Decision> {
         granted_by: Vec::new(),
         posture: Some(vec!["os=debian".to_owned(), "age_s=60".to_owned()]),
         intents: vec!["update_price".to_owned(), "write".to_owned()],
+        human: Some("ada@example.org".to_owned()),
+        human_vouched: Some(false),
+        intent_rules: Some(2),
+        claimed_rules: Some(1),
         tool_digest: Some(Digest::from_bytes([3; 32])),
         hops: vec![Hop {
             place: 1,

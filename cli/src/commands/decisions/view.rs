@@ -125,13 +125,12 @@ pub(crate) fn facts(basis: &DecisionBasis, text: &mut Text) {
     };
     let human = basis.human.as_ref();
     field("human", human.map(|human| format!("{human} ({vouched})")));
-    let rules = match (basis.intent_rules, basis.claimed_rules) {
-        (Some(own), None) => format!(" (by rules {own})"),
-        (Some(own), Some(other)) => format!(" (by rules {own}; its node goes by rules {other})"),
-        (None, _) => String::new(),
-    };
-    let intents = joined(&basis.intents).unwrap_or_else(none);
-    field("intents", Some(format!("{intents}{rules}")));
+    field("intents", Some(joined(&basis.intents).unwrap_or_else(none)));
+    let rules = basis.intent_rules.map(|own| match basis.claimed_rules {
+        None => format!("version {own}"),
+        Some(other) => format!("version {own}; who signed goes by {other}"),
+    });
+    field("by rules of", rules);
     field("labels", Some(joined(&basis.labels).unwrap_or_else(none)));
     field("definition", basis.tool_digest.map(|d| d.to_string()));
     if !basis.hops.is_empty() {
