@@ -8,8 +8,8 @@ use protocol::distribution::message::{
     Acks, BundlePush, Bytes, Head, Heads, LogPush, Part, PullAcks, TimestampPush, Want,
 };
 use protocol::distribution::{
-    Ack, Config, Context, Effect, Event, HeadSet, LogRow, MAX_SYNC_FRAME, Machine, Members, Message,
-    PullId, TimestampRow, TrustState, VersionRow,
+    Ack, Config, Context, Effect, Event, HeadSet, LogRow, MAX_SYNC_FRAME, Machine, Members,
+    Message, PullId, TimestampRow, TrustState, VersionRow,
 };
 use protocol::id::{Digest, NodeId, SignerId};
 use protocol::time::UnixMillis;
