@@ -43,6 +43,10 @@ const PUSHES_AT_ONCE: usize = 64;
 /// How long a neighbour may take to be sent news.
 const NEWS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often news is sent to a neighbour that did not take it: its link may just have been replaced,
+/// or its host be busy. Where all of them fail it waits for gossip, or for the next renewal.
+const NEWS_TRIES: u32 = 3;
+
 /// How often an issuer forgets tickets and newcomers of long ago.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
@@ -243,21 +247,33 @@ impl Node {
         if !self.relay.offers() || news.is_empty() {
             return;
         }
-        for link in self.links.all().into_iter().filter(|l| l.peer != from) {
-            let sent = async {
-                let opened = self.links.open(link.peer, StreamKind::Sync).await;
-                let (send, _recv) = opened.map_err(|e| e.to_string())?;
-                let sent = self.records.send_some(send, news).await;
-                sent.map_err(|e| e.to_string())
-            };
-            match tokio::time::timeout(NEWS_TIMEOUT, sent).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %link.peer.short(), error, "news not sent");
+        let neighbours = self.links.all().into_iter().map(|link| link.peer);
+        let mut waiting: Vec<NodeId> = neighbours.filter(|peer| *peer != from).collect();
+        for _ in 0..NEWS_TRIES {
+            let mut again = Vec::new();
+            for peer in waiting {
+                if !self.send_news(peer, news).await && self.links.get(peer).is_some() {
+                    again.push(peer);
                 }
-                Err(_) => tracing::debug!(peer = %link.peer.short(), "news not taken in time"),
             }
+            waiting = again;
         }
+    }
+
+    /// Sends news to one neighbour; false if it has not taken it.
+    async fn send_news(&self, peer: NodeId, news: &[Vec<u8>]) -> bool {
+        let sent = async {
+            let opened = self.links.open(peer, StreamKind::Sync).await;
+            let (send, _recv) = opened.map_err(|e| e.to_string())?;
+            let sent = self.records.send_some(send, news).await;
+            sent.map_err(|e| e.to_string())
+        };
+        match tokio::time::timeout(NEWS_TIMEOUT, sent).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::debug!(peer = %peer.short(), error, "news not sent"),
+            Err(_) => tracing::debug!(peer = %peer.short(), "news not taken in time"),
+        }
+        false
     }
 
     /// Passes on records that were news.
