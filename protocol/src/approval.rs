@@ -10,6 +10,7 @@
 use crate::codec::CodecError;
 use crate::cose::CoseSign;
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain, domain::content_type};
+use crate::human::Human;
 use crate::id::{ApprovalId, Digest, MeshId, NodeId};
 use crate::mcp::{Edit, McpError, View, canonical};
 use crate::name::Name;
@@ -68,6 +69,10 @@ pub struct Answer {
     /// What the operator says with it: at most [`MAX_WORDS_BYTES`], no control characters.
     #[n(9)]
     pub words: Option<String>,
+    /// The human who answers, as the node that signs says: what [`crate::human::Human`] may be. It
+    /// counts where that node may vouch for humans.
+    #[n(10)]
+    pub human: Option<String>,
 }
 
 impl Answer {
@@ -99,6 +104,11 @@ impl Answer {
         }
         if answer.words.as_deref().is_some_and(|words| !fit(words)) {
             return Err(TrustError::Field("words"));
+        }
+        if let Some(human) = &answer.human
+            && human.parse::<Human>().is_err()
+        {
+            return Err(TrustError::Field("human"));
         }
         Ok((cose, answer))
     }
@@ -163,7 +173,7 @@ pub struct Approvers {
     /// Agents: `agent` or `node/agent`.
     #[n(3)]
     pub agents: Vec<String>,
-    /// Humans. Nobody vouches for who answers yet, so these match nobody.
+    /// Humans, where the node whose operator answers may vouch for them.
     #[n(4)]
     pub humans: Vec<String>,
 }
@@ -181,9 +191,10 @@ impl From<&Subjects> for Approvers {
 }
 
 impl Approvers {
-    /// Whether `agent` of `node` is one of them. A glob that cannot be read matches nobody.
+    /// Whether `agent` of `node` is one of them, or `human`, for whom that node vouches. A glob that
+    /// cannot be read matches nobody.
     #[must_use]
-    pub fn hold(&self, node: Party<'_>, agent: &str) -> bool {
+    pub fn hold(&self, node: Party<'_>, agent: &str, human: Option<&str>) -> bool {
         let globs = |list: &[String]| readable(list, Glob::new);
         let subjects = Subjects {
             nodes: globs(&self.nodes),
@@ -191,7 +202,7 @@ impl Approvers {
             agents: readable(&self.agents, NodeGlob::new),
             humans: globs(&self.humans),
         };
-        subjects.hold(node, agent, None)
+        subjects.hold(node, agent, human)
     }
 
     /// Everyone in a line, for people.
@@ -224,10 +235,13 @@ mod tests {
     fn approvers_are_kept_as_the_policy_names_them() {
         let text = br#"{"policy_name": "p", "allowed_tools": [],
             "action_on_violation": "require_approval",
-            "approval": {"by": {"groups": ["sec*"], "agents": ["hub/operator"]}}}"#;
+            "approval": {"by": {"groups": ["sec*"], "agents": ["hub/operator"], "humans": ["ada@*"]}}}"#;
         let document = Document::parse("p", text).unwrap();
         let by = Approvers::from(document.approval.unwrap().by.as_ref().unwrap());
-        assert_eq!(by.listed(), ["group sec*", "agent hub/operator"]);
+        assert_eq!(
+            by.listed(),
+            ["group sec*", "agent hub/operator", "human ada@*"]
+        );
         let (hub, other, group) = (
             "hub".parse().unwrap(),
             "other".parse().unwrap(),
@@ -239,9 +253,12 @@ mod tests {
             groups,
             site: None,
         };
-        assert!(by.hold(party(&hub, &[]), "operator"));
-        assert!(!by.hold(party(&hub, &[]), "agent"));
-        assert!(!by.hold(party(&other, &[]), "operator"));
-        assert!(by.hold(party(&other, &group), "operator"));
+        assert!(by.hold(party(&hub, &[]), "operator", None));
+        assert!(!by.hold(party(&hub, &[]), "agent", None));
+        assert!(!by.hold(party(&other, &[]), "operator", None));
+        assert!(by.hold(party(&other, &group), "operator", None));
+        let (ada, bob) = (Some("ada@example.org"), Some("bob@example.org"));
+        assert!(by.hold(party(&other, &[]), "operator", ada));
+        assert!(!by.hold(party(&other, &[]), "operator", bob));
     }
 }

@@ -155,6 +155,9 @@ pub struct ApprovalNote {
     /// What the operator said.
     #[n(4)]
     pub words: Option<String>,
+    /// The human who answered, as that node says.
+    #[n(5)]
+    pub human: Option<String>,
 }
 
 impl DecisionRecord {

@@ -182,6 +182,7 @@ async fn approve_all(tools: &TestNode, sessions: &[Session]) {
                 approval: pending[0].id.to_string(),
                 node: None,
                 words: None,
+                human: None,
             };
             let answered = tools.node.answer_held(LOCAL, answer, Choice::Approve);
             assert_eq!(answered.await.unwrap().state, ApprovalState::Approved);

@@ -88,6 +88,7 @@ async fn answer(
         approval: held.id.short(),
         node: None,
         words: words.map(str::to_owned),
+        human: None,
     };
     at.node.answer_held(LOCAL, answer, choice).await
 }
@@ -258,6 +259,7 @@ async fn only_those_whom_the_policy_names_approve_and_from_their_own_node() {
         at: one.asked,
         choice: Choice::Approve,
         words: None,
+        human: None,
     };
     let stranger = hedgerow_crypto::SigningKeys::generate(&hedgerow_crypto::Primitives).unwrap();
     let forged = forged
@@ -270,6 +272,7 @@ async fn only_those_whom_the_policy_names_approve_and_from_their_own_node() {
         approval: one.id.to_string(),
         node: Some(name("hub")),
         words: Some("yes".to_owned()),
+        human: None,
     };
     let answered = user.node.answer_held(LOCAL, yes, Choice::Approve).await;
     assert_eq!(answered.unwrap().answers[0].node, "user");
@@ -293,6 +296,7 @@ async fn every_policy_that_holds_a_call_wants_its_own_approval() {
         approval: one.id.to_string(),
         node: Some(name("hub")),
         words: None,
+        human: None,
     };
     let whole = user.node.answer_held(LOCAL, yes, Choice::Approve).await;
     assert_ne!(whole.unwrap().state, ApprovalState::Pending);
@@ -363,7 +367,7 @@ async fn an_answer_counts_for_one_call_once() {
     let calls = hub.node.held_calls();
     let sign = |id, holder, arguments| {
         calls
-            .sign(id, holder, arguments, Choice::Approve, None)
+            .sign(id, holder, arguments, Choice::Approve, (None, None))
             .unwrap()
     };
     let crossed = sign(two.id, hub.id(), one.arguments);

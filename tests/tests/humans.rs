@@ -11,13 +11,16 @@ use node::app::Composition;
 use node::control::{ApprovalOperations as _, Operations as _};
 use node::state_dir::StateDir;
 use node::transport::StreamKind;
-use protocol::control::{AddAgent, ApprovalQuery, CallRequest, Decision, DecisionQuery};
+use protocol::approval::Choice;
+use protocol::control::{
+    AddAgent, AnswerApproval, ApprovalQuery, CallRequest, Decision, DecisionQuery,
+};
 use serde_json::value::RawValue;
 use tests::admin::{Admin, body_of, in_force};
 use tests::client::McpClient;
 use tests::lawless::{honest, lawless};
 use tests::line::{Line, LineOptions};
-use tests::mesh::{INITIALIZE, LOCAL, TestMesh, TestNode, name, tool_call};
+use tests::mesh::{INITIALIZE, LOCAL, TestMesh, TestNode, last, name, tool_call};
 use tests::stage::Stage;
 use tests::wait::{soon, until};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -79,6 +82,70 @@ async fn call(at: &TestNode, for_whom: Option<&str>, host: &str, tool: &str) -> 
     let session = at.open_for("agent", for_whom, host, server).await.unwrap();
     let said = session.call(1, tool, "{}").await;
     said.err().map(|error| error.reason)
+}
+
+/// Ada is asked before anything is echoed.
+const ASK_ADA: &str = r#"{"policy_name": "ask_ada", "tools": ["*/echo"],
+    "allowed_tools": ["*/echo"], "approval": {"required": true, "by": {"humans": ["ada@*"]}}}"#;
+
+/// Approves the one call that `host` holds, as this human of `at`.
+async fn approves(at: &TestNode, host: &TestNode, as_whom: Option<&str>) -> Result<(), String> {
+    let held = host.node.held(ApprovalQuery::default()).await.unwrap();
+    let answer = AnswerApproval {
+        approval: held[0].id.to_string(),
+        node: (at.id() != host.id()).then(|| name("host")),
+        words: None,
+        human: as_whom.map(|human| human.parse().unwrap()),
+    };
+    let answered = at.node.answer_held(LOCAL, answer, Choice::Approve).await;
+    answered.map(drop).map_err(|failure| failure.reason)
+}
+
+#[tokio::test]
+async fn a_human_approves_only_where_somebody_vouches() {
+    let (_mesh, host, user) = pair(&[STATE, ASK_ADA], honest()).await;
+    let session = user.open("agent", "host", "bench").await.unwrap();
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    let held = || async {
+        !host
+            .node
+            .held(ApprovalQuery::default())
+            .await
+            .unwrap()
+            .is_empty()
+    };
+    until("the call is held", held).await;
+    let (unknown, refused) = ("unknown_approval".to_owned(), "not_an_approver".to_owned());
+    // Neither where it is held, nor from elsewhere, where it is not even seen.
+    assert_eq!(
+        approves(&host, &host, Some(ADA)).await,
+        Err(refused.clone())
+    );
+    assert_eq!(
+        approves(&user, &host, Some(ADA)).await,
+        Err(unknown.clone())
+    );
+    let vouching = vouches("user");
+    put(&host, &user, &body_of(&[STATE, ASK_ADA, &vouching])).await;
+    assert_eq!(
+        approves(&host, &host, Some(ADA)).await,
+        Err(refused.clone())
+    );
+    for nobody in [None, Some(EVE)] {
+        assert_eq!(approves(&user, &host, nobody).await, Err(refused.clone()));
+    }
+    assert_eq!(approves(&user, &host, Some(ADA)).await, Ok(()));
+    last(&mut call).await.unwrap();
+    host.node.store().flush().await.unwrap();
+    let recorded = host.node.decisions(DecisionQuery::default()).await.unwrap();
+    let noted = recorded.iter().filter_map(|d| d.approval.as_ref());
+    let mut humans = noted.filter_map(|note| Some((note.by.as_deref()?, note.human.as_deref()?)));
+    assert_eq!(humans.next(), Some(("user", ADA)));
+    // Who vouched when it was answered must do so when it is used.
+    let _call = session.begin(2, "echo", "{}").await.unwrap();
+    until("the next is held", held).await;
+    put(&host, &user, &body_of(&[STATE, ASK_ADA])).await;
+    assert_eq!(approves(&user, &host, Some(ADA)).await, Err(unknown));
 }
 
 #[tokio::test]

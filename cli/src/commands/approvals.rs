@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use protocol::control::{AnswerApproval, Approval, ApprovalState, route};
+use protocol::human::Human;
 use protocol::name::Name;
 
 use super::Context;
@@ -22,6 +23,7 @@ Examples:
   hedgerow approvals
   hedgerow approvals show 1a2b3c4d
   hedgerow approvals approve 1a2b3c4d --reason 'the monthly run'
+  hedgerow approvals approve 1a2b3c4d --as ada@example.org
   hedgerow approvals deny 1a2b3c4d
   hedgerow approvals list --node tool-host     what another node holds and you may answer")]
 pub(crate) struct Approvals {
@@ -72,6 +74,10 @@ struct Answer {
     /// The node that holds it, if it is another one
     #[arg(long, value_name = "NODE")]
     node: Option<Name>,
+    /// Answer as this human, such as ada@example.org; counts where a policy lets this node vouch for
+    /// humans (`vouches_for_humans`)
+    #[arg(long = "as", value_name = "HUMAN")]
+    human: Option<Human>,
 }
 
 impl Approvals {
@@ -109,6 +115,7 @@ impl Answer {
             approval: self.approval,
             node: self.node,
             words: self.reason,
+            human: self.human,
         };
         client.submit(path, &answer).await
     }
@@ -218,8 +225,10 @@ fn show(held: &Approval, text: &mut Text) {
             "denied"
         };
         let words = answer.words.as_ref().map(|w| format!(": {w}"));
+        let human = answer.human.as_ref().map(|human| format!("{human} of "));
         text.line(format!(
-            "  {} {said} it at {}{}",
+            "  {}{} {said} it at {}{}",
+            human.unwrap_or_default(),
             answer.node,
             instant(answer.at.0),
             words.unwrap_or_default()
@@ -288,6 +297,7 @@ mod tests {
                 approves: true,
                 at: UnixSeconds(0),
                 words: Some("fine\u{1b}".to_owned()),
+                human: Some("ada@example.org".to_owned()),
             }],
         }
     }
@@ -302,7 +312,7 @@ mod tests {
         for says in [
             "bot on agent-host",
             "group security may approve",
-            "hub approved it",
+            "ada@example.org of hub approved it",
             "the digest is over all of it",
         ] {
             assert!(shown.contains(says), "{says}: {shown}");

@@ -35,9 +35,9 @@ impl ApprovalOperations for Node {
         let chosen = chosen(&held, &answer.approval)?;
         let (id, arguments) = (chosen.id, chosen.arguments);
         let at = holder.unwrap_or_else(|| self.identity.node());
-        let signed = self
-            .approvals
-            .sign(id, at, arguments, choice, answer.words)?;
+        let signed =
+            self.approvals
+                .sign(id, at, arguments, choice, (answer.words, answer.human))?;
         let Some(holder) = holder else {
             return Ok(self.approvals.answer(&signed).await?);
         };

@@ -142,6 +142,7 @@ impl Node {
                 arguments: note.arguments,
                 by: note.by.as_ref().map(|node| self.named(node)),
                 words: note.words,
+                human: note.human,
             }),
             basis: record.basis.map(|basis| Box::new(self.basis(*basis))),
         }

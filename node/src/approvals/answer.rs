@@ -3,6 +3,7 @@
 use protocol::approval::{Answer, Choice, fit};
 use protocol::control::Approval;
 use protocol::crypto::Crypto;
+use protocol::human::Human;
 use protocol::id::{ApprovalId, Digest, NodeId};
 use protocol::limits::MAX_CLOCK_AHEAD_S;
 use protocol::name::Name;
@@ -10,12 +11,13 @@ use protocol::record::Point;
 use protocol::time::UnixMillis;
 
 use super::book::{Answered, Approvals, denied, tell};
-use super::kept::{Kept, KeptAnswer, State};
+use super::kept::{Kept, KeptAnswer, State, Who};
 use super::{APPROVED_LIFE_S, ApprovalError, MAX_ANSWERS};
 use crate::enforcement::{Occasion, Stopped};
 
 impl Approvals {
-    /// This node's operator's answer to a call that `holder` holds, signed.
+    /// This node's operator's answer to a call that `holder` holds, signed: what is said with it, and
+    /// the human whose answer this node says it is.
     ///
     /// # Errors
     /// [`ApprovalError::Words`], [`ApprovalError::Signing`].
@@ -25,7 +27,7 @@ impl Approvals {
         holder: NodeId,
         arguments: Digest,
         choice: Choice,
-        words: Option<String>,
+        (words, human): (Option<String>, Option<Human>),
     ) -> Result<Vec<u8>, ApprovalError> {
         if words.as_deref().is_some_and(|words| !fit(words)) {
             return Err(ApprovalError::Words);
@@ -40,6 +42,7 @@ impl Approvals {
             at: self.clock.now().seconds(),
             choice,
             words,
+            human: human.map(|human| human.to_string()),
         };
         let crypto: &dyn Crypto = &*self.identity.crypto;
         answer
@@ -80,6 +83,7 @@ impl Approvals {
             choice: said.choice,
             at: said.at,
             words: said.words,
+            human: said.human,
             signed: bytes.to_vec().into(),
         };
         kept.answers.push(answer.clone());
@@ -141,7 +145,13 @@ impl Approvals {
         if said.arguments != kept.arguments {
             return Err(ApprovalError::OtherArguments);
         }
-        let same = |a: &KeptAnswer| a.by == said.by && a.agent == said.agent;
+        let who = Who {
+            node: &said.by,
+            agent: &said.agent,
+            human: said.human.as_deref(),
+        };
+        let counted = self.counted(who);
+        let same = |a: &KeptAnswer| self.counted(a.who()) == counted;
         match kept.state {
             State::Pending if !kept.answers.iter().any(same) => {}
             State::TimedOut => return Err(ApprovalError::Late),
@@ -152,7 +162,7 @@ impl Approvals {
             return Err(ApprovalError::Outdated);
         }
         let mut parts = kept.parts.iter();
-        if !parts.any(|p| self.may_answer(&said.by, &said.agent, p.by.as_ref())) {
+        if !parts.any(|p| self.may_answer(who, p.by.as_ref())) {
             return Err(ApprovalError::NotAnApprover(self.name_of(&said.by)));
         }
         if kept.answers.len() >= MAX_ANSWERS {

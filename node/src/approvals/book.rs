@@ -14,7 +14,7 @@ use protocol::record::ApprovalNote;
 use protocol::time::UnixMillis;
 use tokio::sync::oneshot;
 
-use super::kept::{Kept, KeptAnswer, KeptPart, State};
+use super::kept::{Kept, KeptAnswer, KeptPart, State, Who};
 use super::{
     APPROVAL_DENIED, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError, MAX_PARTS, MAX_PENDING,
     MAX_PENDING_PER_AGENT, MAX_SETTLED, MAX_SHOWN_BYTES, SETTLED_LIFE_S,
@@ -320,26 +320,50 @@ impl Approvals {
             .iter()
             .filter(|a| a.choice == Choice::Approve);
         yes.into_iter()
-            .any(|a| self.may_answer(&a.by, &a.agent, by.as_ref()))
+            .any(|a| self.may_answer(a.who(), by.as_ref()))
     }
 
-    /// Whether `agent` of `node` is one who may approve what this node holds.
-    pub(super) fn may_answer(&self, node: &NodeId, agent: &Name, by: Option<&Approvers>) -> bool {
-        self.may_answer_at(&self.identity.node(), node, agent, by)
+    /// Whether this is one who may approve what this node holds.
+    pub(super) fn may_answer(&self, who: Who<'_>, by: Option<&Approvers>) -> bool {
+        self.may_answer_at(&self.identity.node(), who, by)
     }
 
-    /// Whether `agent` of `node` is one who may approve what `holder` holds; without a list it is
-    /// the operator of that very node.
+    /// Whether this is one who may approve what `holder` holds; without a list it is the operator of
+    /// that very node.
     pub(super) fn may_answer_at(
         &self,
         holder: &NodeId,
-        node: &NodeId,
-        agent: &Name,
+        who: Who<'_>,
         by: Option<&Approvers>,
     ) -> bool {
         let Some(by) = by else {
-            return node == holder && *agent == Name::operator();
+            return who.node == holder && *who.agent == Name::operator();
         };
+        self.judged(who.node, |party| {
+            let human = who.human.filter(|_| self.enforcer.vouches(party));
+            self.standing.agent(who.node, who.agent).is_ok()
+                && by.hold(party, who.agent.as_str(), human)
+        })
+    }
+
+    /// Whether some human for whom this node vouches may approve.
+    pub(super) fn a_human_may_answer(&self, node: &NodeId, by: Option<&Approvers>) -> bool {
+        let by = by.filter(|by| !by.humans.is_empty());
+        by.is_some() && self.judged(node, |party| self.enforcer.vouches(party))
+    }
+
+    /// As whom somebody answers, as far as that counts: without a human for whom the node does not
+    /// vouch.
+    pub(super) fn counted<'w>(&self, who: Who<'w>) -> Who<'w> {
+        let vouched = |_: &&str| self.judged(who.node, |party| self.enforcer.vouches(party));
+        Who {
+            human: who.human.filter(vouched),
+            ..who
+        }
+    }
+
+    /// What `judge` says of a node that has a membership valid now and is not revoked.
+    fn judged(&self, node: &NodeId, judge: impl FnOnce(Party<'_>) -> bool) -> bool {
         let now = self.clock.now().seconds();
         let Some(member) = self.members.valid(node, now) else {
             return false;
@@ -351,9 +375,7 @@ impl Approvals {
             groups: &facts.groups,
             site: facts.site.as_ref(),
         };
-        self.standing.member(facts).is_ok()
-            && self.standing.agent(node, agent).is_ok()
-            && by.hold(party, agent.as_str())
+        self.standing.member(facts).is_ok() && judge(party)
     }
 
     /// Ends what is over. Called before every look and every minute.
@@ -555,6 +577,7 @@ impl Approvals {
             arguments: arguments.unwrap_or(protocol::record::GENESIS),
             by: answer.map(|a| a.by),
             words: answer.and_then(|a| a.words.clone()),
+            human: answer.and_then(|a| a.human.clone()),
         }
     }
 

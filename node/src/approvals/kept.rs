@@ -72,6 +72,28 @@ pub(super) struct KeptAnswer {
     /// As it was signed.
     #[n(6)]
     pub(super) signed: ByteVec,
+    /// As whom, by the word of that node.
+    #[n(7)]
+    pub(super) human: Option<String>,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Who<'a> {
+    pub(super) node: &'a NodeId,
+    pub(super) agent: &'a Name,
+    /// As that node says.
+    pub(super) human: Option<&'a str>,
+}
+
+impl KeptAnswer {
+    pub(super) fn who(&self) -> Who<'_> {
+        Who {
+            node: &self.by,
+            agent: &self.agent,
+            human: self.human.as_deref(),
+        }
+    }
 }
 
 /// A held call. What tells calls apart are fields 3 to 10.

@@ -262,7 +262,7 @@ async fn live(running: &Running, (envelope, hold): &(VerifiedEnvelope, Hold)) ->
     told.held = Some(waiting.id);
     let own = running.enforcer.identity().node();
     let arguments = approvals.table()[&waiting.id].kept.arguments;
-    let signed = approvals.sign(waiting.id, own, arguments, Choice::Approve, None);
+    let signed = approvals.sign(waiting.id, own, arguments, Choice::Approve, (None, None));
     if let Err(error) = approvals.answer(&signed.unwrap()).await {
         assert_eq!(error.reason(), REFUSED);
         let heard = waiting.answered().now_or_never();

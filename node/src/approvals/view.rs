@@ -7,7 +7,7 @@ use protocol::name::Name;
 
 use super::ApprovalError;
 use super::book::{Approvals, Entry};
-use super::kept::{Kept, KeptAnswer, KeptPart, State};
+use super::kept::{Kept, KeptAnswer, KeptPart, State, Who};
 
 /// Fewest digits by which a held call is named.
 const FEWEST_DIGITS: usize = 8;
@@ -32,9 +32,17 @@ impl Approvals {
     ) -> Result<Vec<(bool, Kept)>, ApprovalError> {
         self.expire().await?;
         let operator = Name::operator();
+        let asking = Who {
+            node,
+            agent: &operator,
+            human: None,
+        };
         let theirs = |kept: &Kept| {
             let mut parts = kept.parts.iter();
-            parts.any(|p| self.may_answer(node, &operator, p.by.as_ref()))
+            parts.any(|p| {
+                self.may_answer(asking, p.by.as_ref())
+                    || self.a_human_may_answer(node, p.by.as_ref())
+            })
         };
         let table = self.table();
         let wanted = table.values().filter(|e| all || e.kept.state.is_open());
@@ -93,13 +101,14 @@ impl Approvals {
             approves: answer.choice == Choice::Approve,
             at: answer.at,
             words: answer.words.clone(),
+            human: answer.human.clone(),
         }
     }
 
     /// Whether somebody who may has approved for a policy.
     pub(super) fn has_yes(&self, holder: &NodeId, kept: &Kept, part: &KeptPart) -> bool {
         let mut yes = kept.answers.iter().filter(|a| a.choice == Choice::Approve);
-        yes.any(|a| self.may_answer_at(holder, &a.by, &a.agent, part.by.as_ref()))
+        yes.any(|a| self.may_answer_at(holder, a.who(), part.by.as_ref()))
     }
 
     pub(super) fn name_of(&self, node: &NodeId) -> String {

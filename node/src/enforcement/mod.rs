@@ -38,7 +38,7 @@ use protocol::envelope::{CallSeal, SealedEnvelope, VerifiedEnvelope};
 use protocol::id::{Digest, NodeId, Salt};
 use protocol::mcp::{DeriveIntents, Hints};
 use protocol::name::Name;
-use protocol::policy::{Denial, Policy, Verdict};
+use protocol::policy::{Denial, Party, Policy, Verdict};
 use protocol::record::Point;
 use protocol::time::UnixSeconds;
 use protocol::trust::PostureFacts;
@@ -392,6 +392,11 @@ impl Enforcer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .greatest()
+    }
+
+    /// Whether policy lets this node vouch for the humans it names.
+    pub(crate) fn vouches(&self, node: Party<'_>) -> bool {
+        self.policy().vouches_for_humans(node)
     }
 
     fn policy(&self) -> Arc<dyn Policy> {

@@ -1,5 +1,6 @@
 //! Calls that wait until somebody approves them.
 
+use crate::human::Human;
 use crate::id::{ApprovalId, Digest, NodeId};
 use crate::name::Name;
 use crate::time::UnixSeconds;
@@ -116,6 +117,9 @@ pub struct ApprovalAnswer {
     /// What was said with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
+    /// The human whose answer that node says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<String>,
 }
 
 /// An answer to a held call, to be signed by this node.
@@ -130,4 +134,7 @@ pub struct AnswerApproval {
     /// What to say with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
+    /// The human who answers; counts where policy lets this node vouch for humans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<Human>,
 }

@@ -210,4 +210,7 @@ pub struct DecisionApproval {
     /// What the operator said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
+    /// The human who answered, as that node says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<String>,
 }

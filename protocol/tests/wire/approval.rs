@@ -20,6 +20,7 @@ pub(crate) fn answer() -> Answer {
         at: NOW,
         choice: Choice::Approve,
         words: Some("it is the monthly run".to_owned()),
+        human: Some("ada@example.org".to_owned()),
     }
 }
 
@@ -71,6 +72,13 @@ fn answers_of_others_and_unfit_words_are_refused() {
             ..answer()
         };
         assert_eq!(verify(&signed(&unfit)), Err(TrustError::Field("words")));
+    }
+    for human in ["", "a b", "ada*", "<b>", "a\u{1b}[2J", &"x".repeat(65)] {
+        let unfit = Answer {
+            human: Some(human.to_owned()),
+            ..answer()
+        };
+        assert_eq!(verify(&signed(&unfit)), Err(TrustError::Field("human")));
     }
     let card = SignerCard::sign(&CRYPTO, Role::Issuer, &w.issuer, NOW, None).unwrap();
     assert_eq!(verify(&card), Err(TrustError::ContentType));

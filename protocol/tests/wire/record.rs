@@ -49,6 +49,7 @@ pub(crate) fn record(sequence: u64, previous: Digest) -> DecisionRecord {
             arguments: Digest::from_bytes([4; 32]),
             by: Some(w.caller.id),
             words: Some("go ahead".to_owned()),
+            human: Some("ada@example.org".to_owned()),
         }),
         basis: None,
     }
