@@ -320,6 +320,9 @@ async fn a_hostile_member_is_cut_off_for_what_it_signs() {
     assert_eq!(told.await, "intent_restricted");
     let apart = || async { !linked(&stage.tools, stage.mallory.id()) };
     until("its link is cut", apart).await;
+    // Until it has heard so itself, it takes the link that it had for the one it asks for.
+    let heard = || async { stage.mallory.dial(&stage.tools).await.is_err() };
+    until("it knows, and gets no other", heard).await;
     let refused = stage.mallory.dial(&stage.tools).await.unwrap_err();
     assert_eq!(refused.name(), "node_severed");
     stage.undisturbed().await;
