@@ -26,8 +26,8 @@ fn line(change: &Change) -> String {
     format!("{} {} {policy} {rule} {example}", change.from, change.to)
 }
 
-/// The changes where the document `p` goes from these members to those, beside one that permits
-/// everything.
+/// The calls decided otherwise where the document `p` goes from these members to those, beside one
+/// that permits everything.
 fn changes(before: &str, after: &str) -> Vec<String> {
     let all = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
     let (before, after) = (p(before), p(after));
@@ -35,7 +35,8 @@ fn changes(before: &str, after: &str) -> Vec<String> {
         &[("all", all), ("p", &before)],
         &[("all", all), ("p", &after)],
     );
-    compared.changes.iter().map(line).collect()
+    let calls = compared.changes.iter().filter(|c| c.about == About::Call);
+    calls.map(line).collect()
 }
 
 #[test]
@@ -102,7 +103,14 @@ fn to_and_from_holding_and_severing() {
         let holds = before == "require_approval" || after == "require_approval";
         assert_eq!(found.len(), 1 + usize::from(holds), "{found:#?}");
     }
-    assert_eq!(changes(&with("block"), &with("block_and_alert")), [""; 0]);
+    // Decided alike, but operators are told.
+    assert_eq!(
+        told(&with("block"), &with("block_and_alert")),
+        [
+            "alert deny deny /restricted_intents: operators are told: policy `p` restricts what tool \
+             `drop_table` intends: `delete`, `drop_table`"
+        ]
+    );
 }
 
 /// Each requirement is tried just within its bound and just beyond it.
@@ -240,6 +248,74 @@ fn what_happens_to_results_is_compared() {
         [
             "result allow deny /on_result/deny: policy `p` does not allow this result: it says hunter2",
             "result deny allow /on_result/deny: policy `p` does not allow this result: it says hunter1",
+        ]
+    );
+}
+
+/// Calls that are held either way may wait for others, and for another time.
+#[test]
+fn who_may_approve_is_compared() {
+    let of = |approval: &str| {
+        format!(
+            r#""tools": ["*/get_it"], "allowed_tools": [], "action_on_violation": "require_approval",
+               "approval": {{{approval}}}"#
+        )
+    };
+    let (security, ada) = (
+        of(r#""by": {"groups": ["security"]}"#),
+        of(r#""by": {"groups": ["security"], "humans": ["ada@*"]}, "within_s": 60"#),
+    );
+    assert_eq!(
+        told(&security, &ada),
+        [
+            "approval hold hold /approval: group security or human ada@* may approve; before: \
+             group security may approve; within 60 s; before: 300 s"
+        ]
+    );
+    let shorter = of(r#""by": {"groups": ["security"]}, "within_s": 60"#);
+    assert_eq!(
+        told(&shorter, &security),
+        ["approval hold hold /approval: within 300 s; before: 60 s"]
+    );
+    let operator = of(r#""within_s": 300"#);
+    assert_eq!(
+        told(&operator, &security),
+        [
+            "approval hold hold /approval: group security may approve; before: the operator of the \
+             server's node may approve"
+        ]
+    );
+}
+
+/// What only observes decides nothing, and is compared all the same.
+#[test]
+fn what_is_only_observed_is_compared() {
+    let of = |mode: &str, word: &str| {
+        format!(
+            r#""restricted_intents": ["{word}"], "mode": "{mode}", "action_on_violation": "sever""#
+        )
+    };
+    let drops = "policy `p` restricts what tool `drop_table` intends: `delete`, `drop_table`";
+    let more =
+        format!("observed allow allow /restricted_intents: observed, it would be `sever`: {drops}");
+    let less =
+        |what: &str| format!("observed allow allow /restricted_intents: observed no more: {what}");
+    assert_eq!(
+        told(&of("observe", "x"), &of("observe", "drop_table")),
+        [
+            less("policy `p` restricts what tool `x` intends: `unclassified`, `x`"),
+            more,
+        ]
+    );
+    // What was observed is enforced now: the call is decided otherwise, and observed no more.
+    assert_eq!(
+        told(&of("observe", "drop_table"), &of("enforce", "drop_table")),
+        [
+            format!("call allow sever /restricted_intents: {drops}"),
+            "call deny sever /restricted_intents: policy `p` restricts what resource `file:///x` \
+             intends: `drop_table`, `read`"
+                .to_owned(),
+            less(drops),
         ]
     );
 }

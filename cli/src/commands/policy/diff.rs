@@ -18,10 +18,11 @@ use crate::output::Text;
 ///
 /// With one file or directory: what putting these documents in force would change. With two: what
 /// changes from the first set to the second, which needs no node. Calls are made from what the
-/// documents that differ name, at and around every bound, and decided at both ends and at a relay; of
-/// calls that pass either way, limits and what happens to results are compared. What is not tried is
-/// said. Before there is
-/// a bundle members may call everything. Exit code 0, whether anything changes or not.
+/// documents that differ name, at and around every bound, and decided at both ends and at a relay.
+/// Of calls that are decided alike it is compared what goes with the decision: limits, what happens
+/// to results, who may approve and within what time, whether operators are told, and what documents
+/// that only observe report. What is not tried is said. Before there is a bundle members may call
+/// everything. Exit code 0, whether anything changes or not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -54,7 +55,7 @@ struct Document {
 
 #[derive(Serialize)]
 struct Changed {
-    /// `call`, `limits` or `result`: what of the call.
+    /// What of the call: `call`, `limits`, `result`, `approval`, `alert` or `observed`.
     about: &'static str,
     from: &'static str,
     to: &'static str,

@@ -5,10 +5,12 @@
 //! name: subjects, servers, tools and other targets, intents, labels, sites and addresses, postures,
 //! times and arguments at and around their bounds. For every document there is a call that meets
 //! all of it, and from that one fact after another is varied. Nothing is drawn at random: the same
-//! documents give the same answer. Of calls that pass on both sides the limits and the results are
-//! compared ([`About`]). What is not tried is said ([`Compared::not_covered`]); a
+//! documents give the same answer. Of calls that are decided alike it is compared what goes with the
+//! decision ([`About`]): limits and results of those that pass, who may approve those that are held,
+//! who is told, and what is only observed. What is not tried is said ([`Compared::not_covered`]); a
 //! difference that is shown is real, one that is not shown may still be there.
 
+mod beside;
 mod example;
 mod facts;
 mod terms;
@@ -41,6 +43,12 @@ pub enum About {
     Limits,
     /// What happens to its result; the call passes either way.
     Result,
+    /// What it takes to approve it; it is held either way.
+    Approval,
+    /// Whether operators are told; it is decided alike.
+    Alert,
+    /// What documents that only observe report of it; nothing is decided by it.
+    Observed,
 }
 
 impl About {
@@ -51,6 +59,9 @@ impl About {
             Self::Call => "call",
             Self::Limits => "limits",
             Self::Result => "result",
+            Self::Approval => "approval",
+            Self::Alert => "alert",
+            Self::Observed => "observed",
         }
     }
 }
@@ -160,15 +171,18 @@ impl Sides<'_> {
     fn changes(&self, call: &TrialCall, results: bool) -> Vec<(Key, String)> {
         let old = testing::decide(self.before, call);
         let new = testing::decide(self.after, call);
+        let mut found = beside::observed(&old, &new);
         if let Some(change) = changed(&old, &new) {
-            return vec![change];
+            found.push(change);
+            return found;
         }
-        if severity(&old.verdict) > 0 {
-            return Vec::new();
-        }
-        let mut found = terms::limits(&old, &new);
-        if results {
-            found.extend(self.results.changes(self.before, self.after, call));
+        found.extend(beside::alerts(&old, &new));
+        found.extend(beside::approvals(&old, &new));
+        if severity(&old.verdict) == 0 {
+            found.extend(terms::limits(&old, &new));
+            if results {
+                found.extend(self.results.changes(self.before, self.after, call));
+            }
         }
         found
     }

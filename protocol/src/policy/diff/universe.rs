@@ -102,7 +102,6 @@ pub(super) fn of(before: &CompiledBundle, after: &CompiledBundle, differ: &[Diff
 
 fn left_out(changed: &[&CompiledPolicy]) -> Vec<String> {
     let mut out = vec![
-        "alerts, who may approve and for how long, and documents that only observe".to_owned(),
         "what calls add up to: limits are compared, not counted".to_owned(),
         "which definitions of tools are approved: each tool is tried as approved and as not"
             .to_owned(),
