@@ -51,6 +51,12 @@ impl Samples {
         self.0.len()
     }
 
+    /// The mean in milliseconds, as sums are compared with.
+    pub(crate) fn mean(&self) -> f64 {
+        let sum = milliseconds(self.0.iter().sum());
+        sum / f64::from(u32::try_from(self.0.len()).expect("few samples"))
+    }
+
     /// The `q`-quantile in milliseconds (nearest rank).
     pub(crate) fn quantile(&self, q: f64) -> f64 {
         let mut sorted = self.0.clone();
