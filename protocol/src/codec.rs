@@ -64,12 +64,30 @@ where
 {
     scan(bytes, max)?;
     let value: T = minicbor::decode(bytes).map_err(|e| CodecError::Malformed(bounded_text(&e)))?;
-    if encode(&value) != bytes {
-        return Err(CodecError::NonCanonical(
+    // Encoded again against the bytes themselves: nothing is kept, and the first difference ends it.
+    let mut against = Against(bytes);
+    match minicbor::encode(&value, &mut against) {
+        Ok(()) if against.0.is_empty() => Ok(value),
+        _ => Err(CodecError::NonCanonical(
             "an unknown, duplicate or misplaced key",
-        ));
+        )),
     }
-    Ok(value)
+}
+
+/// A writer that takes only what stands in these bytes, and has what is left of them.
+struct Against<'b>(&'b [u8]);
+
+/// What was written differs.
+#[derive(Debug)]
+struct Differs;
+
+impl minicbor::encode::Write for Against<'_> {
+    type Error = Differs;
+
+    fn write_all(&mut self, written: &[u8]) -> Result<(), Differs> {
+        self.0 = self.0.strip_prefix(written).ok_or(Differs)?;
+        Ok(())
+    }
 }
 
 /// The deterministic encoding of `value`.

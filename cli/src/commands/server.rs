@@ -178,7 +178,10 @@ fn row(server: &Server) -> Vec<String> {
     vec![
         server.name.to_string(),
         state.to_owned(),
-        server.tools.to_string(),
+        match server.tools_left_out {
+            0 => server.tools.to_string(),
+            more => format!("{} and {more} not usable", server.tools),
+        },
         server.restarts.to_string(),
         reached_by,
         or_dash(server.last_error.as_ref()),

@@ -229,8 +229,10 @@ impl Node {
         let (state, last_error) = match status.state {
             upstream::ServerState::Starting => (ServerState::Starting, None),
             // A server is of use once its tools are known.
-            upstream::ServerState::Ready if status.tools.is_none() => (ServerState::Starting, None),
-            upstream::ServerState::Ready => (ServerState::Ready, None),
+            upstream::ServerState::Ready if status.tools.is_none() => {
+                (ServerState::Starting, status.unread)
+            }
+            upstream::ServerState::Ready => (ServerState::Ready, status.unread),
             upstream::ServerState::BackingOff { last_error, .. }
             | upstream::ServerState::Down { last_error } => {
                 (ServerState::BackingOff, Some(last_error))
@@ -241,11 +243,13 @@ impl Node {
             env: Vec::new(),
             cwd: None,
         };
+        let unannounced = self.records.unannounced(&status.name);
         Server {
             name: status.name,
             spec: spec.unwrap_or(unknown),
             state,
             tools: status.tools.unwrap_or_default() as u64,
+            tools_left_out: (status.tools_left_out + unannounced) as u64,
             restarts: status.restarts,
             last_error,
         }

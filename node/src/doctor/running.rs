@@ -435,9 +435,25 @@ fn servers(facts: &Facts) -> Check {
     let down: Vec<&Server> = facts
         .servers
         .iter()
-        .filter(|s| s.state == ServerState::BackingOff)
+        .filter(|s| match s.state {
+            ServerState::BackingOff => true,
+            // It runs, but what it offers cannot be read.
+            ServerState::Starting => s.last_error.is_some(),
+            ServerState::Ready => false,
+        })
         .collect();
     let Some(first) = down.first() else {
+        let partly = facts.servers.iter().filter(|s| s.tools_left_out > 0);
+        let partly: Vec<&str> = partly.map(|s| s.name.as_str()).collect();
+        if !partly.is_empty() {
+            let names = listed(partly.into_iter());
+            return Check::warn(NAME, format!("nobody can call some tools of {names}"))
+                .because(
+                    "they have no name, one longer than 2,048 bytes or that of another, or there \
+                     are more than a node can announce",
+                )
+                .mend("`hedgerow server list` counts them; mend the server, or attach fewer to a node");
+        }
         return Check::ok(NAME, format!("{} servers attached", facts.servers.len()));
     };
     let names = listed(down.iter().map(|s| s.name.as_str()));

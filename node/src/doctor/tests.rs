@@ -118,6 +118,7 @@ fn server(state: ServerState) -> Server {
         },
         state,
         tools: 0,
+        tools_left_out: 0,
         restarts: 0,
         last_error: Some("exit code 127".into()),
     }
@@ -161,7 +162,7 @@ fn nothing_is_wrong_with_a_healthy_node() {
 #[test]
 fn each_trouble_has_its_check_its_cause_and_its_mend() {
     type Trouble = (&'static str, Level, &'static str, fn(&mut Facts));
-    let troubles: [Trouble; 27] = [
+    let troubles: [Trouble; 29] = [
         ("ready", Level::Fail, "serving", |f| {
             f.status.ready = false;
             f.status.conditions = vec![Condition {
@@ -268,6 +269,13 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
         }),
         ("servers", Level::Fail, "files", |f| {
             f.servers = vec![server(ServerState::BackingOff)];
+        }),
+        ("servers", Level::Fail, "files", |f| {
+            f.servers = vec![server(ServerState::Starting)];
+        }),
+        ("servers", Level::Warn, "some tools of files", |f| {
+            f.servers = vec![server(ServerState::Ready)];
+            f.servers[0].tools_left_out = 1;
         }),
     ];
     for (name, level, says, change) in troubles {

@@ -5,6 +5,7 @@
 //! waits for it once. One that still cannot be read then is left out, and reaches the peer by
 //! gossip, or when its node renews it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use protocol::codec;
 use protocol::id::NodeId;
 use protocol::limits::{MAX_DOCUMENT_BYTES, MAX_SERVERS, MAX_TOOLS};
+use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::node_record::MAX_RECORD_LIFE_S;
 use protocol::trust::{NodeRecord, ServerRecord, ToolRecord};
@@ -42,6 +44,14 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 /// A record is renewed after a quarter of its life, so that three losses in a row harm nothing.
 pub const RENEW_AFTER: Duration = Duration::from_secs(MAX_RECORD_LIFE_S / 4);
 
+/// Most bytes of tools in this node's record: what a document may hold, less 64 KiB for all else
+/// that may stand in it (the membership, addresses, relays, the posture, names of servers and the
+/// signatures), each at its largest.
+const MAX_TOOLS_BYTES: usize = MAX_DOCUMENT_BYTES - 64 * 1024;
+
+/// Bytes of a tool in a record beside its name: its digest, its hints and the frames of all three.
+const TOOL_BYTES: usize = 64;
+
 /// Signs and exchanges records.
 pub struct Records {
     identity: Arc<Identity>,
@@ -54,6 +64,8 @@ pub struct Records {
     own: Mutex<Vec<u8>>,
     through: OnceLock<Vec<NodeRef>>,
     posture: OnceLock<Arc<PostureKeeper>>,
+    /// Tools for which the record has no room, by server.
+    unannounced: Mutex<BTreeMap<Name, usize>>,
 }
 
 impl Records {
@@ -79,6 +91,7 @@ impl Records {
             own,
             through: OnceLock::new(),
             posture: OnceLock::new(),
+            unannounced: Mutex::default(),
         }
     }
 
@@ -165,6 +178,8 @@ impl Records {
         relays
     }
 
+    /// Servers with their tools, as far as the record has room for them: a node with more still
+    /// has a record.
     fn servers(&self) -> Vec<ServerRecord> {
         let mut servers: Vec<ServerRecord> = self
             .upstreams
@@ -189,7 +204,29 @@ impl Records {
             })
             .collect();
         servers.sort_by(|a, b| a.name.cmp(&b.name));
+        let unannounced = fit(&mut servers);
+        let mut known = self
+            .unannounced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *known != unannounced {
+            for (server, tools) in &unannounced {
+                tracing::warn!(%server, tools, "this node's record has no room for some tools");
+            }
+            *known = unannounced;
+        }
+        drop(known);
         servers
+    }
+
+    /// How many tools of a server this node's record has no room for.
+    #[must_use]
+    pub fn unannounced(&self, server: &Name) -> usize {
+        let known = self
+            .unannounced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.get(server).copied().unwrap_or_default()
     }
 
     /// This node's record as last signed.
@@ -443,6 +480,26 @@ pub enum RecordError {
     /// The peer took too long.
     #[error("the peer did not send its node records in time")]
     Timeout,
+}
+
+/// Leaves out the tools beyond [`MAX_TOOLS_BYTES`], by the order of servers and tools, and says how
+/// many of which server.
+fn fit(servers: &mut [ServerRecord]) -> BTreeMap<Name, usize> {
+    let mut room = MAX_TOOLS_BYTES;
+    let mut out = BTreeMap::new();
+    for server in servers {
+        let all = server.tools.len();
+        server.tools.retain(|tool| {
+            let bytes = tool.name.len().saturating_add(TOOL_BYTES);
+            let fits = bytes <= room;
+            room = if fits { room - bytes } else { 0 };
+            fits
+        });
+        if server.tools.len() < all {
+            out.insert(server.name.clone(), all - server.tools.len());
+        }
+    }
+    out
 }
 
 #[cfg(test)]

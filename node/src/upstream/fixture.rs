@@ -116,6 +116,16 @@ impl Fixture {
         {
             tools.push(json!({"name": "extra", "inputSchema": {"type": "object"}}));
         }
+        // What nobody could call, between what everybody can.
+        if std::env::var_os("ODD_TOOLS").is_some() {
+            for name in ["", "twice", "twice", "after"] {
+                tools.push(json!({"name": name, "inputSchema": {"type": "object"}}));
+            }
+        }
+        if std::env::var_os("LONG_TOOL").is_some() {
+            let name = "n".repeat(protocol::limits::MAX_TARGET_BYTES + 1);
+            tools.push(json!({"name": name, "inputSchema": {"type": "object"}}));
+        }
         json!({ "tools": tools })
     }
 

@@ -14,6 +14,7 @@ use protocol::crypto::Crypto;
 use protocol::id::Digest;
 use protocol::limits::MAX_TOOLS;
 use protocol::mcp::{Hints, ListKind, MessageKind, View, list_items, tool_digest};
+use protocol::trust::ToolRecord;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
@@ -41,7 +42,8 @@ pub struct Inventory {
     pub tools: BTreeMap<String, Digest>,
     /// What the annotations of tools add to the intents of their calls, where they add something.
     pub hints: BTreeMap<String, Hints>,
-    /// Tools left out: beyond [`MAX_TOOLS`], named twice, or without a digest.
+    /// Tools left out: beyond [`MAX_TOOLS`], named twice, without a name or with one too long to be
+    /// announced, or without a digest. Nobody can call them.
     pub tools_left_out: usize,
     /// Prompts.
     pub prompts: usize,
@@ -103,7 +105,7 @@ pub(super) async fn keep_current(
                 }
             }
             Err(error) => {
-                tracing::debug!(server = %server.name, %error, "inventory not read");
+                server.inventory_unread(error.to_string());
                 tokio::select! {
                     biased;
                     () = server.removed.cancelled() => return,
@@ -201,7 +203,7 @@ impl Probe {
             let list = list_items(view, ListKind::Tools)?;
             for item in &list.items {
                 let name = item.name.as_ref();
-                if inventory.tools.len() >= MAX_TOOLS {
+                if inventory.tools.len() >= MAX_TOOLS || !ToolRecord::may_be_named(name) {
                     inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
                     continue;
                 }

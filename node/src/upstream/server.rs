@@ -98,6 +98,10 @@ pub struct ServerStatus {
     pub state: ServerState,
     /// Tools in its inventory; none before it was first read.
     pub tools: Option<usize>,
+    /// Tools it listed that its inventory leaves out.
+    pub tools_left_out: usize,
+    /// Why its lists could not be read when last tried, if they could not.
+    pub unread: Option<String>,
     /// Sessions of clients open with it.
     pub sessions: usize,
     /// Starts after a crash or a lost session.
@@ -128,6 +132,7 @@ pub(super) struct Server {
     health: Mutex<Health>,
     stderr: Mutex<VecDeque<String>>,
     inventory: Mutex<Option<Arc<Inventory>>>,
+    unread: Mutex<Option<String>>,
 }
 
 struct Health {
@@ -164,6 +169,7 @@ impl Server {
             health: Mutex::new(health),
             stderr: Mutex::default(),
             inventory: Mutex::default(),
+            unread: Mutex::default(),
         }
     }
 
@@ -235,8 +241,18 @@ impl Server {
         lock(&self.inventory).clone()
     }
 
+    /// Its lists could not be read: said once, and shown until they can.
+    pub(super) fn inventory_unread(&self, reason: String) {
+        let mut unread = lock(&self.unread);
+        if unread.as_ref() != Some(&reason) {
+            tracing::warn!(server = %self.name, reason, "cannot read what a server offers");
+            *unread = Some(reason);
+        }
+    }
+
     /// Puts a new inventory in place; true if it differs from the one before.
     pub(super) fn replace_inventory(&self, new: Inventory) -> bool {
+        *lock(&self.unread) = None;
         let mut slot = lock(&self.inventory);
         if slot.as_deref() == Some(&new) {
             return false;
@@ -253,6 +269,8 @@ impl Server {
             summary: self.spec.summary(),
             state: self.state(),
             tools: self.inventory().map(|inventory| inventory.tools.len()),
+            tools_left_out: self.inventory().map_or(0, |i| i.tools_left_out),
+            unread: lock(&self.unread).clone(),
             sessions: self.limits.sessions_per_server.saturating_sub(free),
             restarts: counters.restarts.load(Ordering::Relaxed),
             last_failure: lock(&counters.last_failure).clone(),

@@ -577,6 +577,48 @@ async fn the_inventory_is_read_and_read_again_when_it_changes() {
     upstreams.shutdown().await;
 }
 
+/// One tool that cannot be announced costs a server that tool, and no more.
+#[tokio::test]
+async fn tools_that_nobody_can_call_are_left_out_and_counted() {
+    let ServerSpec::Command { argv, mut env, cwd } = fixture::spec("serve") else {
+        unreachable!()
+    };
+    env.insert("ODD_TOOLS".into(), Secret::from("1"));
+    let upstreams = upstreams(quick(), ServerSpec::Command { argv, env, cwd });
+    let mut changes = upstreams.changes();
+    let read = |_: &u64| upstreams.inventory(&name()).is_some();
+    within(changes.wait_for(read)).await.unwrap();
+    let inventory = upstreams.inventory(&name()).unwrap();
+    let names: Vec<&String> = inventory.tools.keys().collect();
+    assert_eq!(names, ["after", "echo"]);
+    let status = &upstreams.list()[0];
+    assert_eq!(status.state, ServerState::Ready);
+    assert_eq!((status.tools, status.tools_left_out), (Some(2), 2));
+    upstreams.shutdown().await;
+}
+
+/// A list with a name that no request could carry is read by nobody; the operator is told why.
+#[tokio::test]
+async fn why_a_list_cannot_be_read_is_shown() {
+    let ServerSpec::Command { argv, mut env, cwd } = fixture::spec("serve") else {
+        unreachable!()
+    };
+    env.insert("LONG_TOOL".into(), Secret::from("1"));
+    let upstreams = upstreams(quick(), ServerSpec::Command { argv, env, cwd });
+    let unread = async {
+        loop {
+            if let Some(reason) = upstreams.list().remove(0).unread {
+                return reason;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let reason = within(unread).await;
+    assert!(reason.contains("2049"), "{reason}");
+    assert_eq!(upstreams.list()[0].tools, None);
+    upstreams.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_server_that_changes_its_lists_at_every_start_is_read_as_it_is_then() {
     let ServerSpec::Command { argv, mut env, cwd } = fixture::spec("serve") else {

@@ -201,6 +201,10 @@ pub struct Server {
     pub state: ServerState,
     /// Tools it last listed.
     pub tools: u64,
+    /// Tools it listed besides that nobody can call: without a name or with one too long, named
+    /// twice, or more than can be announced.
+    #[serde(default)]
+    pub tools_left_out: u64,
     /// How often it was restarted since the daemon started.
     pub restarts: u64,
     /// The last thing that went wrong, one line.

@@ -31,6 +31,15 @@ pub struct ToolRecord {
     pub hints: Option<Hints>,
 }
 
+impl ToolRecord {
+    /// Whether a record may name a tool so: not empty, and at most [`MAX_TARGET_BYTES`], which is
+    /// also the longest name that a call can carry.
+    #[must_use]
+    pub const fn may_be_named(name: &str) -> bool {
+        !name.is_empty() && name.len() <= MAX_TARGET_BYTES
+    }
+}
+
 /// An MCP server attached to a node.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
@@ -170,8 +179,7 @@ impl NodeRecord {
         let tools = |s: &ServerRecord| {
             s.tools.len() <= MAX_TOOLS
                 && s.tools.iter().all(|t| {
-                    let named = !t.name.is_empty() && t.name.len() <= MAX_TARGET_BYTES;
-                    named && t.hints.is_none_or(Hints::is_announced)
+                    ToolRecord::may_be_named(&t.name) && t.hints.is_none_or(Hints::is_announced)
                 })
         };
         if let Some(posture) = &self.posture

@@ -258,3 +258,46 @@ async fn one_record_is_given_to_who_asks_for_it() {
     *forged.last_mut().unwrap() ^= 1;
     asking(&framed(&[&forged]).await).await.unwrap_err();
 }
+
+/// However many tools a node has, peers take its record, and it says what it left out.
+#[tokio::test]
+async fn a_record_with_too_many_tools_leaves_some_out() {
+    let world = world();
+    let peer = world.peer(1);
+    let tool = |n: usize| ToolRecord {
+        name: format!("{n:0>width$}", width = protocol::limits::MAX_TARGET_BYTES),
+        digest: protocol::id::Digest::from_bytes([7; 32]),
+        hints: None,
+    };
+    let server = |n: usize| ServerRecord {
+        name: format!("server-{n:02}").parse().unwrap(),
+        tools: (0..MAX_TOOLS).map(tool).collect(),
+    };
+    let mut servers: Vec<ServerRecord> = (0..MAX_SERVERS).map(server).collect();
+    let left_out = fit(&mut servers);
+    let kept: usize = servers.iter().map(|s| s.tools.len()).sum();
+    let lost: usize = left_out.values().sum();
+    assert_eq!(kept + lost, MAX_SERVERS * MAX_TOOLS);
+    assert!(kept > 50, "{kept}");
+    let record = NodeRecord {
+        mesh: world.records.identity.mesh(),
+        membership: peer.membership.clone(),
+        addresses: vec!["192.0.2.7:7443".to_owned()],
+        relays: Vec::new(),
+        sealing_key: None,
+        servers,
+        posture: None,
+        sequence: 1,
+        issued: NOW,
+        expires: NOW.plus(3600),
+    };
+    let signed = record.sign(&Primitives, &peer.signing).unwrap();
+    world.records.learn(&signed).unwrap();
+
+    // What fits stays as it is.
+    let mut few = vec![server(0)];
+    few[0].tools.truncate(3);
+    let before = few.clone();
+    assert!(fit(&mut few).is_empty());
+    assert_eq!(few, before);
+}
