@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use hedgerow_crypto::Primitives;
+use hedgerow_crypto::{Primitives, SigningKeys};
 use node::control::{Enrolling as _, Operations as _};
 use node::enrol;
 use node::session::SessionError;
@@ -17,17 +17,19 @@ use node::setup;
 use node::state_dir::StateDir;
 use node::transport::LinkError;
 use protocol::control::{
-    FileBytes, Invite, IssueMembership, MAX_SPREAD_WAIT_MS, RevocationQuery, RevocationState,
-    SpreadQuery,
+    FileBytes, FreshnessState, Invite, IssueMembership, MAX_SPREAD_WAIT_MS, Publish,
+    PublishedDocument, RevocationQuery, RevocationState, SpreadQuery,
 };
+use protocol::crypto::Signer as _;
 use protocol::distribution::pull::MAX_OWN_PULLS;
 use protocol::id::NodeId;
 use protocol::time::UnixSeconds;
-use protocol::trust::Ticket;
 use protocol::trust::revocation::Act;
+use protocol::trust::root::Retired;
+use protocol::trust::{Root, Ticket};
 use reqwest::StatusCode;
 use serde_json::Value;
-use tests::admin::{Admin, holds, in_force, patience_ms, spread};
+use tests::admin::{Admin, hand, holds, in_force, patience_ms, spread};
 use tests::client::McpClient;
 use tests::forge::now;
 use tests::hostile::Hostile;
@@ -461,6 +463,78 @@ async fn a_revocation_outlives_a_restart() {
     );
     let hub = TestNode::start(&hub).await;
     refuses(&hub, &thief, "node_revoked").await;
+}
+
+/// Puts the next root in force at a node, changed so by the founding admin.
+async fn put_root(at: &TestNode, admin: &Admin, change: impl FnOnce(&mut Root)) {
+    let root = admin.root(at, &[], change).await;
+    let documents = vec![PublishedDocument::Root(FileBytes(root))];
+    hand(at, Publish { documents }).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_removed_admin_has_revoked_holds_for_who_joins_later() {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    let founder = Admin::of(&hub.state);
+    let second = Admin {
+        keys: SigningKeys::generate(&Primitives).unwrap(),
+    };
+    hub.attach_fixture("bench", &[]).await;
+    let x = mesh.join(&hub, "x").await;
+    let public = second.keys.public().clone();
+    put_root(&hub, &founder, |root| root.admins.push(public.clone())).await;
+    let entry = second.revoke(&hub, node(&x), WHY).await;
+    let place = second.place(&hub).await;
+    let retire = |root: &mut Root| {
+        root.admins.retain(|admin| *admin != public);
+        let (admin, length, link) = (public.clone(), place.length, place.link);
+        root.retired = Some(vec![Retired {
+            admin,
+            length,
+            link,
+        }]);
+    };
+    put_root(&hub, &founder, retire).await;
+
+    let invite = Invite {
+        groups: Vec::new(),
+        site: None,
+        name: None,
+        ttl_s: 3600,
+        uses: 1,
+        pending: false,
+        life_s: None,
+    };
+    let ticket = hub.node.invite(LOCAL, invite).await.unwrap();
+    let ticket = Ticket::parse(&Primitives, ticket.ticket.expose()).unwrap();
+    join(&mesh.state("n"), "n", &ticket).await.unwrap();
+    let n = TestNode::start(&mesh.state("n")).await;
+    n.linked(hub.id()).await;
+    holds(&n, 1).await;
+    let listed = n.node.trust().unwrap();
+    let listed = listed
+        .revocations(RevocationQuery::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        (listed.entries[0].id, listed.entries[0].state),
+        (entry, RevocationState::Effective)
+    );
+    // It is synced and fresh, so its calls pass; and who was revoked does not get in there.
+    let fresh = || async {
+        let trust = n.status().await.trust.unwrap();
+        let state = trust.freshness.map(|lease| lease.state);
+        state == Some(FreshnessState::Fresh) && trust.waiting.is_none()
+    };
+    until("the newcomer is synced", fresh).await;
+    let session = n.open("agent", "hub", "bench").await.unwrap();
+    session.call(1, "echo", "{}").await.unwrap();
+    let thief = Hostile::enter(&x.stop().await);
+    refuses(&n, &thief, "node_revoked").await;
+    // Alone after a restart it still knows.
+    hub.stop().await;
+    let n = TestNode::start(&n.stop().await).await;
+    refuses(&n, &thief, "node_revoked").await;
 }
 
 #[tokio::test]

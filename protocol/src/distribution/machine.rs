@@ -59,11 +59,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine of `node`, with `state` as restored: everything in it is on disk.
+    /// The machine of `node`, with `state` as restored: everything in it is on disk. What that
+    /// state waits for is fetched from whoever says it holds it: a newcomer begins with a chain of
+    /// roots, and no head will ever tell it of the log of an admin who has left.
     #[must_use]
     pub fn new(node: NodeId, config: Config, state: TrustState, now: UnixMillis) -> Self {
         let ours = state.heads();
-        Self {
+        let mut machine = Self {
             node,
             durable: Durable::restored(&ours),
             ours,
@@ -75,7 +77,10 @@ impl Machine {
             probe_at: config.anti_entropy_ms,
             alarmed: Vec::new(),
             config,
-        }
+        };
+        // Nobody is linked yet, so nobody is asked yet.
+        machine.fetch_missing(&mut Vec::new());
+        machine
     }
 
     /// What is in force.
@@ -198,7 +203,7 @@ impl Machine {
         }
     }
 
-    fn send_heads(&self, to: NodeId, answer: bool, out: &mut Vec<Effect>) {
+    pub(super) fn send_heads(&self, to: NodeId, answer: bool, out: &mut Vec<Effect>) {
         let heads = self.ours.clone();
         let message = Message::Heads(Heads { heads, answer });
         out.push(Effect::Send(to, Arc::new(message)));

@@ -101,6 +101,12 @@ impl Machine {
         for peer in self.fetches.reached(Key::Bundle) {
             self.mark_recheck(peer);
         }
+        self.fetch_missing(out);
+    }
+
+    /// Sets out for what the trust state waits for and needs no further head for, as the entries of
+    /// a log that the root binds.
+    pub(super) fn fetch_missing(&mut self, out: &mut Vec<Effect>) {
         for missing in self.state.missing() {
             self.fetch(None, &missing, None, out);
         }
@@ -117,6 +123,11 @@ impl Machine {
             let known = if peer.compared { &peer.known } else { before };
             let from = tail_start(item, known);
             let messages = made.entry(from).or_insert_with(|| self.push(item, from));
+            if messages.is_empty() {
+                // What has no head, as the log of an admin who has left, is asked for by who lacks
+                // it, once it knows who holds it.
+                self.send_heads(id, false, out);
+            }
             let sends = messages.iter().map(|m| Effect::Send(id, Arc::clone(m)));
             out.extend(sends);
             sent.push(id);

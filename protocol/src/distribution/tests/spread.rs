@@ -3,7 +3,8 @@
 use super::net::{Net, Weather, node};
 use super::world::World;
 use crate::distribution::message::{Head, Message};
-use crate::distribution::{Change, Document, Effect, Event};
+use crate::distribution::{Change, Document, Effect, Event, TrustState};
+use crate::trust::state::Kept;
 
 #[test]
 fn a_revocation_reaches_everybody_without_a_request() {
@@ -240,6 +241,70 @@ fn revocations_of_an_admin_who_has_left_are_there_before_a_latecomer_is_synced()
     assert!(net.agree());
     assert!(net.hosts[late].told.synced.contains(&node(0)));
     assert!(net.hosts[0].told.synced.contains(&node(late)));
+    net.nobody_misbehaved();
+}
+
+#[test]
+fn a_newcomer_with_the_roots_alone_gets_the_revocations_of_an_admin_who_has_left() {
+    for entries in [1, 20_000] {
+        let mut world = World::new(3, 2);
+        let mut net = Net::new(&world, 2, 21);
+        net.link(0, 1);
+        let left = world.admin(2);
+        let log = world.revoke(2, entries);
+        net.publish(0, log);
+        let mut documents = vec![world.replace_admin(2)];
+        documents.push(world.timestamp());
+        net.publish(0, documents);
+        net.settle();
+        // As it enrols: it was given the chain of roots, and nothing else.
+        let kept = Kept {
+            roots: net.hosts[0].machine.state().kept().roots,
+            ..Kept::default()
+        };
+        let state = TrustState::restore(&net.fake, kept).unwrap();
+        let late = net.join(state);
+        net.link(1, late);
+        net.pass(3_000);
+        assert_eq!(net.heads(late).log_length(&left), entries);
+        assert!(net.agree());
+        assert!(net.hosts[late].told.synced.contains(&node(1)));
+        let state = net.hosts[late].machine.state().clone();
+        assert!(state.complete_timestamp().is_some());
+        // Who it has them from has nothing to do with it: it gives them on, and keeps them.
+        net.unlink(1, late);
+        let restored = TrustState::restore(&net.fake, state.kept()).unwrap();
+        assert_eq!(restored.heads(), *net.heads(late));
+        let later = net.join(world.state());
+        net.link(late, later);
+        net.pass(5_000);
+        assert_eq!(net.heads(later).log_length(&left), entries);
+        net.nobody_misbehaved();
+    }
+}
+
+#[test]
+fn what_a_root_binds_of_a_log_comes_though_it_was_not_there_at_the_restart() {
+    let mut world = World::new(3, 2);
+    let mut net = Net::new(&world, 1, 22);
+    let left = world.admin(2);
+    let log = world.revoke(2, 2);
+    net.publish(0, log);
+    let root = world.replace_admin(2);
+    net.publish(0, vec![root.clone()]);
+    // It took the root and stopped before it had the log.
+    let state = super::world::replayed(&net.fake, world.state(), &[root]);
+    let state = TrustState::restore(&net.fake, state.kept()).unwrap();
+    let late = net.join(state);
+    // A peer that has no more is no help, and does no harm.
+    let poor = net.join(world.state());
+    net.link(late, poor);
+    net.pass(20_000);
+    assert_eq!(net.heads(late).log_length(&left), 0);
+    net.link(0, late);
+    net.pass(5_000);
+    assert_eq!(net.heads(late).log_length(&left), 2);
+    assert!(net.agree());
     net.nobody_misbehaved();
 }
 
