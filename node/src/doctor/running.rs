@@ -174,16 +174,15 @@ fn gateway(facts: &Facts) -> Check {
 
 fn revoked(facts: &Facts) -> Check {
     const NAME: &str = "revoked";
-    let own = facts
-        .status
-        .trust
-        .as_ref()
-        .and_then(|t| t.revoked.clone())
-        .or_else(|| {
-            // A revoked node is cut off before it can hear why.
-            let refused = REVOKED_REASONS.iter().find_map(|r| refused_for(facts, r));
-            refused.map(|by| format!("{by} refuses this node as revoked"))
-        });
+    let trust = facts.status.trust.as_ref();
+    let own = trust.and_then(|t| t.revoked.clone()).or_else(|| {
+        // A revoked node is cut off before it can hear why. Who has a link and has synced over it
+        // would have heard: a refusal is then of the past, or by somebody who knows less.
+        let unheard = facts.status.links == 0 || trust.is_some_and(|t| t.waiting.is_some());
+        let refused = REVOKED_REASONS.iter().find_map(|r| refused_for(facts, r));
+        let refused = refused.filter(|_| unheard);
+        refused.map(|by| format!("{by} refuses this node as revoked"))
+    });
     match own {
         Some(why) => Check::fail(NAME, format!("this node is revoked: {why}"))
             .because("an admin revoked it; no other node will speak with it")
@@ -194,14 +193,8 @@ fn revoked(facts: &Facts) -> Check {
 
 fn severed(facts: &Facts) -> Check {
     const NAME: &str = "severed";
-    let unlinked = || {
-        facts
-            .peers
-            .iter()
-            .filter(|p| p.state != PeerState::Connected)
-    };
     let kept_off = SEVERED_REASONS.iter().find_map(|reason| {
-        let peer = unlinked().find(|p| p.last_reason.as_deref() == Some(reason));
+        let peer = unlinked(facts).find(|p| p.last_reason.as_deref() == Some(reason));
         let why = peer.and_then(|p| p.last_error.clone());
         Some((refused_for(facts, reason)?, why.unwrap_or_default()))
     });
@@ -292,8 +285,8 @@ fn bootstrap(facts: &Facts) -> Check {
 
 fn peers(facts: &Facts) -> Check {
     const NAME: &str = "peers";
-    let unlinked = |p: &&Peer| p.state == PeerState::Disconnected;
-    let down: Vec<&Peer> = facts.peers.iter().filter(unlinked).collect();
+    let gone = |p: &&Peer| p.state == PeerState::Disconnected;
+    let down: Vec<&Peer> = facts.peers.iter().filter(gone).collect();
     let names = listed(
         down.iter()
             .map(|p| p.name.as_ref().map_or("?", |n| n.as_str())),
@@ -311,7 +304,8 @@ fn peers(facts: &Facts) -> Check {
     }
     let reasons: Vec<&str> = reasons(facts).collect();
     if reasons.is_empty() {
-        return if facts.peers.is_empty() && facts.bootstraps.is_empty() {
+        let nobody = facts.peers.iter().all(is_revoked) && facts.bootstraps.is_empty();
+        return if nobody {
             Check::ok(NAME, "no other node to reach")
         } else {
             Check::warn(NAME, "no link yet; the first dials are under way")
@@ -463,18 +457,28 @@ fn servers(facts: &Facts) -> Check {
         .mend("`hedgerow server list` has the error of each; run its command by hand as the node's user")
 }
 
+/// Whether a peer is revoked: how it once refused this node, or did not answer, says nothing.
+fn is_revoked(peer: &Peer) -> bool {
+    peer.state == PeerState::Revoked
+}
+
+/// The peers without a link whose reason for that counts.
+fn unlinked(facts: &Facts) -> impl Iterator<Item = &Peer> {
+    let peers = facts.peers.iter();
+    peers.filter(|p| p.state != PeerState::Connected && !is_revoked(p))
+}
+
+/// The addresses without a link whose reason for that counts.
+fn unanswered(facts: &Facts) -> impl Iterator<Item = &Bootstrap> {
+    let revoked = |node: &NodeId| facts.peers.iter().any(|p| p.id == *node && is_revoked(p));
+    let bootstraps = facts.bootstraps.iter();
+    bootstraps.filter(move |b| !b.linked && !b.node.as_ref().is_some_and(revoked))
+}
+
 /// Why dials failed, of everything that has no link.
 fn reasons(facts: &Facts) -> impl Iterator<Item = &str> {
-    let peers = facts
-        .peers
-        .iter()
-        .filter(|p| p.state != PeerState::Connected)
-        .filter_map(|p| p.last_reason.as_deref());
-    let bootstraps = facts
-        .bootstraps
-        .iter()
-        .filter(|b| !b.linked)
-        .filter_map(|b| b.reason.as_deref());
+    let peers = unlinked(facts).filter_map(|p| p.last_reason.as_deref());
+    let bootstraps = unanswered(facts).filter_map(|b| b.reason.as_deref());
     let mut all: Vec<&str> = peers.chain(bootstraps).collect();
     all.sort_unstable();
     all.dedup();
@@ -483,20 +487,14 @@ fn reasons(facts: &Facts) -> impl Iterator<Item = &str> {
 
 /// Whoever has no link for this reason.
 fn refused_for(facts: &Facts, reason: &str) -> Option<String> {
-    let peer = facts
-        .peers
-        .iter()
-        .filter(|p| p.state != PeerState::Connected)
+    let peer = unlinked(facts)
         .find(|p| p.last_reason.as_deref() == Some(reason))
         .map(|p| {
             let name = p.name.as_ref().map(|n| format!("node `{n}`"));
             name.unwrap_or_else(|| format!("node {}", p.id.short()))
         });
     peer.or_else(|| {
-        let found = facts
-            .bootstraps
-            .iter()
-            .find(|b| !b.linked && b.reason.as_deref() == Some(reason));
+        let found = unanswered(facts).find(|b| b.reason.as_deref() == Some(reason));
         found.map(|b| format!("the node at `{}`", b.address))
     })
 }

@@ -295,6 +295,42 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
 }
 
 #[test]
+fn a_refusal_by_who_is_revoked_or_knows_less_is_no_evidence() {
+    // Refused while it was revoked itself; lifted since, and who refused is revoked now.
+    let by_revoked = after(
+        |f| {
+            f.peers
+                .push(peer("e", PeerState::Revoked, Some("node_revoked")));
+        },
+        "revoked",
+    );
+    assert_eq!(by_revoked.level, Level::Ok, "{by_revoked:?}");
+    let alone = |f: &mut Facts| {
+        f.status.links = 0;
+        f.peers = vec![peer("e", PeerState::Revoked, Some("node_revoked"))];
+        f.bootstraps = vec![Bootstrap {
+            address: "192.0.2.9:7443".into(),
+            node: Some(NodeId::from_bytes([3; 32])),
+            linked: false,
+            reason: Some("node_revoked".into()),
+        }];
+    };
+    assert_eq!(after(alone, "revoked").level, Level::Ok);
+    assert_ne!(after(alone, "peers").level, Level::Fail);
+    // With somebody else this node has synced, so it would know.
+    let late = |f: &mut Facts| {
+        f.peers
+            .push(peer("e", PeerState::Disconnected, Some("node_revoked")));
+    };
+    assert_eq!(after(late, "revoked").level, Level::Ok);
+    let unsynced = |f: &mut Facts| {
+        late(f);
+        trust(f).waiting = Some("not synced".into());
+    };
+    assert_eq!(after(unsynced, "revoked").level, Level::Fail);
+}
+
+#[test]
 fn silence_is_told_from_refusal() {
     let silent = after(|f| cut_off(f, "unreachable"), "peers");
     assert!(silent.cause.unwrap().contains("UDP is blocked"));
