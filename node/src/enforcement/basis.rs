@@ -12,17 +12,19 @@ use protocol::record::{
 };
 use protocol::trust::posture::{ATTESTED, SELF_ASSERTED};
 
-/// The basis of a decision; `None` where it is not noted.
-pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> Option<Basis> {
+/// Whether the basis of a decision is noted.
+pub(super) fn is_noted(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> bool {
     let passes = matches!(decision.verdict, Verdict::Allow(_));
     let is_call = facts.kind == Kind::Request && facts.call().is_some();
-    if passes && !is_call && hops.is_empty() {
-        return None;
-    }
+    !passes || is_call || !hops.is_empty()
+}
+
+/// The basis of a decision.
+pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> Basis {
     let caller = facts.caller();
     let cut = |text: &str| record::cut(text, MAX_BASIS_TEXT);
     let granted = decision.granted_by.iter().take(MAX_RECORDED_POLICIES);
-    Some(Basis {
+    Basis {
         rule: rule(decision).map(cut),
         granted_by: granted.cloned().collect(),
         full: facts.body.is_some(),
@@ -38,7 +40,7 @@ pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> 
         human_vouched: facts.human.map(|_| facts.human_vouched),
         intent_rules: None,
         claimed_rules: None,
-    })
+    }
 }
 
 /// The rule that stops a message: the strictest of those violated.

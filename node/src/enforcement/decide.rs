@@ -143,7 +143,7 @@ impl Enforcer {
             body: Some(draft.message.body()),
         };
         let mut duties = self.evaluate(&asked, record)?;
-        let instead = duties.amended(draft.message.body())?;
+        let instead = duties.instead.take();
         let mut header = header;
         if !duties.tags.is_empty() {
             header.claims.labels.extend(duties.tags.iter().cloned());
@@ -369,7 +369,7 @@ impl Enforcer {
             body: Some(verified.body()),
         };
         let mut duties = self.evaluate(&asked, record)?;
-        described.instead = duties.amended(verified.body())?;
+        described.instead = duties.instead.take();
         let begun = Opening {
             seal: taken_up,
             open: duties.open,

@@ -1,24 +1,25 @@
 //! Policy's part of a decision: what the policies are asked, and what goes with their answer.
 //!
-//! The same at every point: a call is charged where it begins and where it ends, results are redacted
-//! and tagged by both, whom a policy cuts off is cut off by whoever notices.
+//! The same at every point: a call and its result are charged where it begins and where it ends, once
+//! where both are one node; results are redacted and tagged by both, whom a policy cuts off is cut off
+//! by whoever notices.
 
 use std::sync::{Arc, PoisonError};
 
 use protocol::envelope::hop::HopRecord;
-use protocol::envelope::{Direction, Header};
+use protocol::envelope::{Direction, Header, Kind};
 use protocol::id::{Digest, NodeId};
 use protocol::mcp::{McpError, redact};
 use protocol::policy::{
     Action, ApprovalTerms, Decision, Denial, Facts, LimitUse, Obligation, Party, Policy, Posture,
-    Verdict,
+    Severed, Verdict,
 };
 use protocol::record::{Basis, DecisionRecord, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
 use super::basis;
-use super::charges::Open;
+use super::charges::{Cost, Open};
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
 use super::unknown::unknown_here;
 use super::{Enforcer, Stopped, by_policy, severed};
@@ -49,35 +50,15 @@ pub(super) struct Asked<'a> {
 /// What is to be done with a message that may pass.
 #[derive(Debug, Default)]
 pub(super) struct Duties {
-    /// Where in its result values are hidden.
-    redact: Vec<String>,
-    /// The message without the items of a list that its client may not call.
-    shown: Option<Vec<u8>>,
+    /// What to hand on in its place: without values that are to be hidden, or without the items of
+    /// a list that its client may not call.
+    pub(super) instead: Option<Vec<u8>>,
     /// Labels its header gets.
     pub(super) tags: Vec<String>,
     /// What a call that begins counts as open against.
     pub(super) open: Option<Open>,
     /// What it must wait for, where this node holds it; then it has no other duties yet.
     pub(super) hold: Option<Wanted>,
-}
-
-impl Duties {
-    /// The message without what is to be hidden; `None` if nothing of it is.
-    pub(super) fn amended(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Stopped> {
-        // Lists are no calls: nothing is both.
-        if let Some(shown) = self.shown.take() {
-            return Ok(Some(shown));
-        }
-        if self.redact.is_empty() {
-            return Ok(None);
-        }
-        redact(body, self.redact.iter().map(String::as_str)).map_err(|error: McpError| {
-            Stopped::refuse(
-                error.reason(),
-                format!("the result cannot be redacted: {error}"),
-            )
-        })
-    }
 }
 
 impl Asked<'_> {
@@ -89,9 +70,30 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether it begins a call here, at one of its ends.
-    fn is_charged(&self) -> bool {
-        self.header.begins_call() && self.point != Point::Relay
+    /// What of it counts against limits here. Where both ends are one node, that is charged once.
+    fn cost(&self, handed_on: usize) -> Option<Cost> {
+        let (issues, claims) = (self.issues(), &self.header.claims);
+        let counted = match self.point {
+            Point::Ingress | Point::Egress => issues || self.issuer.node() != self.audience.node(),
+            Point::Relay | Point::Link => false,
+        };
+        let cost = if self.header.begins_call() {
+            Cost::Call(handed_on)
+        } else if claims.kind == Kind::Response {
+            Cost::Result(handed_on)
+        } else {
+            return None;
+        };
+        Some(cost).filter(|_| counted)
+    }
+
+    /// Whether this is asked where the message is signed.
+    fn issues(&self) -> bool {
+        let signed_at = match self.header.claims.direction {
+            Direction::ToServer => Point::Ingress,
+            Direction::ToClient => Point::Egress,
+        };
+        self.point == signed_at
     }
 }
 
@@ -183,27 +185,44 @@ impl Enforcer {
                 ..Duties::default()
             });
         }
-        let Verdict::Allow(obligations) = decision.verdict else {
+        let Verdict::Allow(obligations) = &decision.verdict else {
             let whom = severed::whom(&*policy, asked, &decision.violations);
             return Err(self.severing(asked, by_policy(decision.verdict), whom));
         };
-        let mut duties = duties(obligations);
-        duties.shown = self.shown(&*policy, &unapproved)?;
-        if asked.is_charged() {
-            duties.open = self.charge(asked, &*policy, &decision.limits, record)?;
+        let (mut duties, hidden) = duties(obligations);
+        // Lists are no calls: nothing is both.
+        duties.instead = match self.shown(&*policy, &unapproved)? {
+            Some(shown) => Some(shown),
+            None => without(asked.body, &hidden)?,
+        };
+        let handed_on = duties.instead.as_deref().or(asked.body);
+        if let Some(cost) = asked.cost(handed_on.map_or(0, <[u8]>::len))
+            && !decision.limits.is_empty()
+        {
+            let charged = self.charge(asked, &*policy, &decision.limits, cost, record);
+            if charged.is_err() {
+                let basis = self.basis_of(asked, &unapproved, &decision);
+                let basis = record.basis.get_or_insert_with(|| Box::new(basis));
+                basis.rule = Some(LIMITS.to_owned());
+            }
+            duties.open = charged?;
         }
         Ok(duties)
     }
 
     /// What the record tells of the facts; `None` where they are not noted.
     fn basis(&self, asked: &Asked<'_>, facts: &Facts<'_>, decision: &Decision) -> Option<Basis> {
+        let noted = basis::is_noted(facts, asked.hops, decision);
+        noted.then(|| self.basis_of(asked, facts, decision))
+    }
+
+    fn basis_of(&self, asked: &Asked<'_>, facts: &Facts<'_>, decision: &Decision) -> Basis {
         let (own, claimed) = (self.intents.version(), asked.header.claims.intent_rules);
-        let basis = basis::of(facts, asked.hops, decision)?;
-        Some(Basis {
+        Basis {
             intent_rules: Some(own),
             claimed_rules: claimed.filter(|claimed| *claimed != own),
-            ..basis
-        })
+            ..basis::of(facts, asked.hops, decision)
+        }
     }
 
     /// What a node says of its state, by its record, unless that has run out.
@@ -241,35 +260,37 @@ impl Enforcer {
             .collect()
     }
 
-    /// Charges a call against the limits of the policies that let it pass.
+    /// Charges a call or its result against the limits of the policies that let it pass. Of a call
+    /// it returns what that counts as open against.
     fn charge(
         &self,
         asked: &Asked<'_>,
         policy: &dyn Policy,
         limits: &[LimitUse],
+        cost: Cost,
         record: &mut DecisionRecord,
     ) -> Result<Option<Open>, Stopped> {
-        if limits.is_empty() {
-            return Ok(None);
-        }
         let node = asked.caller().node();
-        let bytes = asked.body.map_or(0, <[u8]>::len);
         let charged = self
             .charges
-            .charge(limits, node, &asked.header.cwt.sub, bytes, asked.now);
+            .charge(limits, node, &asked.header.cwt.sub, cost, asked.now);
         let exceeded = match charged {
-            Ok(open) => return Ok(Some(open)),
+            Ok(charged) => {
+                note(&mut record.alerts, charged.alerts);
+                return Ok(charged.open);
+            }
             Err(exceeded) => exceeded,
         };
         let limit = exceeded.limit;
-        if let Some(basis) = &mut record.basis {
-            basis.rule = Some(LIMITS.to_owned());
-        }
         if limit.action.alerts() {
             note(&mut record.alerts, [limit.policy.clone()]);
         }
         let retry = exceeded.retry_ms.map(|ms| ms.div_ceil(1000));
-        let whom = severed::whom_by_limit(policy, &limit);
+        let whom = match cost {
+            Cost::Call(_) => severed::whom_by_limit(policy, &limit),
+            // How long it is the other end has chosen.
+            Cost::Result(_) => Severed::Agent,
+        };
         let denial = Denial {
             reason: LIMIT_EXCEEDED.to_owned(),
             message: exceeded.message,
@@ -277,13 +298,12 @@ impl Enforcer {
             hint: retry.map(|s| format!("the window ends in {s} s")),
         };
         match limit.action {
-            Action::Alert => Ok(None),
             Action::Sever => {
                 let severs = by_policy(Verdict::Sever(denial));
                 Err(self.severing(asked, severs, whom))
             }
             // Nobody need approve what will pass by itself when the window ends.
-            Action::RequireApproval | Action::Block | Action::BlockAndAlert => {
+            Action::Alert | Action::RequireApproval | Action::Block | Action::BlockAndAlert => {
                 Err(by_policy(Verdict::Deny(denial)))
             }
         }
@@ -339,17 +359,31 @@ pub(super) fn party(membership: &MemberFacts) -> Party<'_> {
     }
 }
 
-fn duties(obligations: Vec<Obligation>) -> Duties {
-    let mut duties = Duties::default();
+/// What is to be done, and where in the result values are to be hidden.
+fn duties(obligations: &[Obligation]) -> (Duties, Vec<&str>) {
+    let (mut duties, mut hidden) = (Duties::default(), Vec::new());
     for obligation in obligations {
         match obligation {
             // Whom to alert stands in the record; the page and the log are told of it.
             Obligation::Alert(_) => {}
-            Obligation::Redact(pointer) => duties.redact.push(pointer),
-            Obligation::Tag(label) => duties.tags.push(label),
+            Obligation::Redact(pointer) => hidden.push(pointer.as_str()),
+            Obligation::Tag(label) => duties.tags.push(label.clone()),
         }
     }
-    duties
+    (duties, hidden)
+}
+
+/// The message without what is to be hidden; `None` if nothing of it is.
+fn without(body: Option<&[u8]>, hidden: &[&str]) -> Result<Option<Vec<u8>>, Stopped> {
+    let Some(body) = body.filter(|_| !hidden.is_empty()) else {
+        return Ok(None);
+    };
+    redact(body, hidden.iter().copied()).map_err(|error: McpError| {
+        Stopped::refuse(
+            error.reason(),
+            format!("the result cannot be redacted: {error}"),
+        )
+    })
 }
 
 /// Adds names that are not there yet.

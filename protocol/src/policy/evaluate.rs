@@ -352,7 +352,20 @@ fn failed(policy: Option<&CompiledPolicy>) -> Denial {
     }
 }
 
-/// Limits of a request, and what happens to a result.
+fn limit_use(document: &Document) -> Option<LimitUse> {
+    let limits = document.limits.as_ref()?;
+    Some(LimitUse {
+        policy: document.name.to_string(),
+        per: limits.per,
+        calls: limits.calls,
+        bytes: limits.bytes,
+        window_s: limits.window_s,
+        concurrent: limits.concurrent,
+        action: document.action,
+    })
+}
+
+/// Limits, of a request and of a result, and what happens to a result.
 fn apply_terms(case: &Case<'_>, said: &Said<'_>, decision: &mut Decision) {
     let mut documents: Vec<_> = said
         .rules
@@ -360,22 +373,9 @@ fn apply_terms(case: &Case<'_>, said: &Said<'_>, decision: &mut Decision) {
         .filter_map(|(p, _)| p.document())
         .collect();
     documents.sort_by(|a, b| a.name.cmp(&b.name));
+    let limits = documents.iter().filter_map(|d| limit_use(d));
+    decision.limits = limits.collect();
     if case.facts.kind == Kind::Request {
-        decision.limits = documents
-            .iter()
-            .filter_map(|d| {
-                let limits = d.limits.as_ref()?;
-                Some(LimitUse {
-                    policy: d.name.to_string(),
-                    per: limits.per,
-                    calls: limits.calls,
-                    bytes: limits.bytes,
-                    window_s: limits.window_s,
-                    concurrent: limits.concurrent,
-                    action: d.action,
-                })
-            })
-            .collect();
         return;
     }
     let results = documents.iter().filter_map(|d| d.on_result.as_ref());

@@ -203,7 +203,7 @@ pub struct Decision {
     pub granted_by: Vec<String>,
     /// What documents that only observe would have said.
     pub observed: Vec<Violation>,
-    /// What to charge before it goes on.
+    /// What to charge before it goes on: a call that begins, and the bytes of a result.
     pub limits: Vec<LimitUse>,
     /// What it takes to approve it, where it is held.
     pub approval: Option<ApprovalTerms>,
