@@ -1,11 +1,14 @@
 //! Taking values out of results: what a policy hides, replaced where it stands.
 //!
 //! Bytes outside the replaced values stay as they were. What a pointer does not find is not there
-//! to hide. A server may say the same once more elsewhere in its result, as text: whoever writes
-//! the pointers must know the result's shape.
+//! to hide. Servers say their structured content once more as text (MCP asks them to): a block of
+//! text that is the same JSON is replaced by what is left of it. Where else a server repeats a
+//! value, as in a sentence, it stays: whoever writes the pointers must know the result's shape.
+
+use serde_json::Value;
 
 use super::error::McpError;
-use super::lexer::{Kind, Lexer, Slot};
+use super::lexer::{Kind, Lexer, Slot, push_quoted};
 use super::splice::replace;
 use super::view::View;
 
@@ -15,7 +18,8 @@ pub const REDACTED: &str = "\"[redacted]\"";
 /// The response `bytes` with every value of its `result` that one of `pointers` (RFC 6901, from the
 /// result on; `*` stands for every element of an array) leads to replaced by [`REDACTED`]; `None`
 /// if none leads anywhere. The last reference token must lead to a member or element: the result
-/// itself cannot be hidden.
+/// itself cannot be hidden. A block of text in the result's `content` that parses as the same JSON
+/// as its `structuredContent` becomes, where something of that is hidden, what is left of that.
 ///
 /// # Errors
 /// As [`View::parse`].
@@ -48,8 +52,91 @@ pub fn redact<'p>(
         }
         apart
     });
-    let changes = found.iter().map(|slot| (*slot, REDACTED));
-    Ok(Some(replace(text, changes).into_bytes()))
+    let repeated = repeated(text, result, &found)?;
+    let mut changes: Vec<(Slot, &str)> = found.iter().map(|slot| (*slot, REDACTED)).collect();
+    if let Some((blocks, said)) = &repeated {
+        changes.extend(blocks.iter().map(|slot| (*slot, said.as_str())));
+        changes.sort_unstable_by_key(|(slot, _)| slot.start);
+    }
+    Ok(Some(replace(text, changes.iter().copied()).into_bytes()))
+}
+
+/// The texts of the result that repeat its structured content, and what is to stand in their place;
+/// `None` if nothing of that content is hidden.
+fn repeated(
+    text: &str,
+    result: Slot,
+    hidden: &[Slot],
+) -> Result<Option<(Vec<Slot>, String)>, McpError> {
+    let Some(content) = member(text, result, "structuredContent")? else {
+        return Ok(None);
+    };
+    let within = |slot: &&Slot| slot.start >= content.start && slot.end <= content.end;
+    let within: Vec<Slot> = hidden.iter().filter(within).copied().collect();
+    if within.is_empty() {
+        return Ok(None);
+    }
+    let Ok(whole) = serde_json::from_str::<Value>(content.of(text)) else {
+        return Ok(None);
+    };
+    let apart = |slot: &Slot| {
+        hidden
+            .iter()
+            .all(|h| h.end <= slot.start || slot.end <= h.start)
+    };
+    let mut blocks = Vec::new();
+    if let Some(list) = member(text, result, "content")?.filter(|s| s.kind == Kind::Array) {
+        for block in Lexer::at(text, list.start).elements()? {
+            if let Some(slot) = member(text, block, "text")?
+                && let Some(said) = slot.string(text)
+                && let Ok(said) = serde_json::from_str::<Value>(&said)
+                && same(&said, &whole)
+                && apart(&slot)
+            {
+                blocks.push(slot);
+            }
+        }
+    }
+    let moved = |at: usize| at.saturating_sub(content.start);
+    let left = within.iter().map(|slot| {
+        let slot = Slot {
+            start: moved(slot.start),
+            end: moved(slot.end),
+            kind: slot.kind,
+        };
+        (slot, REDACTED)
+    });
+    let mut said = String::new();
+    push_quoted(&mut said, &replace(content.of(text), left));
+    Ok(Some((blocks, said)))
+}
+
+/// A member of an object.
+fn member(text: &str, of: Slot, name: &str) -> Result<Option<Slot>, McpError> {
+    let mut found = None;
+    if of.kind == Kind::Object {
+        Lexer::at(text, of.start).members(|key, slot| {
+            if key == name {
+                found = Some(slot);
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+/// Whether two values are the same to whoever reads them: `1` is `1.0`.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let held = |(key, a): (&String, &Value)| b.get(key).is_some_and(|b| same(a, b));
+            a.len() == b.len() && a.iter().all(held)
+        }
+        (a, b) => a == b,
+    }
 }
 
 /// `~1` is `/`, `~0` is `~`, in this order.
@@ -69,12 +156,7 @@ fn follow(
     };
     match from.kind {
         Kind::Object => {
-            let mut next = None;
-            Lexer::at(text, from.start).members(|key, slot| {
-                if key == token.as_str() {
-                    next = Some(slot);
-                }
-            })?;
+            let next = member(text, from, token)?;
             next.map_or(Ok(()), |slot| follow(text, slot, rest, found))
         }
         Kind::Array => {
@@ -130,6 +212,53 @@ mod tests {
             "/structuredContent/rows",
         ]);
         assert!(got.unwrap().contains("\"rows\":\"[redacted]\"}"));
+    }
+
+    /// A result whose text is this, with and without what the pointers lead to.
+    fn beside(said: &str, pointers: &[&str]) -> String {
+        let mut quoted = String::new();
+        push_quoted(&mut quoted, said);
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":"Found."}},{{"type":"text","text":{quoted}}}],"structuredContent": {{"card":"4111","n":1.0,"of":{{"x":[1,2]}}}}}}}}"#
+        );
+        let got = redact(message.as_bytes(), pointers.iter().copied()).unwrap();
+        let got: Value = serde_json::from_slice(&got.unwrap()).unwrap();
+        let result = &got["result"];
+        assert_eq!(result["content"][0]["text"], "Found.");
+        result["content"][1]["text"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_text_that_repeats_the_structured_content_is_what_is_left_of_it() {
+        let hidden = r#"{"card":"[redacted]","n":1.0,"of":{"x":[1,2]}}"#;
+        for said in [
+            r#"{"card":"4111","n":1.0,"of":{"x":[1,2]}}"#,
+            "{\n  \"of\": {\"x\": [1, 2]},\n  \"n\": 1,\n  \"card\": \"\\u0034111\"\n}\n",
+        ] {
+            let got = beside(said, &["/structuredContent/card"]);
+            assert_eq!(got, hidden, "{said}");
+            let got = beside(said, &["/structuredContent"]);
+            assert_eq!(got, REDACTED, "{said}");
+            // Hidden with all of its text, whatever that says.
+            let got = beside(said, &["/structuredContent/card", "/content/1/text"]);
+            assert_eq!(got, "[redacted]", "{said}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_says_something_else_stays() {
+        for said in [
+            r#"{"card":"4111","n":2,"of":{"x":[1,2]}}"#,
+            r#"{"card":"4111","n":1,"of":{"x":[1,2]},"more":1}"#,
+            r#"{"card":"4111","n":1,"of":{"x":[2,1]}}"#,
+            "the card is 4111",
+            "",
+        ] {
+            assert_eq!(beside(said, &["/structuredContent/card"]), said);
+        }
+        // Of what is hidden elsewhere nothing is repeated.
+        let said = r#"{"card":"4111","n":1,"of":{"x":[1,2]}}"#;
+        assert_eq!(beside(said, &["/content/0/type"]), said);
     }
 
     #[test]
