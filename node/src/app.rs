@@ -21,6 +21,7 @@ mod page;
 mod policing;
 mod postures;
 mod probe;
+mod roles;
 mod serve;
 mod severing;
 pub mod trusting;

@@ -36,7 +36,8 @@ What this host and the others say of their state:
 
 A node as second issuer or timestamper:
   b$ hedgerow id --timestamper-card b.card
-  a$ hedgerow admin timestamper add b.card")]
+  a$ hedgerow admin timestamper add b.card
+b takes the role up when the root that names its key reaches it, without a restart.")]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Id {
     #[command(subcommand)]

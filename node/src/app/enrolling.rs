@@ -15,11 +15,10 @@ use crate::control::{Caller, Enrolling};
 use crate::enrol::{Invitation, Issuer, Listed, MEMBERSHIP_LIFE_S, Refused};
 
 impl Node {
-    pub(super) fn own_issuer(&self) -> Result<&Arc<Issuer>, Failure> {
-        self.issuer.as_ref().ok_or_else(|| {
-            let node = self.identity.name().clone();
-            Refused::NotAnIssuer { node }.to_failure().with_hint(
-                "run the command on the host of an issuer: the one that founded the mesh",
+    pub(super) fn own_issuer(&self) -> Result<Arc<Issuer>, Failure> {
+        self.office.holder().ok_or_else(|| {
+            self.desk.no_issuer().to_failure().with_hint(
+                "run the command on the host of an issuer, or make this one an issuer: `hedgerow id --issuer-card FILE` here, then `hedgerow admin issuer add FILE`",
             )
         })
     }

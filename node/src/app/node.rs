@@ -22,6 +22,7 @@ use super::dialer::MeshDialer;
 use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
 use super::policing::Policing;
+use super::roles::Roles;
 use super::severing::{Severed, Severing};
 use super::trusting::{self, Neighbours, Proposals, Running, Trusting};
 use super::{AppError, Composition, Options, page, serve};
@@ -31,7 +32,7 @@ use crate::call::{Acceptor, InFlight, MeshFabric, Relay, incoming::Servers};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::enforcement::{Enforcer, Inventory, Parts};
-use crate::enrol::{self, Desk, Issuer, IssuerNodes, Renewal};
+use crate::enrol::{self, Desk, IssuerNodes, Office, Renewal};
 use crate::gateway::{AgentEntry, AgentTokens, Gateway, TokenTable};
 use crate::identity::Identity;
 use crate::members::{DirectoryError, Members};
@@ -52,7 +53,7 @@ use crate::upstream::{self, ServerSpec, Upstreams};
 /// A node that runs. Holds what the control API reads and changes.
 pub struct Node {
     pub(super) identity: Arc<Identity>,
-    pub(super) issuer: Option<Arc<Issuer>>,
+    pub(super) office: Arc<Office>,
     pub(super) desk: Arc<Desk>,
     pub(super) renewal: Arc<Renewal>,
     pub(super) members: Arc<Members>,
@@ -374,25 +375,25 @@ impl Node {
         {
             issuers.learn(told.issuer, told.node).await;
         }
-        let issuer = match setup::issuer(dir)? {
-            None => None,
-            Some(keys) => {
-                let barred = Arc::clone(&standing) as Arc<dyn enrol::Barred>;
-                let (identity, members) = (Arc::clone(&identity), Arc::clone(&members));
-                let clock = Arc::clone(&clock);
-                let store = store.clone();
-                let opened = Issuer::open(identity, members, store, clock, barred, keys);
-                let opened = Box::pin(opened).await?;
-                issuers.learn(opened.id(), opened.node()).await;
-                Some(opened)
-            }
+        let office = Arc::new(Office::default());
+        let roles = Roles {
+            dir: dir.clone(),
+            identity: Arc::clone(&identity),
+            members: Arc::clone(&members),
+            standing: Arc::clone(&standing),
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            trust: trust.clone(),
+            office: Arc::clone(&office),
+            issuers: Arc::clone(&issuers),
         };
+        roles.fill_office().await?;
         let desk = Arc::new(Desk::new(enrol::Parts {
             identity: Arc::clone(&identity),
             members: Arc::clone(&members),
             admission: Arc::clone(&admission),
             links: links.clone(),
-            issuer: issuer.clone(),
+            office: Arc::clone(&office),
             issuers: Arc::clone(&issuers),
             roots: Arc::clone(&standing) as Arc<dyn enrol::RootChain>,
             counters: Arc::clone(&counters),
@@ -402,7 +403,7 @@ impl Node {
             members: Arc::clone(&members),
             links: links.clone(),
             dialing: Arc::clone(&dialing),
-            issuer: issuer.clone(),
+            office: Arc::clone(&office),
             issuers,
             clock: Arc::clone(&clock),
             file: dir.membership(),
@@ -429,7 +430,7 @@ impl Node {
             Arc::clone(&clock),
         );
         let node = Arc::new(Self {
-            issuer,
+            office,
             desk,
             renewal,
             identity,
@@ -465,6 +466,7 @@ impl Node {
         });
         effected.attend(&node);
         tasks.service("trust", distributing);
+        tasks.service("roles", roles.follow(tasks.stopping()));
         serve::spawn(&node, listeners, tasks, &in_flight.closing())?;
         let deadline = Duration::from_secs(config.limits().drain_s.into());
         tasks.service("drain", in_flight.drain(deadline));

@@ -540,7 +540,7 @@ async fn keep_replaced(node: Arc<Node>, stop: CancellationToken) {
                 return;
             },
             Ok(()) = standing.changed() => keep_revoked_names(&node).await,
-            _ = tidied.tick() => if let Some(issuer) = &node.issuer
+            _ = tidied.tick() => if let Some(issuer) = node.office.holder()
                 && let Err(error) = issuer.tidy().await
             {
                 tracing::warn!(%error, "the issuer's books were not tidied");

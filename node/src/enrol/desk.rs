@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::issuer::Issuer;
 use super::issuers::IssuerNodes;
 use super::limits::{MAX_MESSAGES, STREAM_DEADLINE};
+use super::office::Office;
 use super::redeem::Decided;
 use super::refused::Refused;
 use super::roots::RootChain;
@@ -52,8 +53,8 @@ pub struct Parts {
     pub admission: Arc<MeshAdmission>,
     /// To carry streams on.
     pub links: Links,
-    /// This node's issuer, if it is one.
-    pub issuer: Option<Arc<Issuer>>,
+    /// This node's issuer, while it is one.
+    pub office: Arc<Office>,
     /// Where the others are.
     pub issuers: Arc<IssuerNodes>,
     /// The roots told to whoever asks.
@@ -172,9 +173,9 @@ impl Desk {
             return Err(Refused::ForeignMesh);
         }
         let me = parts.identity.node();
-        match (&parts.issuer, ask.issuer_node) {
-            (Some(issuer), None) => self.draw(issuer, challenge),
-            (Some(issuer), Some(node)) if node == me => self.draw(issuer, challenge),
+        match (parts.office.holder(), ask.issuer_node) {
+            (Some(issuer), None) => self.draw(&issuer, challenge),
+            (Some(issuer), Some(node)) if node == me => self.draw(&issuer, challenge),
             (None, Some(node)) if node == me => Err(self.no_issuer()),
             (_, Some(node)) => {
                 if parts.links.get(node).is_some() {
@@ -184,12 +185,8 @@ impl Desk {
                 }
             }
             (None, None) => {
-                let nodes = parts.issuers.nodes().into_iter();
-                let mut linked = nodes.filter(|node| parts.links.get(*node).is_some());
-                linked
-                    .next()
-                    .map(Reply::Carry)
-                    .ok_or_else(|| self.no_issuer())
+                let linked = self.linked_issuers().into_iter().next();
+                linked.map(Reply::Carry).ok_or_else(|| self.no_issuer())
             }
         }
     }
@@ -212,7 +209,8 @@ impl Desk {
     }
 
     async fn enrol(&self, enrol: Enrol, challenge: Challenge) -> Result<JoinMessage, Refused> {
-        let issuer = self.parts.issuer.as_ref().ok_or_else(|| self.no_issuer())?;
+        let issuer = self.parts.office.holder();
+        let issuer = issuer.ok_or_else(|| self.no_issuer())?;
         let shown = enrol.membership.as_ref().map(|bytes| bytes.as_slice());
         match issuer.judge(enrol.request, shown, challenge).await? {
             Decided::Waits(node) => Ok(JoinMessage::Waiting(Waiting { node })),
@@ -248,9 +246,30 @@ impl Desk {
             .collect()
     }
 
-    fn no_issuer(&self) -> Refused {
+    /// The nodes of the root's issuers that this node is linked with, each once.
+    fn linked_issuers(&self) -> Vec<NodeId> {
+        let root = self.parts.identity.root();
+        let known = self.parts.issuers.list().into_iter();
+        let mut nodes: Vec<NodeId> = known
+            .filter(|known| root.issuer_ids().contains(&known.issuer))
+            .map(|known| known.node)
+            .filter(|node| self.parts.links.get(*node).is_some())
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    /// That this node is no issuer, and which ones it is linked with.
+    #[must_use]
+    pub fn no_issuer(&self) -> Refused {
+        let name = |node: NodeId| match self.parts.members.member(&node) {
+            Some(member) => member.membership.name.to_string(),
+            None => node.short(),
+        };
         Refused::NotAnIssuer {
             node: self.parts.identity.name().clone(),
+            linked: self.linked_issuers().into_iter().map(name).collect(),
         }
     }
 

@@ -171,7 +171,7 @@ impl Issuer {
         let root = self.identity.root();
         let named = root.root().issuers.iter();
         let own = named.into_iter().find(|i| i.keys == *self.keys.public());
-        own.cloned().ok_or_else(|| Refused::NotAnIssuer {
+        own.cloned().ok_or_else(|| Refused::NotNamed {
             node: self.identity.name().clone(),
         })
     }

@@ -25,8 +25,16 @@ pub enum Refused {
     #[error("this node belongs to another mesh")]
     ForeignMesh,
     /// No issuer here, none known or none reachable.
-    #[error("node `{node}` is no issuer of memberships and reaches none")]
+    #[error("node `{node}` is no issuer of memberships and {}", linked_with(.linked))]
     NotAnIssuer {
+        /// The node that was asked.
+        node: Name,
+        /// The issuers' nodes it is linked with, by name.
+        linked: Vec<String>,
+    },
+    /// The root in force no longer names this issuer.
+    #[error("the root in force does not name node `{node}` as an issuer of memberships")]
+    NotNamed {
         /// The node that was asked.
         node: Name,
     },
@@ -126,7 +134,7 @@ impl Refused {
             Self::Throttled => "join_throttled",
             Self::Timeout => "join_timeout",
             Self::ForeignMesh => "foreign_mesh",
-            Self::NotAnIssuer { .. } => "not_an_issuer",
+            Self::NotAnIssuer { .. } | Self::NotNamed { .. } => "not_an_issuer",
             Self::IssuerUnreachable { .. } => "issuer_unreachable",
             Self::WrongChallenge => "wrong_challenge",
             Self::Request(e) | Self::Issuer(e) => e.reason(),
@@ -159,7 +167,7 @@ impl Refused {
     pub const fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::ForeignMesh => "the ticket is of another mesh than the nodes it names now serve",
-            Self::NotAnIssuer { .. } | Self::IssuerUnreachable { .. } => {
+            Self::NotAnIssuer { .. } | Self::NotNamed { .. } | Self::IssuerUnreachable { .. } => {
                 "start the issuer's node, or use a ticket that names its address"
             }
             Self::UnknownTicket | Self::BadMac => {
@@ -236,6 +244,15 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.to_string())
     }
+}
+
+/// Which issuers a node is linked with, as the end of a sentence.
+fn linked_with(issuers: &[String]) -> String {
+    if issuers.is_empty() {
+        return "is linked with none now".to_owned();
+    }
+    let names: Vec<String> = issuers.iter().map(|name| format!("`{name}`")).collect();
+    format!("is linked with: {}", names.join(", "))
 }
 
 /// The longest prefix that a refusal may carry.

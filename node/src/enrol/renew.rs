@@ -22,6 +22,7 @@ use super::issuers::IssuerNodes;
 use super::limits::{
     DIAL, RENEW_ASKED, RENEW_LONGEST_PAUSE, RENEW_LOOK, RENEW_PAUSE, RENEW_URGENT_PAUSE,
 };
+use super::office::Office;
 use super::redeem::Decided;
 use super::request;
 use crate::clock::Clock;
@@ -42,8 +43,8 @@ pub struct Renewal {
     pub links: Links,
     /// Whose pauses end when the membership is valid again.
     pub dialing: Arc<Dialing>,
-    /// This node's own issuer.
-    pub issuer: Option<Arc<Issuer>>,
+    /// This node's own issuer, while it is one.
+    pub office: Arc<Office>,
     /// Where the others are.
     pub issuers: Arc<IssuerNodes>,
     /// The time.
@@ -115,8 +116,8 @@ impl Renewal {
 
     /// One attempt: asks the nodes most likely to help, one after the other.
     pub async fn renew(&self) -> bool {
-        if let Some(issuer) = &self.issuer
-            && self.renew_by_own(issuer).await
+        if let Some(issuer) = self.office.holder()
+            && self.renew_by_own(&issuer).await
         {
             return true;
         }

@@ -75,6 +75,7 @@ enum Command {
     Publish(Box<Document>, Reply),
     Compare,
     Ask(NodeId),
+    StampWith(Box<SigningKeys>),
     Pull {
         log: LogRow,
         life: Duration,
@@ -293,6 +294,12 @@ impl Trust {
         answer.await.map_err(|_| PublishError::Stopping)?
     }
 
+    /// Has this timestamper's key sign, whenever the root in force names it.
+    pub async fn stamp_with(&self, keys: SigningKeys) {
+        // Fails only when the node is stopping.
+        drop(self.commands.send(Command::StampWith(Box::new(keys))).await);
+    }
+
     /// Has the linked peers asked what they hold now, for whoever looks next; what is known of them
     /// else is what they said last. Not more often than every `COMPARE_PAUSE`, and not while the
     /// task has other work to do.
@@ -464,6 +471,7 @@ impl Driver {
             Command::Ask(peer) => {
                 self.handle(Event::Ask(peer));
             }
+            Command::StampWith(keys) => self.stamp.sign_with(*keys),
             Command::Pull { log, life, opened } => {
                 let pulled = self.open_pull(log, life);
                 // Whoever asked may have left, and with it the channel.

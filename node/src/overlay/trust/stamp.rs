@@ -29,6 +29,12 @@ impl Stamp {
         Self { keys, due: None }
     }
 
+    /// With this key from now on.
+    pub(super) fn sign_with(&mut self, keys: SigningKeys) {
+        self.keys = Some(keys);
+        self.soon();
+    }
+
     /// When the next is due; never on a host that is no timestamper.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.filter(|_| self.keys.is_some())
