@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 mod apply;
 mod check;
+mod definitions;
 mod diff;
 mod draft;
 mod explain;

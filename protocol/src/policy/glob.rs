@@ -128,9 +128,15 @@ impl ItemGlob {
     /// Whether it matches this item of this server.
     #[must_use]
     pub fn matches(&self, host: Party<'_>, server: &str, item: &str) -> bool {
+        self.matches_on(host.name.as_str(), server, item)
+    }
+
+    /// Whether it matches this item of this server on the node of this name.
+    #[must_use]
+    pub fn matches_on(&self, host: &str, server: &str, item: &str) -> bool {
         let node = self.node.as_ref();
         let on = self.server.as_ref();
-        node.is_none_or(|g| g.matches(host.name.as_str()))
+        node.is_none_or(|g| g.matches(host))
             && on.is_none_or(|g| g.matches(server))
             && self.item.matches(item)
     }
@@ -176,8 +182,14 @@ impl NodeGlob {
     /// Whether it matches this name on this node.
     #[must_use]
     pub fn matches(&self, node: Party<'_>, name: &str) -> bool {
+        self.matches_on(node.name.as_str(), name)
+    }
+
+    /// Whether it matches this name on the node of this name.
+    #[must_use]
+    pub fn matches_on(&self, node: &str, name: &str) -> bool {
         let on = self.node.as_ref();
-        on.is_none_or(|g| g.matches(node.name.as_str())) && self.name.matches(name)
+        on.is_none_or(|g| g.matches(node)) && self.name.matches(name)
     }
 }
 

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use protocol::name::PolicyName;
 
 use super::draft::{Draft, Signing};
-use super::{files, sets};
+use super::{definitions, files, sets};
 use crate::commands::Context;
 use crate::exit::{Failed, say};
 
 /// Put documents in force, each in place of the one of its name.
 ///
 /// A tool that a document names without its server means the definitions of that name that admins
-/// approved. Those announced now are shown and approved with the documents; one that changes later
-/// is denied until it is approved again (`hedgerow policy pin`).
+/// approved. Those announced now by servers in the document's scope are shown and approved with the
+/// documents, for every document; one that changes later is denied until it is approved again
+/// (`hedgerow policy pin`).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -55,36 +56,22 @@ impl Apply {
     }
 }
 
-/// Approves what the tools a document names without a server are now.
+/// Approves what the tools a document names without a server are now, at the servers in its scope.
 fn approve_bare(draft: &mut Draft, loaded: &files::Loaded) -> Result<(), Failed> {
-    let Some(document) = loaded.compiled.document() else {
-        return Ok(());
-    };
-    let named = document.requirements.tools.iter().flatten();
-    for glob in named.filter(|glob| glob.is_bare()).map(|glob| &glob.item) {
-        let found: Vec<_> = draft
-            .tools
-            .iter()
-            .filter(|t| glob.matches(&t.name))
-            .cloned()
-            .collect();
-        if found.is_empty() && !draft.body.pins.iter().any(|pin| glob.matches(&pin.tool)) {
-            let (policy, name) = (&document.name, glob.as_str());
+    let tools = draft.tools.clone();
+    let policy = &loaded.carried.name;
+    for meant in definitions::meant(&loaded.compiled, &tools, &draft.body.pins.clone()) {
+        let name = meant.name.as_str();
+        if meant.tools.is_empty() && !meant.approved {
             say(&crate::inert::inert(&format!(
-                "warning: policy `{policy}` allows `{name}`, but no server announces such a tool \
-                 now; approve it later with `hedgerow policy pin`"
+                "warning: policy `{policy}` allows `{name}`, but no server in its scope announces \
+                 such a tool now; approve it later with `hedgerow policy pin`"
             )));
         }
-        for tool in &found {
-            let said = tool.description.as_deref().unwrap_or_default();
-            let said = said.lines().next().unwrap_or_default();
+        for tool in meant.tools {
             say(&crate::inert::inert(&format!(
-                "`{}` is {}/{}/{}, {}: {said}",
-                glob.as_str(),
-                tool.node,
-                tool.server,
-                tool.name,
-                tool.digest.get(..12).unwrap_or_default()
+                "`{name}` is {}",
+                definitions::described(tool)
             )));
             draft.pin(tool)?;
         }

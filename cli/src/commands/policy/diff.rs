@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use protocol::control::{Tool, route};
 use protocol::name::PolicyNameError;
 use protocol::policy::diff::{Change, Compared, compare, to_json};
 use protocol::policy::{CEDAR_MEDIA_TYPE, CompiledBundle};
@@ -9,7 +10,7 @@ use protocol::trust::bundle::{BundleBody, Policy as Carried};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{files, sets};
+use super::{definitions, files, sets};
 use crate::commands::Context;
 use crate::exit::{Exit, Failed};
 use crate::output::Text;
@@ -21,7 +22,8 @@ use crate::output::Text;
 /// documents that differ name, at and around every bound, and decided at both ends and at a relay.
 /// Of calls that are decided alike it is compared what goes with the decision: limits, what happens
 /// to results, who may approve and within what time, whether operators are told, and what documents
-/// that only observe report. What is not tried is said. Before there is a bundle members may call
+/// that only observe report. Definitions of tools that applying would approve are named; what calls
+/// they would let pass is not tried. What is not tried is said. Before there is a bundle members may call
 /// everything. Exit code 0, whether anything changes or not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -42,6 +44,8 @@ pub(super) struct Diff {
 #[derive(Serialize)]
 struct Told {
     documents: Vec<Document>,
+    /// Definitions of tools that applying would approve, and those it would approve no longer.
+    definitions: Vec<String>,
     changes: Vec<Changed>,
     tried: usize,
     not_covered: Vec<String>,
@@ -71,12 +75,12 @@ struct Changed {
 
 impl Diff {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
-        let (before, after) = self.sets(context).await?;
-        let told = told(compare(&before, &after))?;
+        let sets = self.sets(context).await?;
+        let told = told(compare(&sets.before, &sets.after), sets.definitions)?;
         context.output.data(&told, |text| show(&told, text))
     }
 
-    async fn sets(&self, context: &Context) -> Result<(CompiledBundle, CompiledBundle), Failed> {
+    async fn sets(&self, context: &Context) -> Result<Sets, Failed> {
         let load = |path: &PathBuf| files::load(&sets::documents(std::slice::from_ref(path))?);
         let alone = |loaded: Vec<files::Loaded>| {
             let compiled = loaded.into_iter().map(|l| l.compiled).collect();
@@ -84,22 +88,47 @@ impl Diff {
         };
         let first = load(&self.first)?;
         if let Some(second) = &self.second {
-            return Ok((alone(first), alone(load(second)?)));
+            return Ok(Sets {
+                before: alone(first),
+                after: alone(load(second)?),
+                definitions: Vec::new(),
+            });
         }
-        let running = sets::running(&context.client()?).await?;
+        let client = context.client()?;
+        let running = sets::running(&client).await?;
+        let tools: Vec<Tool> = client.read(route::TOOLS).await?;
         let mut base: BundleBody = running.body.clone();
         if self.replace {
             base.policies.clear();
         }
-        let next = sets::with(&base, first.into_iter().map(|l| l.carried));
+        let mut approving = base.clone();
+        for document in &first {
+            let meant = definitions::meant(&document.compiled, &tools, &base.pins);
+            for tool in meant.into_iter().flat_map(|m| m.tools) {
+                definitions::approve(&mut approving, &tools, tool)?;
+            }
+        }
+        let definitions = definitions::changes(&base, &approving);
+        let next = sets::with(&approving, first.into_iter().map(|l| l.carried));
         let version = running.version;
         let before = if version == 0 {
             sets::compile(0, &everything()?)?
         } else {
             running.compiled()?
         };
-        Ok((before, sets::compile(version.saturating_add(1), &next)?))
+        Ok(Sets {
+            before,
+            after: sets::compile(version.saturating_add(1), &next)?,
+            definitions,
+        })
     }
+}
+
+/// What is compared.
+struct Sets {
+    before: CompiledBundle,
+    after: CompiledBundle,
+    definitions: Vec<String>,
 }
 
 /// The name under which that members may call everything, before there is a bundle, is told.
@@ -119,7 +148,7 @@ fn everything() -> Result<BundleBody, Failed> {
     })
 }
 
-fn told(compared: Compared) -> Result<Told, Failed> {
+fn told(compared: Compared, definitions: Vec<String>) -> Result<Told, Failed> {
     let documents = compared.documents.into_iter();
     let documents = documents.filter(|d| d.policy != NO_BUNDLE);
     let documents = documents.map(|d| Document {
@@ -133,6 +162,7 @@ fn told(compared: Compared) -> Result<Told, Failed> {
     let changes: Result<Vec<Changed>, Failed> = compared.changes.into_iter().map(changed).collect();
     Ok(Told {
         documents: documents.collect(),
+        definitions,
         changes: changes?,
         tried: compared.tried,
         not_covered: compared.not_covered,
@@ -159,6 +189,9 @@ fn changed(change: Change) -> Result<Changed, Failed> {
 }
 
 fn show(told: &Told, text: &mut Text) {
+    for definition in &told.definitions {
+        text.line(format!("applying {definition}, for every document"));
+    }
     if told.documents.is_empty() {
         text.line("no document differs");
         return;

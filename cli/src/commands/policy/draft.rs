@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use hedgerow_crypto::Primitives;
 use protocol::control::{BundleFile, FileBytes, Propose, Proposed, Tool, Trust, route};
-use protocol::id::Digest;
 use protocol::policy::CompiledBundle;
 use protocol::trust::Proposal;
-use protocol::trust::bundle::{BundleBody, Pin};
+use protocol::trust::bundle::BundleBody;
 use serde::Serialize;
 
-use super::{files, spread};
+use super::{definitions, files, spread};
 use crate::client::Client;
 use crate::commands::admin::{now, outcome, refused, sign_with};
 use crate::commands::{Context, write_new};
@@ -79,36 +78,9 @@ impl Draft {
         })
     }
 
-    /// Approves one definition of a tool. Others of the same server and tool that no node
-    /// announces any more are approved no longer.
+    /// Approves one definition of a tool.
     pub(super) fn pin(&mut self, tool: &Tool) -> Result<(), Failed> {
-        let digest: Digest = tool.digest.parse().map_err(|_| {
-            Failed::new(
-                Exit::Failure,
-                format!("node {} announces a digest that is none", tool.node),
-            )
-        })?;
-        let (server, name) = (&tool.server, &tool.name);
-        let announced: BTreeSet<&str> = self
-            .tools
-            .iter()
-            .filter(|t| t.server == *server && t.name == *name)
-            .map(|t| t.digest.as_str())
-            .collect();
-        self.body.pins.retain(|pin| {
-            pin.server != *server
-                || pin.tool != *name
-                || announced.contains(pin.digest.to_string().as_str())
-        });
-        let pin = Pin {
-            server: server.clone(),
-            tool: name.clone(),
-            digest,
-        };
-        if let Err(at) = self.body.pins.binary_search(&pin) {
-            self.body.pins.insert(at, pin);
-        }
-        Ok(())
+        definitions::approve(&mut self.body, &self.tools, tool)
     }
 
     /// Shows what differs, asks, signs, hands it in, and waits until the mesh has it.
@@ -193,20 +165,14 @@ fn changes(before: &BundleBody, after: &BundleBody) -> Vec<String> {
     let kept: BTreeSet<_> = after.policies.iter().map(|p| &p.name).collect();
     let gone = before.policies.iter().filter(|p| !kept.contains(&p.name));
     said.extend(gone.map(|p| format!("removes policy `{}`", p.name)));
-    let pin = |pin: &Pin| format!("`{}/{}` as {}", pin.server, pin.tool, pin.digest.short());
-    let pins = |of: &BundleBody| of.pins.iter().cloned().collect::<BTreeSet<_>>();
-    let (old, new) = (pins(before), pins(after));
-    said.extend(new.difference(&old).map(|p| format!("approves {}", pin(p))));
-    said.extend(
-        old.difference(&new)
-            .map(|p| format!("approves no longer {}", pin(p))),
-    );
+    said.extend(definitions::changes(before, after));
     said
 }
 
 #[cfg(test)]
 mod tests {
-    use protocol::trust::bundle::Policy as Carried;
+    use protocol::id::Digest;
+    use protocol::trust::bundle::{Pin, Policy as Carried};
 
     use super::*;
 

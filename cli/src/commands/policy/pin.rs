@@ -2,6 +2,7 @@
 
 use protocol::control::Tool;
 
+use super::definitions;
 use super::draft::{Draft, Signing};
 use crate::commands::Context;
 use crate::exit::{Failed, say};
@@ -47,10 +48,7 @@ impl Pin {
                 return Err(unknown(named));
             }
             for tool in &found {
-                let said = tool.description.as_deref().unwrap_or_default();
-                let said = said.lines().next().unwrap_or_default();
-                let line = format!("{}/{}/{}: {said}", tool.node, tool.server, tool.name);
-                say(&crate::inert::inert(&line));
+                say(&crate::inert::inert(&definitions::described(tool)));
                 draft.pin(tool)?;
             }
         }

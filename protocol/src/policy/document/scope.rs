@@ -127,6 +127,15 @@ impl Scope {
         }
     }
 
+    /// Whether it holds this tool, whoever calls it: by the names of its node and server alone.
+    #[must_use]
+    pub fn holds_tool(&self, host: &str, server: &str, tool: &str) -> bool {
+        let servers = self.servers.as_ref();
+        let tools = self.tools.as_deref().unwrap_or_default();
+        servers.is_none_or(|list| list.iter().any(|g| g.matches_on(host, server)))
+            && (!self.is_selective() || tools.iter().any(|g| g.matches_on(host, server, tool)))
+    }
+
     /// Whether it holds the server.
     #[must_use]
     pub fn holds_server(&self, host: Party<'_>, server: &str) -> bool {
@@ -146,4 +155,33 @@ pub(super) fn word(text: &str) -> Result<String, Problem> {
         });
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_is_in_scope_by_the_names_of_its_node_and_server() {
+        let servers = |list: &[&str]| Scope {
+            servers: Some(list.iter().map(|s| NodeGlob::new(s).unwrap()).collect()),
+            ..Scope::default()
+        };
+        assert!(Scope::default().holds_tool("hub", "odd", "get"));
+        assert!(servers(&["shop"]).holds_tool("hub", "shop", "get"));
+        assert!(!servers(&["shop"]).holds_tool("hub", "odd", "get"));
+        assert!(servers(&["hub/o*"]).holds_tool("hub", "odd", "get"));
+        assert!(!servers(&["hub/o*"]).holds_tool("desk", "odd", "get"));
+        let tools = Scope {
+            tools: Some(vec![ItemGlob::new("shop/get*").unwrap()]),
+            ..Scope::default()
+        };
+        assert!(tools.holds_tool("hub", "shop", "get_it"));
+        assert!(!tools.holds_tool("hub", "odd", "get_it"));
+        let prompts = Scope {
+            prompts: Some(vec![ItemGlob::new("get").unwrap()]),
+            ..Scope::default()
+        };
+        assert!(!prompts.holds_tool("hub", "shop", "get"));
+    }
 }
