@@ -539,6 +539,81 @@ hint: see `hedgerow policy history`
     );
 }
 
+/// What lies where, and what a result was tagged with: put, shown, decided on, told, taken back.
+#[test]
+fn labels() {
+    let node = Node::up();
+    node.tools();
+    let all = r#"{"policy_name": "all", "allowed_tools": ["shop/*"]}"#;
+    let tag = r#"{"policy_name": "tag", "tools": ["get_product_info"], "on_result": {"tag": ["priced"]}}"#;
+    let keep = r#"{"policy_name": "keep", "tools": ["update_price"], "labels": {"restricted": ["priced", "stock"]}}"#;
+    let documents = [("all.json", all), ("tag.json", tag), ("keep.json", keep)];
+    let [all, tag, keep] = documents.map(|(name, text)| node.file(name, text));
+    node.ok(&["policy", "apply", &all, &keep, "--yes"]);
+    let update = || node.call("update_price", &["sku=HR-1001", "price=12"]);
+    assert!(update().starts_with("exit: 0"));
+
+    seen(
+        &node.run(&["policy", "label", "shop/*", "stock", "--yes"]),
+        "exit: 0
+--- stdout
+  ✓ bundle 2 is in force on 1 of 1 nodes this one has a link to
+--- stderr
+bundle 2 of mesh `mesh`
+  - labels `shop/*` as `stock`
+",
+    );
+    let shown = node.json(&["policy", "show"]);
+    let labels = serde_json::json!([{"target": "shop/*", "labels": ["stock"]}]);
+    assert_eq!(shown["labels"], labels);
+    let shown = node.ok(&["policy", "show"]);
+    assert!(shown.contains("LABELLED"), "{shown}");
+    assert!(shown.contains("shop/*"), "{shown}");
+    let denied = update();
+    assert!(
+        denied.contains("labelled `stock` [label_not_allowed]"),
+        "{denied}"
+    );
+    seen(
+        &node.run(&["policy", "label", "--remove", "shop/*", "--yes"]),
+        "exit: 0
+--- stdout
+  ✓ bundle 3 is in force on 1 of 1 nodes this one has a link to
+--- stderr
+bundle 3 of mesh `mesh`
+  - labels `shop/*` no longer as `stock`
+",
+    );
+    assert!(update().starts_with("exit: 0"));
+
+    node.ok(&["policy", "apply", &tag, "--yes"]);
+    let read = node.call("get_product_info", &["sku=HR-1001"]);
+    assert!(read.starts_with("exit: 0"), "{read}");
+    let denied = update();
+    assert!(
+        denied.contains("labelled `priced` [label_not_allowed]"),
+        "{denied}"
+    );
+    let listed = node.json(&["decisions", "list", "--verdict", "deny"]);
+    let number = listed[0]["seq"].to_string();
+    for words in [["policy", "explain"], ["decisions", "show"]] {
+        let told = node.ok(&[words[0], words[1], &number]);
+        assert!(told.contains("labels       priced\n"), "{told}");
+    }
+
+    for (target, label, reason) in [
+        ("shop", "stock", "bad_target"),
+        ("shop/update_*", "stock", "bad_target"),
+        ("shop/update_price", "STOCK", "bad_label"),
+    ] {
+        let refused = node.run(&["policy", "label", target, label, "--yes"]);
+        assert!(refused.starts_with("exit: 3\n"), "{refused}");
+        assert!(refused.contains(&format!("[{reason}]")), "{refused}");
+    }
+    let none = node.run(&["policy", "label", "--remove", "shop/*", "stock", "--yes"]);
+    assert!(none.contains("[unknown_label]"), "{none}");
+}
+
 /// Without digests, which are of the sample server's texts.
 fn hidden(text: &str) -> String {
     let lines = text.lines().map(|line| match line.split_once("` as ") {

@@ -13,6 +13,7 @@ mod draft;
 mod explain;
 mod files;
 mod history;
+mod label;
 mod lint;
 mod pin;
 mod schema;
@@ -52,6 +53,7 @@ enum Action {
     Rollback(history::Rollback),
     Pin(pin::Pin),
     Unpin(pin::Unpin),
+    Label(label::Labels),
     Schema(schema::Schema),
 }
 
@@ -95,6 +97,7 @@ impl Policy {
             Action::Remove(remove) => remove.run(context).await,
             Action::Pin(pin) => pin.run(context).await,
             Action::Unpin(unpin) => unpin.run(context).await,
+            Action::Label(label) => label.run(context).await,
             Action::Schema(schema) => schema.run(),
         }
     }

@@ -1,12 +1,12 @@
 //! What a record tells of the facts policy decided on.
 //!
-//! Noted of calls, of whatever policy stops, and of what came over relays: another message that
-//! passes was asked about with the facts of its call.
+//! Noted of calls, of whatever policy stops, of results that have labels, and of what came over
+//! relays: another message that passes was asked about with the facts of its call.
 
 use protocol::envelope::Kind;
 use protocol::envelope::hop::HopRecord;
-use protocol::limits::MAX_INTENTS;
-use protocol::policy::{Decision, Facts, Posture, Verdict};
+use protocol::limits::{MAX_INTENTS, MAX_LABELS};
+use protocol::policy::{Decision, Facts, Obligation, Posture, Verdict};
 use protocol::record::{
     self, Basis, HopNote, MAX_BASIS_CLAIM, MAX_BASIS_CLAIMS, MAX_BASIS_TEXT, MAX_RECORDED_POLICIES,
 };
@@ -16,7 +16,8 @@ use protocol::trust::posture::{ATTESTED, SELF_ASSERTED};
 pub(super) fn is_noted(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> bool {
     let passes = matches!(decision.verdict, Verdict::Allow(_));
     let is_call = facts.kind == Kind::Request && facts.call().is_some();
-    !passes || is_call || !hops.is_empty()
+    let is_labelled = facts.kind == Kind::Response && !labels(facts, decision).is_empty();
+    !passes || is_call || is_labelled || !hops.is_empty()
 }
 
 /// The basis of a decision.
@@ -34,13 +35,28 @@ pub(super) fn of(facts: &Facts<'_>, hops: &[HopRecord], decision: &Decision) -> 
         posture: facts.posture.map(claims),
         human: facts.human.map(cut),
         intents: facts.intents.iter().take(MAX_INTENTS).cloned().collect(),
-        labels: facts.labels.to_vec(),
+        labels: labels(facts, decision),
         tool_digest: facts.tool_digest,
         hops: hops.iter().map(note).collect(),
         human_vouched: facts.human.map(|_| facts.human_vouched),
         intent_rules: None,
         claimed_rules: None,
     }
+}
+
+/// The labels of a message, and those its result is given.
+fn labels(facts: &Facts<'_>, decision: &Decision) -> Vec<String> {
+    let mut labels = facts.labels.to_vec();
+    if let Verdict::Allow(obligations) = &decision.verdict {
+        labels.extend(obligations.iter().filter_map(|o| match o {
+            Obligation::Tag(label) => Some(label.clone()),
+            Obligation::Alert(_) | Obligation::Redact(_) => None,
+        }));
+    }
+    labels.sort_unstable();
+    labels.dedup();
+    labels.truncate(MAX_LABELS);
+    labels
 }
 
 /// The rule that stops a message: the strictest of those violated.

@@ -103,7 +103,7 @@ impl Enforcer {
     ) -> Result<Agreed, Stopped> {
         let described = draft.message.described();
         record.kind = Some(described.kind);
-        let header = self.header(now, draft, described)?;
+        let mut header = self.header(now, draft, described)?;
         record.method = Some(header.claims.method.clone());
         record.target.clone_from(&header.claims.name);
         header
@@ -131,6 +131,8 @@ impl Enforcer {
                 )
             })?;
         self.in_force(now, &header, own.facts(), &audience.membership)?;
+        let ends: (&MemberFacts, &MemberFacts) = (own.facts(), &audience.membership);
+        header.claims.labels = self.claimable_labels((point, now), &header, ends)?;
         let asked = Asked {
             point,
             now,
@@ -144,7 +146,6 @@ impl Enforcer {
         };
         let mut duties = self.evaluate(&asked, record)?;
         let instead = duties.instead.take();
-        let mut header = header;
         if !duties.tags.is_empty() {
             header.claims.labels.extend(duties.tags.iter().cloned());
             header.claims.labels.sort_unstable();
@@ -217,6 +218,7 @@ impl Enforcer {
             // Set by `seal`, which draws on the salt.
             body_digest: Digest::from_bytes([0; 32]),
             intents,
+            // Known once the far end is.
             labels: Vec::new(),
             posture: self.own_posture(),
             site: self.identity.membership().content().site.clone(),

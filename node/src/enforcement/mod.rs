@@ -18,6 +18,7 @@ mod charges;
 mod decide;
 mod held;
 mod intents;
+mod labels;
 mod ledger;
 mod limit;
 mod listing;
@@ -48,6 +49,7 @@ pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
 pub use charges::{MAX_CHARGED, Open};
 pub use held::{APPROVAL_OUTDATED, APPROVAL_REQUIRED, Covers, Held, HeldCall, Hold};
 pub use intents::INTENT_UNDERSTATED;
+pub use labels::{LABELS_KEPT_MS, MAX_LABELLED_AGENTS, TOO_MANY_LABELLED, TOO_MANY_LABELS};
 pub use ledger::{Ledger, LedgerError};
 pub use limit::{PEER_ENVELOPES_AT_ONCE, PEER_ENVELOPES_PER_S, PeerRate};
 pub use listing::{LIST_TOO_LONG, MAX_LISTED};
@@ -254,6 +256,7 @@ pub struct Enforcer {
     sever: OnceLock<Arc<dyn Sever>>,
     severed: severed::Severed,
     charges: charges::Charges,
+    touched: labels::Touched,
     judged: behind::Judged,
     ask: OnceLock<Arc<dyn Ask>>,
     /// The posture this node announced when it was last asked for, and its digest.
@@ -311,6 +314,7 @@ impl Enforcer {
             sever: OnceLock::new(),
             severed: severed::Severed::for_ms(parts.cool_down_ms),
             charges: charges::Charges::default(),
+            touched: labels::Touched::default(),
             named: Mutex::default(),
         }
     }

@@ -126,7 +126,10 @@ impl Enforcer {
         let members = self.on_the_way(asked);
         let route: Vec<Party<'_>> = members.iter().map(|m| party(&m.membership)).collect();
         let posture = self.posture_of(&node, asked.now.seconds());
-        let mut unapproved = facts(asked, &route, posture.as_ref());
+        let at = (asked.point, asked.now);
+        let ends = (asked.issuer, asked.audience);
+        let labels = self.labels(at, asked.header, ends, &*policy);
+        let mut unapproved = facts(asked, &labels, &route, posture.as_ref());
         unapproved.human_vouched =
             unapproved.human.is_some() && policy.vouches_for_humans(unapproved.caller());
         let mut decision = policy.evaluate(&unapproved);
@@ -207,6 +210,7 @@ impl Enforcer {
             }
             duties.open = charged?;
         }
+        self.hand_over(at, asked.header, &duties.tags)?;
         Ok(duties)
     }
 
@@ -321,6 +325,7 @@ fn is_covered(terms: &ApprovalTerms, covers: &Covers<'_>) -> bool {
 
 fn facts<'a>(
     asked: &'a Asked<'_>,
+    labels: &'a [String],
     route: &'a [Party<'a>],
     posture: Option<&'a Posture>,
 ) -> Facts<'a> {
@@ -343,7 +348,7 @@ fn facts<'a>(
         target: claims.name.as_deref(),
         tool_digest: claims.tool_digest,
         intents: asked.intents,
-        labels: &claims.labels,
+        labels,
         route,
         approved: false,
         body: asked.body,

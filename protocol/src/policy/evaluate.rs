@@ -49,6 +49,11 @@ impl Policy for CompiledBundle {
         self.approved_definition(server, tool)
     }
 
+    fn labelled(&self, node: &str, server: &str, target: &str) -> Vec<String> {
+        let labels = self.labels(node, server, target).into_iter();
+        labels.map(str::to_owned).collect()
+    }
+
     fn waypoints(&self, facts: &Facts<'_>) -> Vec<Waypoint> {
         let Some(kind) = facts.call().filter(|_| self.wants_waypoints) else {
             return Vec::new();

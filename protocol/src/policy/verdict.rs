@@ -267,6 +267,11 @@ pub trait Policy: Severs + Send + Sync {
         false
     }
 
+    /// The labels that the bundle gives what lies on a server of a node, by their names.
+    fn labelled(&self, _node: &str, _server: &str, _target: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A definition that is approved of a tool of a server of this name, if any is. Whoever does not
     /// know yet how the tool is defined asks this: only then does it matter to find out.
     fn approved(&self, _server: &str, _tool: &str) -> Option<Digest> {

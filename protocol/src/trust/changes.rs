@@ -33,10 +33,13 @@ pub fn contents(crypto: &dyn Crypto, body: &BundleBody) -> Vec<String> {
         ));
     }
     further("pins", body.pins.len(), &mut said);
-    for (what, count) in [("labels", body.labels.len()), ("sites", body.sites.len())] {
-        if count > 0 {
-            said.push(format!("{what}: {count}"));
-        }
+    for label in body.labels.iter().take(MAX_NAMED) {
+        let (target, labels) = (&label.target, label.labels.join("`, `"));
+        said.push(format!("labels `{target}` as `{labels}`"));
+    }
+    further("labels", body.labels.len(), &mut said);
+    if !body.sites.is_empty() {
+        said.push(format!("sites: {}", body.sites.len()));
     }
     if said.is_empty() {
         said.push("holds nothing: nothing would be permitted".to_owned());

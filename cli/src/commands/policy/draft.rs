@@ -8,7 +8,7 @@ use hedgerow_crypto::Primitives;
 use protocol::control::{BundleFile, FileBytes, Propose, Proposed, Tool, Trust, route};
 use protocol::policy::CompiledBundle;
 use protocol::trust::Proposal;
-use protocol::trust::bundle::BundleBody;
+use protocol::trust::bundle::{BundleBody, Label};
 use serde::Serialize;
 
 use super::{definitions, files, spread};
@@ -166,6 +166,21 @@ fn changes(before: &BundleBody, after: &BundleBody) -> Vec<String> {
     let gone = before.policies.iter().filter(|p| !kept.contains(&p.name));
     said.extend(gone.map(|p| format!("removes policy `{}`", p.name)));
     said.extend(definitions::changes(before, after));
+    let labels = |of: &BundleBody| {
+        let each = |l: &Label| {
+            let target = l.target.clone();
+            let labels = l.labels.iter().cloned();
+            labels
+                .map(|label| (target.clone(), label))
+                .collect::<Vec<_>>()
+        };
+        of.labels.iter().flat_map(each).collect::<BTreeSet<_>>()
+    };
+    let (old, new) = (labels(before), labels(after));
+    let put = new.difference(&old);
+    said.extend(put.map(|(target, label)| format!("labels `{target}` as `{label}`")));
+    let taken = old.difference(&new);
+    said.extend(taken.map(|(target, label)| format!("labels `{target}` no longer as `{label}`")));
     said
 }
 
@@ -191,14 +206,20 @@ mod tests {
             tool: "buy".to_owned(),
             digest: Digest::from_bytes([byte; 32]),
         };
+        let label = |target: &str, labels: &[&str]| Label {
+            target: target.to_owned(),
+            labels: labels.iter().map(|&l| l.to_owned()).collect(),
+        };
         let before = BundleBody {
             policies: vec![policy("a", b"1"), policy("b", b"1"), policy("c", b"1")],
             pins: vec![pin(1)],
+            labels: vec![label("crm/*", &["phi"]), label("shop/buy", &["old", "pci"])],
             ..BundleBody::default()
         };
         let after = BundleBody {
             policies: vec![policy("b", b"1"), policy("c", b"2"), policy("d", b"1")],
             pins: vec![pin(2)],
+            labels: vec![label("shop/buy", &["new", "pci"])],
             ..BundleBody::default()
         };
         assert_eq!(
@@ -215,6 +236,9 @@ mod tests {
                     "approves no longer `shop/buy` as {}",
                     Digest::from_bytes([1; 32]).short()
                 ),
+                "labels `shop/buy` as `new`".to_owned(),
+                "labels `crm/*` no longer as `phi`".to_owned(),
+                "labels `shop/buy` no longer as `old`".to_owned(),
             ]
         );
         assert!(changes(&after, &after).is_empty());

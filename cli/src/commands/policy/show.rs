@@ -36,6 +36,7 @@ struct Shown {
     hash: Option<String>,
     policies: Vec<ShownPolicy>,
     pins: Vec<ShownPin>,
+    labels: Vec<ShownLabel>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +56,12 @@ struct ShownPin {
     server: String,
     tool: String,
     digest: String,
+}
+
+#[derive(Serialize)]
+struct ShownLabel {
+    target: String,
+    labels: Vec<String>,
 }
 
 impl Show {
@@ -83,11 +90,16 @@ impl Show {
             tool: pin.tool.clone(),
             digest: pin.digest.to_string(),
         });
+        let labels = body.labels.iter().map(|label| ShownLabel {
+            target: label.target.clone(),
+            labels: label.labels.clone(),
+        });
         let shown = Shown {
             version: bundle.version,
             hash: bundle.hash.map(|hash| hash.to_string()),
             policies,
             pins: pins.collect(),
+            labels: labels.collect(),
         };
         let whole = self.name.is_some() || self.cedar;
         context.output.data(&shown, |text| {
@@ -99,6 +111,7 @@ impl Show {
                 }
             } else {
                 list(&shown, &bundle, text);
+                labelled(&shown.labels, text);
             }
             if self.pins {
                 pinned(&shown.pins, text);
@@ -156,6 +169,17 @@ fn list(shown: &Shown, bundle: &BundleFile, text: &mut Text) {
         .collect();
     text.table(&["POLICY", "EFFECT", "MODE", "ON VIOLATION"], &rows);
     text.line(format!("{} approved tool definitions", shown.pins.len()));
+}
+
+fn labelled(labels: &[ShownLabel], text: &mut Text) {
+    if labels.is_empty() {
+        return;
+    }
+    let rows: Vec<Vec<String>> = labels
+        .iter()
+        .map(|label| vec![label.target.clone(), label.labels.join(", ")])
+        .collect();
+    text.table(&["LABELLED", "AS"], &rows);
 }
 
 fn pinned(pins: &[ShownPin], text: &mut Text) {

@@ -322,14 +322,16 @@ impl CompiledBundle {
     }
 
     /// The labels it gives what lies on a server: under `server/target`, `node/server/target`, or
-    /// the target alone.
+    /// the target alone, and under `server/*` and `node/server/*`, which are all on the server.
     pub fn labels<'a>(&'a self, node: &str, server: &str, target: &str) -> Vec<&'a str> {
         if self.labels.is_empty() {
             return Vec::new();
         }
         let on_server = format!("{server}/{target}");
         let on_node = format!("{node}/{on_server}");
-        [target, &on_server, &on_node]
+        let all_on_server = format!("{server}/*");
+        let all_on_node = format!("{node}/{all_on_server}");
+        [target, &on_server, &on_node, &all_on_server, &all_on_node]
             .iter()
             .filter_map(|key| self.labels.get(*key))
             .flatten()
