@@ -117,6 +117,20 @@ async fn a_tag_goes_with_the_agent_that_was_handed_the_result() {
     let (_mesh, host, user) = pair(&body, honest(), honest()).await;
     let session = user.open("agent", "host", "bench").await.unwrap();
     pci_holds(&session, &user).await;
+    // Nor is what it may not call any more listed to it.
+    let list = r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#;
+    let listed = async |by: &Session| {
+        let page = by.ask(list).await.unwrap();
+        let tools = page["result"]["tools"].as_array().unwrap().clone();
+        let named = tools
+            .into_iter()
+            .map(|tool| tool["name"].as_str().unwrap().to_owned());
+        named.collect::<Vec<String>>()
+    };
+    let before = user.open("fresh", "host", "bench").await.unwrap();
+    let (tagged, untagged) = (listed(&session).await, listed(&before).await);
+    let gone = untagged.iter().filter(|tool| !tagged.contains(tool));
+    assert_eq!(gone.collect::<Vec<_>>(), ["state"]);
     // It stopped there, and both ends have the tag on record.
     assert!(denial(&host).await.is_none());
     for at in [&host, &user] {

@@ -56,7 +56,7 @@ impl Touched {
     }
 
     /// The labels that go with a request this agent makes now; they stay for as long again.
-    fn of(&self, agent: &Name, now: UnixMillis) -> Vec<String> {
+    pub(super) fn of(&self, agent: &Name, now: UnixMillis) -> Vec<String> {
         let mut agents = self.agents();
         let Some(data) = agents.get_mut(agent).filter(|data| data.until > now) else {
             return Vec::new();

@@ -11,6 +11,7 @@ use protocol::mcp::{
 };
 use protocol::policy::listing::method;
 use protocol::policy::{Facts, Listed, Policy};
+use protocol::record::Point;
 
 use super::intents::Meant;
 use super::{Enforcer, Stopped};
@@ -52,9 +53,14 @@ impl Enforcer {
                 format!("a page of {count} items, allowed are {MAX_LISTED}: the server must page");
             return Err(Stopped::refuse(LIST_TOO_LONG, message));
         }
+        // What an agent has been handed goes with its calls from the client's node alone.
+        let labels = match facts.point {
+            Point::Ingress => self.touched.of(facts.agent, facts.now),
+            Point::Egress | Point::Relay | Point::Link => Vec::new(),
+        };
         let mut hidden = 0_usize;
         let rewritten = rewrite_items(body, kind, |item| {
-            if self.is_shown(policy, facts, kind, item) {
+            if self.is_shown(policy, facts, kind, item, &labels) {
                 ItemChange::Keep
             } else {
                 hidden += 1;
@@ -74,6 +80,7 @@ impl Enforcer {
         facts: &Facts<'_>,
         kind: ListKind,
         item: &Item<'_>,
+        labels: &[String],
     ) -> bool {
         let (host, name) = (facts.host().node, item.name.as_ref());
         let known = match kind {
@@ -108,6 +115,7 @@ impl Enforcer {
             name,
             tool_digest,
             intents: &intents,
+            labels,
         };
         listed.is_shown(policy, facts)
     }

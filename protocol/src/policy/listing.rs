@@ -26,6 +26,8 @@ pub struct Listed<'a> {
     pub tool_digest: Option<Digest>,
     /// The intents of a call of it.
     pub intents: &'a [String],
+    /// The labels a call of it would carry, as far as they are known where the list is judged.
+    pub labels: &'a [String],
 }
 
 /// The method by which items of such a list are called.
@@ -55,7 +57,7 @@ impl<'a> Listed<'a> {
             target: Some(self.name),
             tool_digest: self.tool_digest,
             intents: self.intents,
-            labels: &[],
+            labels: self.labels,
             approved: false,
             body: None,
             ..*of

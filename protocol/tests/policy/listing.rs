@@ -27,6 +27,7 @@ fn is_shown(call: &Call, kind: ListKind, bundle: &CompiledBundle) -> bool {
         name: call.target.as_deref().unwrap(),
         tool_digest: call.digest,
         intents: &call.intents,
+        labels: &call.labels,
     };
     list(call, kind).facts(|facts| item.is_shown(bundle, facts))
 }
