@@ -90,7 +90,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Admin(admin) => blocking(admin.run(&context)),
         Command::Revoke(revoke) => blocking(revoke.run(&context)),
         Command::Revocations(revocations) => blocking(revocations.run(&context)),
-        Command::Sign(sign) => sign.run(&context),
+        Command::Sign(sign) => blocking(sign.run(&context)),
         Command::Trust(trust) => blocking(trust.run(&context)),
         Command::Decisions(decisions) => blocking(decisions.run(&context)),
         Command::Policy(policy) => blocking(policy.run(&context)),

@@ -509,6 +509,71 @@ fn one_admin_of_three_revokes_no_issuer_alone() {
 }
 
 #[test]
+fn whoever_lowers_the_threshold_sees_what_that_puts_in_force() {
+    let world = world(3, 2);
+    let issuer = world.json(&["trust"])["issuers"][0]["id"].as_str().unwrap()[..8].to_owned();
+    let words = [
+        "revoke", "issuer", &issuer, "--since", "2h", "--reason", "a grudge", "--yes",
+    ];
+    assert_eq!(world.run(&words).code, Some(0));
+    let rogue = world.admins[0][..8].to_owned();
+    world.as_admin(1);
+    let words = [
+        "admin",
+        "threshold",
+        "1",
+        "--yes",
+        "--out",
+        "lower.proposal",
+    ];
+    let ran = world.run(&words);
+    let effect = format!("revokes memberships of issuer {issuer}, as admin {rogue} did (");
+    let says = |said: &str| {
+        assert!(said.contains(&format!("! {effect}")), "{said}");
+        assert!(said.contains("because: a grudge\n"), "{said}");
+        assert!(
+            said.contains("wait for another admin come into force at once"),
+            "{said}"
+        );
+    };
+    says(&ran.stderr);
+    let pending = world.json(&["admin", "pending"]);
+    let id = pending[0]["id"].as_str().unwrap()[..8].to_owned();
+    assert!(
+        pending[0]["effects"][0]
+            .as_str()
+            .unwrap()
+            .starts_with(&effect)
+    );
+    says(&world.run(&["admin", "pending", &id]).stdout);
+    // Where no node runs it says at least that there may be some.
+    let words = [
+        "sign",
+        "lower.proposal",
+        "--yes",
+        "--out",
+        "signed.proposal",
+    ];
+    let ran = world.run_on(&world.hosts[2], &words);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("come into force at once"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains(&effect), "{}", ran.stderr);
+    // Beside a node it knows which.
+    world.as_admin(2);
+    let words = ["sign", "lower.proposal", "--yes"];
+    says(&world.run(&words).stderr);
+    let ran = world.run(&["admin", "import", "signed.proposal"]);
+    assert!(ran.stderr.contains(&effect), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "root 2 is in force\n", "{}", ran.stderr);
+    let listed = world.json(&["revocations", "list"]);
+    assert_eq!(listed["entries"][0]["state"], "effective");
+}
+
+#[test]
 fn what_one_admin_could_do_is_listed_before_and_confirmed_after_more_must_sign() {
     let world = world(2, 1);
     let issuer = world.json(&["trust"])["issuers"][0]["id"].as_str().unwrap()[..8].to_owned();

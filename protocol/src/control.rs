@@ -63,11 +63,11 @@ pub use ticket::{
     TicketState,
 };
 pub use trust::{
-    AdminInfo, BundleFile, BundleInfo, IssuerInfo, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS,
-    MAX_PROPOSALS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode, PastBundle, PastBundleQuery,
-    Proposal, ProposalKind, Propose, Proposed, Publication, Publish, PublishedDocument, Revocation,
-    RevocationQuery, RevocationState, Revocations, RootInfo, Spread, SpreadEvent, SpreadQuery,
-    Target, TimestamperInfo, Took, Trust,
+    AdminInfo, BundleFile, BundleInfo, IssuerInfo, MAX_EFFECTS, MAX_LISTED_MISSING,
+    MAX_LISTED_REVOCATIONS, MAX_PROPOSALS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS, MissingNode,
+    PastBundle, PastBundleQuery, Preview, Proposal, ProposalKind, Propose, Proposed, Publication,
+    Publish, PublishedDocument, Revocation, RevocationQuery, RevocationState, Revocations,
+    RootInfo, Spread, SpreadEvent, SpreadQuery, Target, TimestamperInfo, Took, Trust,
 };
 
 /// The paths of the control API. The version is part of each.
@@ -124,6 +124,8 @@ pub mod route {
     pub const PUBLISH: &str = "/v1/trust/publish";
     /// `POST` [`super::Propose`] → [`super::Proposed`]; `DELETE` with `/{id}` → nothing.
     pub const PROPOSALS: &str = "/v1/trust/proposals";
+    /// `POST` [`super::Propose`] → [`super::Preview`]; changes nothing.
+    pub const PREVIEW: &str = "/v1/trust/preview";
     /// `GET` → [`super::BundleFile`].
     pub const BUNDLE: &str = "/v1/trust/bundle";
     /// `GET` → array of [`super::PastBundle`], the oldest first.

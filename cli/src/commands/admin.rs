@@ -14,7 +14,7 @@ mod key;
 mod pending;
 
 use change::trust;
-pub(super) use change::{now, outcome, refused, sign, sign_with};
+pub(super) use change::{effects, now, outcome, refused, sign, sign_with};
 
 /// Who rules the mesh: admin keys, their threshold, issuers and timestampers.
 ///

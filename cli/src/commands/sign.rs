@@ -7,7 +7,7 @@ use hedgerow_crypto::Primitives;
 use protocol::trust::Proposal;
 use protocol::trust::proposal::MAX_PROPOSAL_BYTES;
 
-use super::admin::{refused, sign};
+use super::admin::{effects, refused, sign};
 use super::{Context, read_file, write_new};
 use crate::confirm::Confirmation;
 use crate::exit::Failed;
@@ -15,8 +15,8 @@ use crate::passphrase::PassphraseOption;
 
 /// Sign a proposal with this host's admin key; needs no node.
 ///
-/// Shows in words what the proposed root changes against the root beside it in the file, then
-/// asks. A mesh whose root is another one than that refuses the proposal, whoever signed it. The
+/// Shows in words what the proposed root changes against the root beside it in the file, and, where
+/// a node runs here, which revocations it puts in force; then asks. A mesh whose root is another one than that refuses the proposal, whoever signed it. The
 /// signature is added to the file, or to a copy with --out; take it back to a host with a node
 /// and `hedgerow admin import` it.
 #[derive(Debug, clap::Args)]
@@ -38,10 +38,13 @@ pub(crate) struct Sign {
 }
 
 impl Sign {
-    pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failed> {
         let bytes = read_file(&self.file, MAX_PROPOSAL_BYTES)?;
         let proposal = Proposal::read(&Primitives, &bytes).map_err(refused)?;
-        let signed = sign(context, proposal, self.confirmation, &self.passphrase)?;
+        // Where a node runs here it knows which revocations this changes; elsewhere nobody does.
+        let effects = effects(context, &proposal).await.unwrap_or_default();
+        let (confirmation, passphrase) = (self.confirmation, &self.passphrase);
+        let signed = sign(context, proposal, &effects, confirmation, passphrase)?;
         match &self.out {
             Some(path) => write_new(path, &signed.file())?,
             None => rewrite(&self.file, &signed.file())?,

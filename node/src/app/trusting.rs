@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use protocol::control::{
     BundleFile, Failure, FailureKind, MAX_LISTED_MISSING, MAX_LISTED_REVOCATIONS, MissingNode,
-    Propose, Proposed, Publication, Publish, PublishedDocument, RevocationQuery, Revocations,
-    Spread, SpreadQuery, Took, Trust,
+    Preview, Propose, Proposed, Publication, Publish, PublishedDocument, RevocationQuery,
+    Revocations, Spread, SpreadQuery, Took, Trust,
 };
 use protocol::crypto::Crypto;
 use protocol::distribution::{LogRow, Since};
@@ -148,6 +148,25 @@ impl Trusting {
         }
     }
 
+    /// A proposal for people.
+    fn shown(&self, state: &TrustState, proposal: &Proposal) -> protocol::control::Proposal {
+        let effects = self.effects(state, proposal);
+        views::proposal(&*self.crypto, proposal, effects)
+    }
+
+    /// What a proposal that follows the root in force would do to the revocations held.
+    fn effects(&self, state: &TrustState, proposal: &Proposal) -> Vec<String> {
+        let Content::Root(root) = proposal.proposed() else {
+            return Vec::new();
+        };
+        if proposal.follows() != state.root().hash() {
+            return Vec::new();
+        }
+        let name = |node: &NodeId| self.directory.name(node);
+        let own = self.driver.node();
+        views::effects(&state.shifts(&*self.crypto, root), root, own, &name)
+    }
+
     /// Does what waits for the disk where it may.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -205,8 +224,9 @@ impl TrustOperations for Trusting {
     async fn in_force(&self) -> Result<Trust, Failure> {
         let state = self.driver.in_force();
         let proposals = self.proposals.list(state.root());
+        let proposals = proposals.iter().map(|p| self.shown(&state, p)).collect();
         let now = self.clock.now().seconds();
-        Ok(views::trust(&*self.crypto, &state, &proposals, now))
+        Ok(views::trust(&state, proposals, now))
     }
 
     async fn bundle(&self) -> Result<BundleFile, Failure> {
@@ -237,16 +257,30 @@ impl TrustOperations for Trusting {
         let read = Proposal::read(&*self.crypto, &propose.file.0)
             .map_err(|error| not_kept(&KeepError::Proposal(error)))?;
         if in_force(&state, &read) {
-            let proposal = views::proposal(&*self.crypto, &read);
+            let proposal = self.shown(&state, &read);
             let in_force = true;
             return Ok(Proposed { proposal, in_force });
         }
         let root: Arc<VerifiedRoot> = Arc::clone(state.root());
         let join = move |proposals: &Proposals| proposals.join(&root, &propose.file.0);
         let proposal = self.blocking(join).await?;
+        // As it stands before: afterwards there is nothing left that would change.
+        let effects = self.effects(&state, &proposal);
         let in_force = self.settle(&proposal).await?;
-        let proposal = views::proposal(&*self.crypto, &proposal);
+        let proposal = views::proposal(&*self.crypto, &proposal, effects);
         Ok(Proposed { proposal, in_force })
+    }
+
+    async fn preview(&self, propose: Propose) -> Result<Preview, Failure> {
+        let state = self.driver.in_force();
+        let read = Proposal::read(&*self.crypto, &propose.file.0)
+            .map_err(|error| not_kept(&KeepError::Proposal(error)))?;
+        if read.follows() != state.root().hash() {
+            let held = state.root().root().version;
+            return Err(not_kept(&KeepError::OtherRoot(held)));
+        }
+        let effects = self.effects(&state, &read);
+        Ok(Preview { effects })
     }
 
     async fn discard(&self, _: Caller, id: Digest) -> Result<(), Failure> {

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use protocol::control::{
     BundleFile, Failure, FailureKind, MAX_LISTED_REVOCATIONS, MAX_PUBLISHED, MAX_SPREAD_WAIT_MS,
-    PastBundleQuery, Propose, Proposed, Publication, Publish, RevocationQuery, Revocations, Spread,
-    SpreadEvent, SpreadQuery, Trust, route,
+    PastBundleQuery, Preview, Propose, Proposed, Publication, Publish, RevocationQuery,
+    Revocations, Spread, SpreadEvent, SpreadQuery, Trust, route,
 };
 use protocol::id::Digest;
 use serde::Serialize;
@@ -56,6 +56,12 @@ pub trait TrustOperations: Send + Sync {
     /// It is none, or of another root than the one in force.
     async fn propose(&self, caller: Caller, propose: Propose) -> Result<Proposed, Failure>;
 
+    /// What a proposal would do to the revocations held here; keeps nothing.
+    ///
+    /// # Errors
+    /// It is none, or of another root than the one in force.
+    async fn preview(&self, propose: Propose) -> Result<Preview, Failure>;
+
     /// Forgets a proposal.
     ///
     /// # Errors
@@ -89,6 +95,7 @@ pub(super) fn routes() -> Router<Context> {
         .route(route::PAST_BUNDLE, get(past_bundle))
         .route(route::PUBLISH, post(publish))
         .route(route::PROPOSALS, post(propose))
+        .route(route::PREVIEW, post(preview))
         .route(&format!("{}/{{id}}", route::PROPOSALS), delete(discard))
         .route(route::REVOCATIONS, get(revocations))
         .route(route::SPREAD, post(spread))
@@ -138,6 +145,13 @@ async fn propose(
     Json(propose): Json<Propose>,
 ) -> Answer<impl Serialize> {
     within(trust(&context)?.propose(context.caller, propose)).await
+}
+
+async fn preview(
+    State(context): State<Context>,
+    Json(propose): Json<Propose>,
+) -> Answer<impl Serialize> {
+    within(trust(&context)?.preview(propose)).await
 }
 
 async fn discard(

@@ -23,6 +23,10 @@ pub const MAX_SPREAD_WAIT_MS: u64 = 60_000;
 /// Most proposals a node keeps.
 pub const MAX_PROPOSALS: usize = 32;
 
+/// Most effects of a proposal that are told one by one; further ones are counted in one sentence
+/// more.
+pub const MAX_EFFECTS: usize = 50;
+
 /// What is in force.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Trust {
@@ -206,6 +210,10 @@ pub struct Proposal {
     pub missing: u64,
     /// What would change, a sentence each.
     pub changes: Vec<String>,
+    /// What of the revocations this node holds that would put in force, or out of force, a sentence
+    /// each; at most [`MAX_EFFECTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<String>,
     /// The file to carry to other admins.
     pub file: FileBytes,
 }
@@ -216,6 +224,13 @@ pub struct Proposal {
 pub struct Propose {
     /// A proposal file, with the signatures of whoever signed that copy.
     pub file: FileBytes,
+}
+
+/// What a proposal would do to the revocations that a node holds, before anybody signs it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Preview {
+    /// As [`Proposal::effects`].
+    pub effects: Vec<String>,
 }
 
 /// What came of it.

@@ -86,6 +86,9 @@ pub fn changes(crypto: &dyn Crypto, base: &Root, next: &Root) -> Vec<String> {
         "",
         &mut said,
     );
+    if *threshold < base.threshold {
+        said.push(waiting_counts(*threshold));
+    }
     issuers_changed(crypto, &base.issuers, issuers, &mut said);
     sets(
         crypto,
@@ -118,6 +121,19 @@ pub fn changes(crypto: &dyn Crypto, base: &Root, next: &Root) -> Vec<String> {
         said.push("changes nothing but the version".to_owned());
     }
     said
+}
+
+/// What a lower threshold does besides. Which revocations those are, a node can tell
+/// ([`super::TrustState::shifts`]); what is signed far from any must say at least this.
+fn waiting_counts(threshold: u64) -> String {
+    let by = match threshold {
+        1 => "by any one admin".to_owned(),
+        count => format!("by {count} admins"),
+    };
+    format!(
+        "revocations and lifts made {by} that wait for another admin come into force at once, those \
+         of removed admins too"
+    )
 }
 
 /// Which nodes are said to host a role, and which no longer.

@@ -10,12 +10,14 @@
 
 mod logs;
 mod offer;
+mod preview;
 mod restore;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 pub use logs::{AdminLog, Branch};
+pub use preview::Shift;
 pub use restore::{Kept, KeptLog, LogMarks, MAX_MEMORY_BYTES, Memory};
 
 use super::bundle::{Bundle, VerifiedBundleHead};
@@ -25,7 +27,7 @@ use super::revoked::{Judged, Revoked, Ruled, Standing, judge};
 use super::timestamp::{LogState, Timestamp, VersionHash};
 use super::{Bytes, TrustError, VerifiedRoot, VerifiedTimestamp};
 use crate::crypto::Crypto;
-use crate::id::{Digest, EntryId, MeshId, SignerId};
+use crate::id::{Digest, EntryId, MeshId, NodeId, SignerId};
 use crate::limits::{MAX_MARKS, MAX_TIME_AHEAD_S};
 use crate::time::UnixSeconds;
 
@@ -446,9 +448,14 @@ impl TrustState {
         }
     }
 
-    /// Judges all logs anew. What was effective so far stays so, unless it is lifted or cut.
+    /// Judges all logs anew by the root in force.
     fn rejudge(&mut self) {
-        let (needed, hosts) = (self.root.root().needed(), self.root.role_hosts());
+        let root = Arc::clone(&self.root);
+        self.rejudge_by(root.root().needed(), root.role_hosts());
+    }
+
+    /// Judges all logs anew. What was effective so far stays so, unless it is lifted or cut.
+    fn rejudge_by(&mut self, needed: usize, hosts: &HashSet<NodeId>) {
         let ruled: Vec<Ruled<'_>> = self.logs.values().flat_map(|log| log.ruled()).collect();
         let mut judged = judge(needed, hosts, &ruled, &self.held);
         let fallen = fallen(&self.logs, &judged);

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use hedgerow_crypto::{Primitives, SigningKeys};
-use protocol::control::{AdminInfo, FileBytes, Propose, Proposed, Revocations, Trust, route};
+use protocol::control::{
+    AdminInfo, FileBytes, Preview, Propose, Proposed, Revocations, Trust, route,
+};
 use protocol::crypto::{Crypto as _, SigningSet};
 use protocol::id::{Digest, SignerId};
 use protocol::limits::MAX_DOCUMENT_BYTES;
@@ -66,7 +68,8 @@ pub(super) struct Remove {
 ///
 /// What one admin alone has revoked stays in force where it is. Of what one alone may not do once
 /// more must sign (issuers, and many nodes within an hour), nodes that join later wait until another
-/// admin confirms it; the command lists the issuers, `hedgerow revocations list` all.
+/// admin confirms it; the command lists the issuers, `hedgerow revocations list` all. A lower number
+/// puts revocations in force that waited for another admin; the command lists them.
 #[derive(Debug, Args)]
 pub(super) struct Threshold {
     /// How many
@@ -342,21 +345,44 @@ async fn propose(
         .map_err(|error| Failed::new(Exit::Failure, error.to_string()))?;
     let proposal =
         Proposal::revise(&Primitives, &trust.root.file.0, now(), nonce, edit).map_err(refused)?;
-    let proposal = sign(context, proposal, signing.confirmation, &signing.passphrase)?;
+    let effects = effects(context, &proposal).await?;
+    let (confirmation, passphrase) = (signing.confirmation, &signing.passphrase);
+    let proposal = sign(context, proposal, &effects, confirmation, passphrase)?;
     if let Some(path) = &signing.out {
         write_new(path, &proposal.file())?;
     }
     hand_in(context, &context.client()?, proposal.file()).await
 }
 
-/// Shows a proposal, asks, and has this host's admin key sign it.
+/// What a proposal would do to the revocations that this host's node holds.
+pub(crate) async fn effects(context: &Context, proposal: &Proposal) -> Result<Vec<String>, Failed> {
+    let propose = Propose {
+        file: FileBytes(proposal.file()),
+    };
+    let preview: Preview = context.client()?.submit(route::PREVIEW, &propose).await?;
+    Ok(preview.effects)
+}
+
+/// Says what a proposal would do to revocations. Goes to stderr, as [`explain`] does.
+pub(crate) fn tell_effects(effects: &[String]) {
+    if !effects.is_empty() {
+        say("  of the revocations this node holds, that at once");
+    }
+    for effect in effects {
+        say(&inert(&format!("  ! {effect}")));
+    }
+}
+
+/// Shows a proposal and its effects, asks, and has this host's admin key sign it.
 pub(crate) fn sign(
     context: &Context,
     proposal: Proposal,
+    effects: &[String],
     confirmation: Confirmation,
     passphrase: &PassphraseOption,
 ) -> Result<Proposal, Failed> {
     explain(&proposal, &mut |line| say(&inert(line)));
+    tell_effects(effects);
     confirmation.ask("sign this with the admin key of this host?")?;
     sign_with(context, proposal, passphrase)
 }

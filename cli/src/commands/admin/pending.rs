@@ -8,7 +8,7 @@ use protocol::control::{Proposal as Shown, Trust, route};
 use protocol::trust::Proposal;
 use protocol::trust::proposal::MAX_PROPOSAL_BYTES;
 
-use super::change::{hand_in, refused, sign, trust};
+use super::change::{effects, hand_in, refused, sign, tell_effects, trust};
 use crate::commands::{Context, read_file, write_new};
 use crate::confirm::Confirmation;
 use crate::exit::Failed;
@@ -80,7 +80,9 @@ impl Approve {
         let trust = trust(context).await?;
         let file = &find(&trust, &self.id)?.file;
         let proposal = Proposal::read(&Primitives, &file.0).map_err(refused)?;
-        let signed = sign(context, proposal, self.confirmation, &self.passphrase)?;
+        let effects = effects(context, &proposal).await?;
+        let (confirmation, passphrase) = (self.confirmation, &self.passphrase);
+        let signed = sign(context, proposal, &effects, confirmation, passphrase)?;
         hand_in(context, &context.client()?, signed.file()).await
     }
 }
@@ -102,6 +104,8 @@ impl Import {
         let bytes = read_file(&self.file, MAX_PROPOSAL_BYTES)?;
         // Read here first: a file that is none is said without a node.
         let proposal = Proposal::read(&Primitives, &bytes).map_err(refused)?;
+        // A node that cannot say will not take it either.
+        tell_effects(&effects(context, &proposal).await.unwrap_or_default());
         hand_in(context, &context.client()?, proposal.file()).await
     }
 }
@@ -129,6 +133,9 @@ fn show(proposal: &Shown, text: &mut Text) {
     ));
     for change in &proposal.changes {
         text.line(format!("  - {change}"));
+    }
+    for effect in &proposal.effects {
+        text.line(format!("  ! {effect}"));
     }
     for admin in &proposal.signed {
         text.check(true, format!("signed by {admin}"));

@@ -478,6 +478,86 @@ async fn a_published_revocation_is_listed_in_force_and_found_by_every_reference(
     assert!(state.revoked().node(&node(9)).is_some());
 }
 
+#[tokio::test]
+async fn who_lowers_the_threshold_is_shown_what_that_puts_in_force() {
+    let (a, b, rogue) = (keys(), keys(), keys());
+    let nodes = vec![listed(1, "here"), listed(2, "near")];
+    let world = World::with(&genesis(&[&a, &b, &rogue], 2), nodes, Vec::new());
+    let (mesh, issuer) = (world.root().mesh(), world.root().issuer_ids()[0]);
+    let mut place = (0, protocol::trust::revocation::EMPTY);
+    // One admin alone: an issuer, and more nodes than one may revoke in an hour.
+    let cut = Act::Issuer {
+        issuer,
+        since: NOW,
+        since_sequence: None,
+    };
+    let nodes = (0..6).map(|n| Act::Node(node(if n == 5 { 1 } else { 10 + n })));
+    for act in nodes.chain([cut]) {
+        let (publish, _, link) = revocation(mesh, &rogue, place, act);
+        world.trusting.publish(CALLER, publish).await.unwrap();
+        place = (place.0 + 1, link);
+    }
+    let remove = world.propose(|root| {
+        root.admins.retain(|set| set != rogue.public());
+        root.retired = Some(vec![Retired {
+            admin: rogue.public().clone(),
+            length: place.0,
+            link: place.1,
+        }]);
+    });
+    let done = world.hand_in(&sign(&remove, &a)).await.unwrap();
+    assert_eq!(done.proposal.effects, [""; 0], "nothing changes by it");
+    assert!(world.hand_in(&sign(&remove, &b)).await.unwrap().in_force);
+    let state = world.trusting.driver.in_force();
+    assert!(state.revoked().node(&node(1)).is_none());
+
+    let lower = world.propose(|root| root.threshold = 1);
+    let file = || protocol::control::FileBytes(lower.file());
+    let shown = world.trusting.preview(Propose { file: file() }).await;
+    let effects = shown.unwrap().effects;
+    assert_eq!(effects.len(), 2, "{effects:?}");
+    let own = format!(
+        "revokes node here ({}, this node), as removed admin ",
+        node(1).short()
+    );
+    assert!(effects[0].starts_with(&own), "{effects:?}");
+    assert!(effects[0].ends_with("because: test"), "{effects:?}");
+    let of_issuer = format!("memberships of issuer {}", issuer.short());
+    assert!(effects[1].contains(&of_issuer), "{effects:?}");
+    let waiting = world.hand_in(&sign(&lower, &a)).await.unwrap();
+    assert_eq!(waiting.proposal.effects, effects);
+    let says = |change: &String| change.contains("wait for another admin come into force");
+    assert!(waiting.proposal.changes.iter().any(says));
+    let listed = world.trusting.in_force().await.unwrap().proposals;
+    assert_eq!(listed[0].effects, effects);
+    let done = world.hand_in(&sign(&lower, &b)).await.unwrap();
+    assert!(done.in_force);
+    assert_eq!(done.proposal.effects, effects, "also to who signs last");
+    let state = world.trusting.driver.in_force();
+    assert!(state.revoked().node(&node(1)).is_some());
+    // A file of another root is none that a node can say anything of.
+    let refused = world.trusting.preview(Propose { file: file() }).await;
+    assert_eq!(refused.unwrap_err().reason, "proposal_of_another_root");
+}
+
+#[tokio::test]
+async fn who_cuts_a_removed_admins_log_is_shown_what_that_takes_out_of_force() {
+    let (a, rogue) = (keys(), keys());
+    let world = World::of(&genesis(&[&a, &rogue], 1));
+    let empty = protocol::trust::revocation::EMPTY;
+    let (publish, ..) = revocation(world.root().mesh(), &rogue, (0, empty), Act::Node(node(9)));
+    world.trusting.publish(CALLER, publish).await.unwrap();
+    let remove = world.propose(|root| retire(root, rogue.public()));
+    let done = world.hand_in(&sign(&remove, &a)).await.unwrap();
+    assert!(done.in_force);
+    let effects = done.proposal.effects;
+    assert_eq!(effects.len(), 1, "{effects:?}");
+    assert!(
+        effects[0].starts_with("no longer revokes node "),
+        "{effects:?}"
+    );
+}
+
 fn listed(byte: u8, text: &str) -> Listed {
     Listed {
         id: node(byte),

@@ -2,8 +2,8 @@
 
 use protocol::control::{
     AdminInfo, BundleFile, BundleInfo, FileBytes, Freshness as FreshnessView, FreshnessState,
-    IssuerInfo, Proposal as ProposalView, ProposalKind, Revocation, RevocationState, Revocations,
-    RootInfo, Target, TimestamperInfo, Trust,
+    IssuerInfo, MAX_EFFECTS, Proposal as ProposalView, ProposalKind, Revocation, RevocationState,
+    Revocations, RootInfo, Target, TimestamperInfo, Trust,
 };
 use protocol::crypto::Crypto;
 use protocol::distribution::LogRow;
@@ -12,18 +12,14 @@ use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::revocation::{EMPTY, KeptEntry};
 use protocol::trust::revoked::Standing;
-use protocol::trust::{Act, Freshness, Proposal, Proposed, TrustState};
+use protocol::trust::state::Shift;
+use protocol::trust::{Act, Freshness, Proposal, Proposed, Root, TrustState};
 
 /// Fewest characters of an entry id's beginning that is looked for; fewer are a number.
 const LEAST_BEGINNING: usize = 6;
 
 /// Everything in force.
-pub(super) fn trust(
-    crypto: &dyn Crypto,
-    state: &TrustState,
-    proposals: &[Proposal],
-    now: UnixSeconds,
-) -> Trust {
+pub(super) fn trust(state: &TrustState, proposals: Vec<ProposalView>, now: UnixSeconds) -> Trust {
     let verified = state.root();
     let root = verified.root();
     let issuers = verified.issuer_ids().iter().zip(&root.issuers);
@@ -60,7 +56,7 @@ pub(super) fn trust(
             policies: bundle.body().policies.len() as u64,
         }),
         freshness: freshness(state.freshness(now), root.lease_s),
-        proposals: proposals.iter().map(|p| proposal(crypto, p)).collect(),
+        proposals,
     }
 }
 
@@ -120,7 +116,11 @@ pub(super) fn bundle(state: &TrustState) -> BundleFile {
 }
 
 /// A proposal and whose signatures it has.
-pub(super) fn proposal(crypto: &dyn Crypto, proposal: &Proposal) -> ProposalView {
+pub(super) fn proposal(
+    crypto: &dyn Crypto,
+    proposal: &Proposal,
+    effects: Vec<String>,
+) -> ProposalView {
     let standing = proposal.signatures(crypto);
     ProposalView {
         id: proposal.id(),
@@ -134,8 +134,71 @@ pub(super) fn proposal(crypto: &dyn Crypto, proposal: &Proposal) -> ProposalView
         unsigned: standing.unsigned,
         missing: standing.missing,
         changes: proposal.changes(crypto),
+        effects,
         file: FileBytes(proposal.file()),
     }
+}
+
+/// What becomes of revocations under another root, a sentence each; what this node itself is cut off
+/// by first.
+pub(super) fn effects(
+    shifts: &[Shift],
+    next: &Root,
+    own: NodeId,
+    name: &dyn Fn(&NodeId) -> Option<Name>,
+) -> Vec<String> {
+    let named = |node: &NodeId| {
+        let here = if *node == own { ", this node" } else { "" };
+        match name(node) {
+            Some(name) => format!("{name} ({}{here})", node.short()),
+            None => format!("{node}{here}"),
+        }
+    };
+    let host = |issuer: &SignerId| {
+        let host = next.hosts().iter().find(|host| host.signer == *issuer);
+        host.map_or_else(String::new, |host| {
+            format!(" on node {}", named(&host.node))
+        })
+    };
+    let mut sorted: Vec<&Shift> = shifts.iter().collect();
+    // In force before out of force, and of those what concerns this node.
+    sorted.sort_by_key(|shift| {
+        (
+            !shift.comes,
+            !matches!(shift.entry.act, Act::Node(n) if n == own),
+        )
+    });
+    let sentence = |shift: &&Shift| {
+        let what = match &shift.entry.act {
+            Act::Node(node) => format!("node {}", named(node)),
+            Act::Agent { node: None, name } => format!("agent {name} on every node"),
+            Act::Agent {
+                node: Some(node),
+                name,
+            } => format!("agent {name} of node {}", named(node)),
+            Act::Ticket(ticket) => format!("ticket {}", ticket.short()),
+            Act::Tool(tool) => format!("the tool definition {}", tool.short()),
+            Act::Issuer { issuer, .. } => {
+                format!("memberships of issuer {}{}", issuer.short(), host(issuer))
+            }
+            Act::Lift(entry) => format!("the lift of {}", entry.short()),
+        };
+        let cause = &shift.entry.cause;
+        let (id, admin, why) = (cause.entry.short(), cause.admin.short(), &cause.reason);
+        let removed = if shift.retired { "removed " } else { "" };
+        let verb = if shift.comes {
+            "revokes"
+        } else {
+            "no longer revokes"
+        };
+        format!("{verb} {what}, as {removed}admin {admin} did ({id}) because: {why}")
+    };
+    let mut said: Vec<String> = sorted.iter().take(MAX_EFFECTS).map(sentence).collect();
+    let more = shifts.len().saturating_sub(MAX_EFFECTS);
+    if more > 0 {
+        said.push(format!("and changes {more} further revocations"));
+    }
+    said
 }
 
 /// One entry and where it stands.
