@@ -14,7 +14,7 @@ mod running;
 mod tests;
 
 pub use local::local;
-pub use running::{Bootstrap, Facts, judge};
+pub use running::{Bootstrap, Facts, judge, refused_as_revoked};
 
 /// A membership that ends sooner than this is worth a warning where nothing renews it: a week.
 pub const EXPIRES_SOON_S: u64 = 7 * 24 * 3600;

@@ -16,6 +16,7 @@
 
 mod admission;
 mod carrier;
+mod copies;
 mod endpoint;
 mod error;
 mod flights;
@@ -34,6 +35,7 @@ mod throttle;
 mod tls;
 
 pub use admission::{Admission, PeerIdentity};
+pub use copies::{COPY_SIGNS, COPY_WINDOW};
 pub use endpoint::Config;
 pub use error::{BindError, LinkError};
 pub use link::{LinkInfo, Path};

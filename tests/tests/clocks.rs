@@ -141,6 +141,14 @@ async fn a_clock_ahead_moves_verified_time_by_nothing() {
         let error = session.call(n, "echo", "{}").await.unwrap_err();
         assert_ne!(error.reason, "clock_behind", "{ahead} s: {error:?}");
         assert!(greatest(&c) <= now().0, "{ahead} s: {}", greatest(&c));
+        // What only others can see, they have said.
+        let told = error.reason == "issued_in_future";
+        assert_eq!(
+            doctor_blames_the_clock(&c).await,
+            told,
+            "{ahead} s: {error:?}"
+        );
+        assert!(told || ahead > HOUR, "{error:?}");
         clock.set(0);
         // The next session, should the last one have ended over it.
         let heals = || async {

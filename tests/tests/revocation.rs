@@ -17,7 +17,7 @@ use node::setup;
 use node::state_dir::StateDir;
 use node::transport::LinkError;
 use protocol::control::{
-    FileBytes, FreshnessState, Invite, IssueMembership, MAX_SPREAD_WAIT_MS, Publish,
+    FileBytes, FreshnessState, Invite, IssueMembership, Level, MAX_SPREAD_WAIT_MS, Publish,
     PublishedDocument, RevocationQuery, RevocationState, SpreadQuery,
 };
 use protocol::crypto::Signer as _;
@@ -237,6 +237,14 @@ async fn a_revoked_node_does_not_come_back() {
     until("it tried", refused).await;
     assert!(b.node.links().all().is_empty());
     assert!(hub.node.links().get(id).is_none() && c.node.links().get(id).is_none());
+    // It holds nothing that says so, and says so all the same: who refuses it told it.
+    let told = || async { b.status().await.trust.unwrap().revoked.is_some() };
+    until("it says that it is revoked", told).await;
+    let checks = b.node.doctor().await.unwrap();
+    let level = |name: &str| checks.iter().find(|c| c.name == name).unwrap().level;
+    assert_eq!(level("revoked"), Level::Fail);
+    let trust = hub.status().await.trust.unwrap();
+    assert_eq!(trust.revoked, None, "who refuses it is not");
 }
 
 #[tokio::test]

@@ -23,10 +23,8 @@ impl StatusCommand {
 
 fn show(status: &Status, text: &mut Text) {
     text.heading(format!("{} in mesh {}", status.node.name, status.mesh.name));
-    text.check(
-        status.ready,
-        if status.ready { "ready" } else { "not ready" },
-    );
+    let (well, standing) = standing(status);
+    text.check(well, standing);
     for condition in status.conditions.iter().filter(|c| !c.met) {
         let why = condition.message.as_deref().unwrap_or("not met");
         text.check(false, format!("{}: {why}", condition.name));
@@ -100,6 +98,28 @@ fn show(status: &Status, text: &mut Text) {
             .map(|(reason, count)| vec![reason.clone(), count.to_string()])
             .collect();
         text.table(&["REASON", "TIMES"], &rows);
+    }
+}
+
+/// Whether the node can take part, in a few words; what is behind it stands below.
+fn standing(status: &Status) -> (bool, &'static str) {
+    let trust = status.trust.as_ref();
+    let lease = trust.and_then(|t| t.freshness.as_ref()).map(|l| l.state);
+    if !status.ready {
+        (false, "not ready")
+    } else if trust.is_some_and(|t| t.revoked.is_some()) {
+        (false, "running, and cut off: this node is revoked")
+    } else if !status.time.healthy || lease == Some(FreshnessState::ClockBehind) {
+        (false, "running, and refuses everything: the clock is wrong")
+    } else if trust.is_some_and(|t| t.waiting.is_some()) {
+        (false, "running, and not synced: what it knows may be old")
+    } else if matches!(lease, Some(FreshnessState::Stale | FreshnessState::Never)) {
+        (
+            false,
+            "running, and refuses what writes: the freshness lease is over",
+        )
+    } else {
+        (true, "ready")
     }
 }
 
@@ -210,6 +230,68 @@ mod tests {
     use super::*;
     use protocol::id::Digest;
     use protocol::time::UnixSeconds;
+
+    fn status() -> Status {
+        let json = serde_json::json!({
+            "version": "0", "pid": 1,
+            "mesh": { "id": protocol::id::MeshId::from_bytes([1; 32]), "name": "m" },
+            "node": {
+                "id": protocol::id::NodeId::from_bytes([2; 32]), "name": "a", "groups": [],
+                "membership_expires": 1,
+            },
+            "listen": "", "addresses": [], "ready": true, "conditions": [], "uptime_s": 1,
+            "links": 0, "servers": 0, "sessions": 0,
+            "counters": { "calls_out": 0, "calls_in": 0, "calls_relayed": 0, "refusals": {} },
+            "store": { "decisions": 0, "bytes": 0 },
+            "time": { "healthy": true, "now_ms": 1, "greatest_ms": 1 },
+        });
+        let status: Status = serde_json::from_value(json).unwrap();
+        Status {
+            trust: Some(TrustStatus::default()),
+            ..status
+        }
+    }
+
+    #[test]
+    fn only_a_node_that_can_take_part_is_ready() {
+        assert_eq!(standing(&status()), (true, "ready"));
+        type Change = fn(&mut Status, &mut TrustStatus);
+        let lease = |state| {
+            let (age_s, lease_s) = (None, 1);
+            Some(protocol::control::Freshness {
+                state,
+                age_s,
+                lease_s,
+            })
+        };
+        let changes: [(Change, &str); 4] = [
+            (|status, _| status.ready = false, "not ready"),
+            (|_, trust| trust.revoked = Some("stolen".into()), "revoked"),
+            (
+                |_, trust| trust.waiting = Some("restored".into()),
+                "not synced",
+            ),
+            (|status, _| status.time.healthy = false, "clock"),
+        ];
+        for (change, says) in changes {
+            let (mut status, mut trust) = (status(), TrustStatus::default());
+            trust.freshness = lease(FreshnessState::Fresh);
+            change(&mut status, &mut trust);
+            status.trust = Some(trust);
+            let (well, told) = standing(&status);
+            assert!(!well && told.contains(says), "{told}");
+        }
+        for state in [FreshnessState::Stale, FreshnessState::Never] {
+            let mut status = status();
+            let freshness = lease(state);
+            status.trust = Some(TrustStatus {
+                freshness,
+                ..TrustStatus::default()
+            });
+            let (well, told) = standing(&status);
+            assert!(!well && told.contains("lease"), "{told}");
+        }
+    }
 
     #[test]
     fn a_posture_is_one_line_that_says_whose_word_it_is() {

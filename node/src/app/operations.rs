@@ -181,7 +181,7 @@ impl Operations for Node {
                 greatest_ms: greatest.0.saturating_mul(1000),
                 message: behind.map(|s| format!("the clock is {s} s behind verified time")),
             },
-            trust: Some(self.trust()),
+            trust: Some(self.trust_status()),
             posture: self.posture(now.seconds()),
         })
     }
@@ -193,6 +193,9 @@ impl Operations for Node {
             bootstraps: self.bootstraps(),
             servers: self.servers().await?,
             store_fault: self.store.progress().fault.map(|f| f.to_string()),
+            copied: self.copied(),
+            is_copied: self.links.is_copied(),
+            told_ahead: self.enforcer.is_told_ahead(),
         }))
     }
 
@@ -209,18 +212,7 @@ impl Operations for Node {
     async fn peers(&self) -> Result<Vec<Peer>, Failure> {
         // For who looks again: what is shown now is what they said last.
         self.trust.compare();
-        let links = self.links.all();
-        let me = self.identity.node();
-        let link_of = |id: NodeId| links.iter().find(|l| l.peer == id);
-        let members = self.members.all();
-        let mut peers: Vec<Peer> = members
-            .iter()
-            .filter(|m| m.membership.node() != me)
-            .filter_map(|m| self.peer(Some(m), link_of(m.membership.node())))
-            .chain(self.revoked_by_name())
-            .collect();
-        peers.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        Ok(peers)
+        Ok(self.listed_peers())
     }
 
     async fn postures(&self, query: PostureQuery) -> Result<PostureReport, Failure> {

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use super::node::Node;
 use super::operations::stored;
 use crate::call::TracedEnvelope;
-use crate::doctor::Bootstrap;
+use crate::doctor::{self, Bootstrap};
 use crate::members::Member;
 use crate::standing::Barred;
 use crate::transport::LinkInfo;
@@ -61,7 +61,10 @@ impl Node {
             since: link.map(|l| l.since.seconds()),
             last_seen: match link {
                 Some(_) => Some(self.clock.now().seconds()),
-                None => record.map(|r| r.issued),
+                None => {
+                    let heard = self.links.last_heard(id).map(|at| at.seconds());
+                    heard.max(record.map(|r| r.issued))
+                }
             },
             membership_expires: content.map(|c| c.not_after),
             servers: record
@@ -78,6 +81,42 @@ impl Node {
                     .and_then(|a| a.last_error)
             }),
         })
+    }
+
+    /// Every other node that is known, by name.
+    pub(super) fn listed_peers(&self) -> Vec<Peer> {
+        let links = self.links.all();
+        let me = self.identity.node();
+        let link_of = |id: NodeId| links.iter().find(|l| l.peer == id);
+        let members = self.members.all();
+        let mut peers: Vec<Peer> = members
+            .iter()
+            .filter(|m| m.membership.node() != me)
+            .filter_map(|m| self.peer(Some(m), link_of(m.membership.node())))
+            .chain(self.revoked_by_name())
+            .collect();
+        peers.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        peers
+    }
+
+    /// Other nodes of which a copy runs, as people call them.
+    pub(super) fn copied(&self) -> Vec<String> {
+        let named = |node: NodeId| {
+            let member = self.members.member(&node);
+            member.map_or_else(|| node.short(), |m| m.membership.name.to_string())
+        };
+        self.links.copied().into_iter().map(named).collect()
+    }
+
+    /// The trust documents in force, and whether others say that this node is revoked, which it may
+    /// not have heard otherwise.
+    pub(super) fn trust_status(&self) -> TrustStatus {
+        let mut trust = self.trust();
+        let unheard = self.links.all().is_empty() || trust.waiting.is_some();
+        if trust.revoked.is_none() && unheard {
+            trust.revoked = doctor::refused_as_revoked(&self.listed_peers(), &self.bootstraps());
+        }
+        trust
     }
 
     /// A hop record as a caller reads it.

@@ -572,7 +572,10 @@ pub(super) async fn next_frame(
             },
             FrameType::Refusal => match RefusalFrame::decode(&frame.payload) {
                 // The other side's refusal is its own to count and to record.
-                Ok(refusal) => return Err(Broken::Stopped(refusal.into_stopped())),
+                Ok(refusal) => {
+                    enforcer.told(&refusal.reason);
+                    return Err(Broken::Stopped(refusal.into_stopped()));
+                }
                 Err(e) => refused(e.reason(), &e),
             },
             FrameType::BatchedEnvelope | FrameType::BatchHead => {

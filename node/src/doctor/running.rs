@@ -14,6 +14,9 @@ const CLOCK_REASONS: [&str; 3] = [
     "record_issued_in_future",
 ];
 
+/// The counter of hellos refused here because the membership in them has ended.
+const ENDED_PEERS: &str = "not_admitted/membership_expired";
+
 /// Reasons with which others refuse a node that is revoked, or whose membership's issuer is.
 const REVOKED_REASONS: [&str; 3] = ["revoked", "node_revoked", "issuer_revoked"];
 
@@ -52,6 +55,12 @@ pub struct Facts {
     pub servers: Vec<Server>,
     /// Why the store takes no more writes, if so.
     pub store_fault: Option<String>,
+    /// Other nodes of which two processes run at once, as people call them.
+    pub copied: Vec<String>,
+    /// Whether another process runs with the key of this node.
+    pub is_copied: bool,
+    /// Whether another node says that what this one sends comes from the future.
+    pub told_ahead: bool,
 }
 
 /// Every check of a running node, in the order in which one depends on another.
@@ -66,6 +75,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         gateway(facts),
         revoked(facts),
         severed(facts),
+        copies(facts),
         membership(facts),
         mesh(facts),
         bootstrap(facts),
@@ -96,7 +106,18 @@ fn ready(facts: &Facts) -> Check {
             .mend("let it reach another node of the mesh: see `bootstrap` and `peers` below");
     }
     if facts.status.ready {
-        return Check::ok(NAME, "the node runs and is ready");
+        // What keeps it from taking part has a check of its own.
+        let trust = facts.status.trust.as_ref();
+        let fresh = trust.and_then(|t| t.freshness.as_ref());
+        let fresh = fresh.is_none_or(|lease| lease.state == FreshnessState::Fresh);
+        return if revocation(facts).is_none() && fresh {
+            Check::ok(NAME, "the node runs and is ready")
+        } else {
+            Check::ok(
+                NAME,
+                "the node runs; it cannot take part as it should, see below",
+            )
+        };
     }
     Check::fail(
         NAME,
@@ -137,7 +158,37 @@ fn clock(facts: &Facts) -> Check {
         .because("this host's clock is behind that of another node, or theirs is ahead")
         .mend("compare `date -u` on both; let NTP set them");
     }
+    if facts.told_ahead {
+        return Check::fail(
+            NAME,
+            "another node refuses what this one sends as coming from the future",
+        )
+        .because("this host's clock is ahead; or that node's is behind, if no other says so")
+        .mend(
+            "compare `date -u` on both; set the clock that is wrong (`timedatectl set-ntp true`)",
+        );
+    }
+    if finds_all_ended(facts) {
+        return Check::fail(
+            NAME,
+            "by this host's clock the memberships of the nodes that it meets have ended",
+        )
+        .because("this host's clock is far ahead: whoever still runs renews its membership in time")
+        .mend("compare `date -u` with another host; set the clock (`timedatectl set-ntp true`)");
+    }
     Check::ok(NAME, "the clock agrees with verified time")
+}
+
+/// Whether this node admits nobody because their memberships have ended, and its own, or the lease,
+/// is over too.
+fn finds_all_ended(facts: &Facts) -> bool {
+    let status = &facts.status;
+    let refused = status.counters.refusals.get(ENDED_PEERS).copied();
+    let now = status.time.now_ms / 1000;
+    let own_over = status.node.membership_expires.0 <= now;
+    let lease = status.trust.as_ref().and_then(|t| t.freshness.as_ref());
+    let stale = lease.is_some_and(|lease| lease.state == FreshnessState::Stale);
+    status.links == 0 && refused.unwrap_or(0) > 0 && (own_over || stale)
 }
 
 fn store(facts: &Facts) -> Check {
@@ -172,18 +223,28 @@ fn gateway(facts: &Facts) -> Check {
     }
 }
 
+/// Why this node is revoked, if it is: by what is in force here, or by who refuses it.
+///
+/// A revoked node is cut off before it can hear why. Who has a link and has synced over it would have
+/// heard: a refusal is then of the past, or by somebody who knows less.
+fn revocation(facts: &Facts) -> Option<String> {
+    let trust = facts.status.trust.as_ref();
+    let unheard = facts.status.links == 0 || trust.is_some_and(|t| t.waiting.is_some());
+    let own = trust.and_then(|t| t.revoked.clone());
+    own.or_else(|| refused_as_revoked(&facts.peers, &facts.bootstraps).filter(|_| unheard))
+}
+
+/// Who refuses this node as revoked, if somebody does whose word counts.
+#[must_use]
+pub fn refused_as_revoked(peers: &[Peer], bootstraps: &[Bootstrap]) -> Option<String> {
+    let mut reasons = REVOKED_REASONS.iter();
+    let by = reasons.find_map(|reason| refused_by(peers, bootstraps, reason))?;
+    Some(format!("{by} refuses this node as revoked"))
+}
+
 fn revoked(facts: &Facts) -> Check {
     const NAME: &str = "revoked";
-    let trust = facts.status.trust.as_ref();
-    let own = trust.and_then(|t| t.revoked.clone()).or_else(|| {
-        // A revoked node is cut off before it can hear why. Who has a link and has synced over it
-        // would have heard: a refusal is then of the past, or by somebody who knows less.
-        let unheard = facts.status.links == 0 || trust.is_some_and(|t| t.waiting.is_some());
-        let refused = REVOKED_REASONS.iter().find_map(|r| refused_for(facts, r));
-        let refused = refused.filter(|_| unheard);
-        refused.map(|by| format!("{by} refuses this node as revoked"))
-    });
-    match own {
+    match revocation(facts) {
         Some(why) => Check::fail(NAME, format!("this node is revoked: {why}"))
             .because("an admin revoked it; no other node will speak with it")
             .mend("ask an admin; a host that is clean again joins with new keys and a new ticket"),
@@ -194,7 +255,7 @@ fn revoked(facts: &Facts) -> Check {
 fn severed(facts: &Facts) -> Check {
     const NAME: &str = "severed";
     let kept_off = SEVERED_REASONS.iter().find_map(|reason| {
-        let peer = unlinked(facts).find(|p| p.last_reason.as_deref() == Some(reason));
+        let peer = unlinked(&facts.peers).find(|p| p.last_reason.as_deref() == Some(reason));
         let why = peer.and_then(|p| p.last_error.clone());
         Some((refused_for(facts, reason)?, why.unwrap_or_default()))
     });
@@ -204,6 +265,27 @@ fn severed(facts: &Facts) -> Check {
             .mend("`hedgerow decisions list --verdict sever`, here or there, has the call; the link comes back by itself"),
         None => Check::ok(NAME, "no node is cut off from this one"),
     }
+}
+
+fn copies(facts: &Facts) -> Check {
+    const NAME: &str = "copies";
+    let stop = "stop all but one of them";
+    let stolen = "if nobody knows of a copy its keys are stolen: `hedgerow revoke node`";
+    if facts.is_copied {
+        return Check::fail(NAME, "another process runs with the keys of this node")
+            .because("a backup of it was restored, or its state copied, while it runs here")
+            .mend(format!("{stop}; {stolen}, and join with new keys"));
+    }
+    if !facts.copied.is_empty() {
+        let names = listed(facts.copied.iter().map(String::as_str));
+        return Check::fail(
+            NAME,
+            format!("two processes run with the keys of one node: {names}"),
+        )
+        .because("a backup of it was restored, or its state copied, while it runs")
+        .mend(format!("{stop}; {stolen}"));
+    }
+    Check::ok(NAME, "no node was seen to run twice")
 }
 
 fn membership(facts: &Facts) -> Check {
@@ -463,22 +545,26 @@ fn is_revoked(peer: &Peer) -> bool {
 }
 
 /// The peers without a link whose reason for that counts.
-fn unlinked(facts: &Facts) -> impl Iterator<Item = &Peer> {
-    let peers = facts.peers.iter();
+fn unlinked(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
+    let peers = peers.iter();
     peers.filter(|p| p.state != PeerState::Connected && !is_revoked(p))
 }
 
 /// The addresses without a link whose reason for that counts.
-fn unanswered(facts: &Facts) -> impl Iterator<Item = &Bootstrap> {
-    let revoked = |node: &NodeId| facts.peers.iter().any(|p| p.id == *node && is_revoked(p));
-    let bootstraps = facts.bootstraps.iter();
+fn unanswered<'a>(
+    peers: &'a [Peer],
+    bootstraps: &'a [Bootstrap],
+) -> impl Iterator<Item = &'a Bootstrap> {
+    let revoked = |node: &NodeId| peers.iter().any(|p| p.id == *node && is_revoked(p));
+    let bootstraps = bootstraps.iter();
     bootstraps.filter(move |b| !b.linked && !b.node.as_ref().is_some_and(revoked))
 }
 
 /// Why dials failed, of everything that has no link.
 fn reasons(facts: &Facts) -> impl Iterator<Item = &str> {
-    let peers = unlinked(facts).filter_map(|p| p.last_reason.as_deref());
-    let bootstraps = unanswered(facts).filter_map(|b| b.reason.as_deref());
+    let peers = unlinked(&facts.peers).filter_map(|p| p.last_reason.as_deref());
+    let bootstraps = unanswered(&facts.peers, &facts.bootstraps);
+    let bootstraps = bootstraps.filter_map(|b| b.reason.as_deref());
     let mut all: Vec<&str> = peers.chain(bootstraps).collect();
     all.sort_unstable();
     all.dedup();
@@ -487,14 +573,19 @@ fn reasons(facts: &Facts) -> impl Iterator<Item = &str> {
 
 /// Whoever has no link for this reason.
 fn refused_for(facts: &Facts, reason: &str) -> Option<String> {
-    let peer = unlinked(facts)
+    refused_by(&facts.peers, &facts.bootstraps, reason)
+}
+
+fn refused_by(peers: &[Peer], bootstraps: &[Bootstrap], reason: &str) -> Option<String> {
+    let peer = unlinked(peers)
         .find(|p| p.last_reason.as_deref() == Some(reason))
         .map(|p| {
             let name = p.name.as_ref().map(|n| format!("node `{n}`"));
             name.unwrap_or_else(|| format!("node {}", p.id.short()))
         });
     peer.or_else(|| {
-        let found = unanswered(facts).find(|b| b.reason.as_deref() == Some(reason));
+        let mut all = unanswered(peers, bootstraps);
+        let found = all.find(|b| b.reason.as_deref() == Some(reason));
         found.map(|b| format!("the node at `{}`", b.address))
     })
 }

@@ -80,6 +80,9 @@ fn healthy() -> Facts {
         bootstraps: vec![],
         servers: vec![server(ServerState::Ready)],
         store_fault: None,
+        copied: vec![],
+        is_copied: false,
+        told_ahead: false,
     }
 }
 
@@ -162,7 +165,7 @@ fn nothing_is_wrong_with_a_healthy_node() {
 #[test]
 fn each_trouble_has_its_check_its_cause_and_its_mend() {
     type Trouble = (&'static str, Level, &'static str, fn(&mut Facts));
-    let troubles: [Trouble; 29] = [
+    let troubles: [Trouble; 33] = [
         ("ready", Level::Fail, "serving", |f| {
             f.status.ready = false;
             f.status.conditions = vec![Condition {
@@ -195,6 +198,21 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
                 f.status.counters.refusals = BTreeMap::from([("issued_in_future".to_owned(), 4)]);
             },
         ),
+        ("clock", Level::Fail, "coming from the future", |f| {
+            f.told_ahead = true;
+        }),
+        ("clock", Level::Fail, "memberships of the nodes", |f| {
+            f.status.links = 0;
+            f.status.node.membership_expires = UnixSeconds(NOW - DAY);
+            let refused = ("not_admitted/membership_expired".to_owned(), 2);
+            f.status.counters.refusals = BTreeMap::from([refused]);
+        }),
+        ("copies", Level::Fail, "keys of this node", |f| {
+            f.is_copied = true;
+        }),
+        ("copies", Level::Fail, "one node: e", |f| {
+            f.copied = vec!["e".into()];
+        }),
         ("store", Level::Fail, "no space", |f| {
             f.store_fault = Some("no space is left on the device".into());
         }),
@@ -292,6 +310,35 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
         after(|f| trust(f).issuers = 0, "issuers").level,
         Level::Fail
     );
+}
+
+#[test]
+fn a_node_that_cannot_take_part_is_not_called_ready() {
+    type Change = fn(&mut Facts);
+    let changes: [Change; 3] = [
+        |f| trust(f).revoked = Some("stolen".into()),
+        |f| cut_off(f, "node_revoked"),
+        |f| trust(f).freshness.as_mut().unwrap().state = FreshnessState::Stale,
+    ];
+    for change in changes {
+        let ready = after(change, "ready");
+        assert!(!ready.message.contains("is ready"), "{ready:?}");
+    }
+}
+
+#[test]
+fn a_peer_whose_membership_ended_is_no_sign_of_a_clock_ahead() {
+    let met = |f: &mut Facts| {
+        let refused = ("not_admitted/membership_expired".to_owned(), 2);
+        f.status.counters.refusals = BTreeMap::from([refused]);
+    };
+    assert_eq!(after(met, "clock").level, Level::Ok);
+    // Alone, with a lease and a membership that hold: it is the other one that was away.
+    let alone = |f: &mut Facts| {
+        met(f);
+        f.status.links = 0;
+    };
+    assert_eq!(after(alone, "clock").level, Level::Ok);
 }
 
 #[test]

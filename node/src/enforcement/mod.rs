@@ -16,6 +16,7 @@ mod behind;
 mod chain;
 mod charges;
 mod decide;
+mod doubt;
 mod held;
 mod intents;
 mod labels;
@@ -33,6 +34,7 @@ mod waypoints;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
 
 use protocol::envelope::replay::ReplayWindow;
 use protocol::envelope::{CallSeal, SealedEnvelope, VerifiedEnvelope};
@@ -47,6 +49,7 @@ use protocol::trust::PostureFacts;
 pub use behind::{Ask, BUNDLE_WAIT, IN_VAIN, NO_BUNDLE};
 pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
 pub use charges::{MAX_CHARGED, Open};
+pub use doubt::CLOCK_DOUBT;
 pub use held::{APPROVAL_OUTDATED, APPROVAL_REQUIRED, Covers, Held, HeldCall, Hold};
 pub use intents::INTENT_UNDERSTATED;
 pub use labels::{LABELS_KEPT_MS, MAX_LABELLED_AGENTS, TOO_MANY_LABELLED, TOO_MANY_LABELS};
@@ -258,6 +261,7 @@ pub struct Enforcer {
     charges: charges::Charges,
     touched: labels::Touched,
     judged: behind::Judged,
+    doubt: doubt::Doubt,
     ask: OnceLock<Arc<dyn Ask>>,
     /// The posture this node announced when it was last asked for, and its digest.
     named: Mutex<Option<(PostureFacts, Digest)>>,
@@ -305,6 +309,7 @@ impl Enforcer {
             clock: parts.clock,
             counters: parts.counters,
             judged: behind::Judged::new(parts.policy.bundle_version()),
+            doubt: doubt::Doubt::default(),
             ask: OnceLock::new(),
             policy: RwLock::new(parts.policy),
             intents: parts.intents,
@@ -333,12 +338,17 @@ impl Enforcer {
             Subject::Incoming(incoming) => (incoming.stream.is_none(), &self.calls.r#in),
             Subject::Relayed(relayed) => (relayed.stream.is_none(), &self.calls.relayed),
         };
+        // By a clock of another host; what comes from this one says nothing of clocks.
+        let from_afar = matches!(&subject, Subject::Incoming(i) if i.origin.address.is_some());
         // On the heap: each is several kilobytes, which every stream would have to keep room for.
         let outcome = match subject {
             Subject::Outgoing(draft) => Box::pin(self.outgoing(point, &draft)).await,
             Subject::Incoming(incoming) => Box::pin(self.incoming(point, &incoming)).await,
             Subject::Relayed(relayed) => Box::pin(self.relayed(&relayed)).await,
         };
+        if from_afar && outcome.is_ok() {
+            self.doubt.settled();
+        }
         if begins && outcome.is_ok() {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -387,6 +397,17 @@ impl Enforcer {
     #[must_use]
     pub fn own_tool_digest(&self, server: &Name, tool: &str) -> Option<Digest> {
         self.inventory.tool_digest(server, tool)
+    }
+
+    /// Another node refused a message of this one, and said why.
+    pub fn told(&self, reason: &str) {
+        self.doubt.told(reason, Instant::now());
+    }
+
+    /// Whether another node said within [`CLOCK_DOUBT`] that what this one sent comes from the future.
+    #[must_use]
+    pub fn is_told_ahead(&self) -> bool {
+        self.doubt.stands(Instant::now())
     }
 
     /// The greatest time accepted, which a clean stop persists.

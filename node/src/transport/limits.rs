@@ -66,6 +66,9 @@ pub const SOURCES: usize = 8192;
 /// Links at once. Every member of the largest mesh planned for one node's neighbourhood.
 pub const LINKS: usize = 1024;
 
+/// Peers whose last link is remembered after it went down: more than the largest mesh has.
+pub const HEARD: usize = 16_384;
+
 /// Streams of ours (calls, sessions, sync…) one peer may have open here.
 pub const OUR_STREAMS: usize = 256;
 

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{self, Admission, Greeted, HelloError, Instance};
+use super::copies::Copies;
 use super::endpoint::{Config, Endpoint, Gate, Pass, Place, Proven, widen};
 use super::error::{BindError, LinkError};
 use super::limits;
@@ -69,6 +70,7 @@ pub(super) struct Inner {
     instance: Instance,
     pub(super) counters: Arc<Counters>,
     registry: Mutex<Registry>,
+    copies: Mutex<Copies>,
     /// Held while a dial decides whether it supersedes, one per peer.
     greeting: Mutex<HashMap<NodeId, Weak<tokio::sync::Mutex<()>>>>,
     events: broadcast::Sender<LinkEvent>,
@@ -102,6 +104,7 @@ impl Links {
             admission,
             instance: Instance(instance),
             counters: Arc::default(),
+            copies: Mutex::default(),
             greeting: Mutex::default(),
             events: broadcast::Sender::new(limits::EVENTS),
             handler: OnceLock::new(),
@@ -156,6 +159,27 @@ impl Links {
         let mut links: Vec<_> = self.0.registry().links().map(|link| link.info()).collect();
         links.sort_by_key(|link| link.peer);
         links
+    }
+
+    /// When a peer was heard last on a link that is down since; none of one that had none since this
+    /// process started.
+    #[must_use]
+    pub fn last_heard(&self, peer: NodeId) -> Option<UnixMillis> {
+        self.0.registry().heard(peer)
+    }
+
+    /// The peers of which two processes took turns within [`COPY_WINDOW`](super::COPY_WINDOW):
+    /// somebody runs a copy of that node. Sorted.
+    #[must_use]
+    pub fn copied(&self) -> Vec<NodeId> {
+        self.0.copies().of_peers(Instant::now())
+    }
+
+    /// Whether somebody runs a copy of this node: peers take its links for another process of the
+    /// same key.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.0.copies().of_own(Instant::now())
     }
 
     /// How often each reason was given since start.
@@ -224,6 +248,10 @@ impl Inner {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn close(&self, peer: NodeId, reason: Reason) -> bool {
         let (current, draining) = self.registry().take(peer);
         for link in current.iter().chain(&draining) {
@@ -241,6 +269,14 @@ impl Inner {
                 tracing::info!(peer = %peer.short(), dialed, "link up");
             }
             LinkEvent::Down { peer, reason } => {
+                // One that fell silent was heard last before that was noticed.
+                let silent = match reason {
+                    Reason::TimedOut => self.config.idle_timeout,
+                    _ => Duration::ZERO,
+                };
+                let silent = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+                let heard = UnixMillis(now().0.saturating_sub(silent));
+                self.registry().note_heard(peer, heard);
                 tracing::info!(peer = %peer.short(), reason = reason.name(), "link down");
             }
         }
@@ -475,6 +511,12 @@ impl Inner {
             return Err(LinkError::NotServing);
         };
         let link = Arc::new(Link::new(facts, proven.connection));
+        if self.copies().met(peer, instance, Instant::now()) {
+            tracing::warn!(
+                peer = %peer.short(),
+                "two processes use the key of this peer by turns: a copy of that node runs"
+            );
+        }
         let outcome = self.registry().admit(&link);
         match outcome {
             Outcome::Current { superseded } => {
@@ -533,10 +575,15 @@ impl Inner {
         Arc::clone(&link).dispatch(dispatch).await;
         let was_current = self.registry().remove(&link);
         if was_current {
-            self.tell(LinkEvent::Down {
-                peer: link.facts.peer,
-                reason: link.ended(),
-            });
+            let (peer, reason) = (link.facts.peer, link.ended());
+            // Closed there in favour of another, and there is no other here: it is another process's.
+            if reason == Reason::Superseded && self.copies().ousted(Instant::now()) {
+                tracing::warn!(
+                    peer = %peer.short(),
+                    "another process uses the key of this node: a copy of it runs elsewhere"
+                );
+            }
+            self.tell(LinkEvent::Down { peer, reason });
         }
     }
 

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use protocol::id::NodeId;
+use protocol::time::UnixMillis;
 
 use super::admission::Instance;
 use super::limits;
@@ -21,6 +22,8 @@ use super::link::Link;
 pub(super) struct Registry {
     own: NodeId,
     peers: HashMap<NodeId, Peer>,
+    /// When a peer whose link went down was heard last.
+    heard: HashMap<NodeId, UnixMillis>,
 }
 
 struct Peer {
@@ -53,7 +56,25 @@ impl Registry {
         Self {
             own,
             peers: HashMap::new(),
+            heard: HashMap::new(),
         }
+    }
+
+    /// Notes when a peer was heard last, whose link went down. Of too many the one heard longest ago
+    /// is forgotten.
+    pub(super) fn note_heard(&mut self, peer: NodeId, at: UnixMillis) {
+        if self.heard.len() >= limits::HEARD && !self.heard.contains_key(&peer) {
+            let oldest = self.heard.iter().min_by_key(|(_, at)| **at);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                self.heard.remove(&oldest);
+            }
+        }
+        self.heard.insert(peer, at);
+    }
+
+    /// When a peer was heard last on a link that is down since.
+    pub(super) fn heard(&self, peer: NodeId) -> Option<UnixMillis> {
+        self.heard.get(&peer).copied()
     }
 
     pub(super) fn current(&self, peer: NodeId) -> Option<Arc<Link>> {
@@ -162,6 +183,24 @@ mod tests {
             assert!(!wins(own, peer, claim(by_low), claim(!by_low)));
             assert!(wins(own, peer, claim(!by_low), claim(by_low)));
         }
+    }
+
+    #[test]
+    fn when_peers_were_heard_is_remembered_within_a_bound() {
+        let mut registry = Registry::new(NodeId::from_bytes([0; 32]));
+        let node = |number: usize| {
+            let mut bytes = [1; 32];
+            bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            NodeId::from_bytes(bytes)
+        };
+        for number in 0..=limits::HEARD {
+            registry.note_heard(node(number), UnixMillis(number as u64));
+        }
+        assert_eq!(registry.heard(node(0)), None, "the oldest is forgotten");
+        assert_eq!(registry.heard(node(1)), Some(UnixMillis(1)));
+        registry.note_heard(node(1), UnixMillis(7));
+        assert_eq!(registry.heard(node(1)), Some(UnixMillis(7)));
+        assert_eq!(registry.heard.len(), limits::HEARD);
     }
 
     #[test]

@@ -186,6 +186,8 @@ async fn the_largest_hello_passes() {
 #[tokio::test]
 async fn close_fails_streams_in_flight_and_reports_down() {
     let (mut a, mut b) = pair().await;
+    let since = b.links.get(a.node()).unwrap().since;
+    assert_eq!(b.links.last_heard(a.node()), None, "it is heard now");
     let (mut send, mut recv) = a.links.open(b.node(), StreamKind::Session).await.unwrap();
     send.write_all(b"half a message").await.unwrap();
     soon(b.seen.recv()).await.unwrap();
@@ -197,6 +199,9 @@ async fn close_fails_streams_in_flight_and_reports_down() {
     let mut answer = Vec::new();
     assert!(soon(recv.read_to_end(&mut answer)).await.is_err());
     assert!(a.links.all().is_empty() && b.links.all().is_empty());
+    let heard = b.links.last_heard(a.node()).unwrap();
+    assert!(heard >= since, "{heard:?}");
+    assert!(a.links.last_heard(b.node()) >= Some(since));
     assert!(!b.links.close(a.node(), Reason::Closed), "closed already");
     let error = a.links.open(b.node(), StreamKind::Call).await.unwrap_err();
     assert_eq!(error, LinkError::NoLink { peer: b.node() });
