@@ -21,10 +21,11 @@ use node::transport::{
     self, Admission, IncomingStream, LinkError, Links, Newcomer, PeerIdentity, Refusal,
     StreamHandler,
 };
-use protocol::control::{Invite, PeerChoice, TicketChoice};
+use protocol::control::{Invite, PeerChoice, TicketChoice, TicketState};
 use protocol::id::NodeId;
-use protocol::trust::{PeerAddress, Ticket};
+use protocol::trust::{Act, PeerAddress, Ticket};
 use serde_json::json;
+use tests::admin::Admin;
 use tests::forge::now;
 use tests::hostile::Hostile;
 use tests::mesh::{LOCAL, TestMesh, TestNode, name};
@@ -217,6 +218,28 @@ async fn a_revoked_ticket_lets_nobody_in() {
     hub.node.revoke_ticket(LOCAL, choice).await.unwrap();
     let (refused, _) = join(&mesh.state("b"), "b", &ticket).await;
     assert_eq!(refused.unwrap_err().reason(), Some("ticket_revoked"));
+    // Through another node where the issuer's is not reached: the same refusal.
+    let c = mesh.join(&hub, "c").await;
+    let (_socket, dead) = silent(hub.id());
+    let carried = Ticket {
+        bootstraps: vec![address(&c), dead],
+        ..ticket
+    };
+    let (refused, told) = join(&mesh.state("d"), "d", &carried).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.reason(), Some("ticket_revoked"), "{told:?}");
+    assert!(matches!(refused, JoinError::Refused(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_ticket_the_admins_revoked_is_listed_as_that() {
+    let (_mesh, hub) = TestMesh::found("hub").await;
+    let ticket = ticket(&hub, invite()).await;
+    let listed = || async { hub.node.tickets().await.unwrap()[0].state };
+    assert_eq!(listed().await, TicketState::Open);
+    let act = Act::Ticket(ticket.id(&Primitives));
+    Admin::of(&hub.state).revoke(&hub, act, "lost").await;
+    assert_eq!(listed().await, TicketState::Revoked);
 }
 
 /// What a bootstrap does that means ill.

@@ -40,7 +40,7 @@ enum Action {
         #[arg(value_name = "ID")]
         peer: String,
     },
-    /// Refuse a newcomer that waits
+    /// Refuse a newcomer that waits; its use of the ticket is not given back
     Deny {
         /// Its node id, short id or name
         #[arg(value_name = "ID")]

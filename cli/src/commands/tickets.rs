@@ -1,7 +1,7 @@
 //! `hedgerow tickets`: what became of the tickets made here.
 
 use clap::{Args, Subcommand};
-use protocol::control::{TicketChoice, TicketInfo, TicketState, route};
+use protocol::control::{Redeemer, TicketChoice, TicketInfo, TicketState, route};
 
 use super::Context;
 use crate::exit::Failed;
@@ -39,7 +39,7 @@ impl Tickets {
                 let revoked: TicketInfo = client.submit(route::REVOKE_TICKET, &choice).await?;
                 context.output.data(&revoked, |text| {
                     text.line(format!("revoked ticket {}", revoked.id.short()));
-                    for member in &revoked.redeemed {
+                    for member in revoked.redeemed.iter().filter(|r| !r.denied) {
                         text.line(format!(
                             "`{}` joined with it and stays a member",
                             member.name
@@ -63,6 +63,13 @@ fn show(tickets: &[TicketInfo], text: &mut Text) {
     text.table(&headers, &rows);
 }
 
+fn user(redeemer: &Redeemer) -> String {
+    match redeemer.denied {
+        true => format!("{} (denied)", redeemer.name),
+        false => redeemer.name.to_string(),
+    }
+}
+
 fn row(ticket: &TicketInfo) -> Vec<String> {
     let state = match ticket.state {
         TicketState::Open => "open",
@@ -71,7 +78,8 @@ fn row(ticket: &TicketInfo) -> Vec<String> {
         TicketState::Revoked => "revoked",
     };
     let groups: Vec<&str> = ticket.groups.iter().map(|g| g.as_str()).collect();
-    let by: Vec<&str> = ticket.redeemed.iter().map(|r| r.name.as_str()).collect();
+    let by: Vec<String> = ticket.redeemed.iter().map(user).collect();
+    let by: Vec<&str> = by.iter().map(String::as_str).collect();
     let dash = |words: Vec<&str>| match words.is_empty() {
         true => "-".to_owned(),
         false => words.join(" "),

@@ -28,6 +28,7 @@ fn ticket(state: TicketState, node: protocol::id::NodeId) -> TicketInfo {
             node,
             name: name(TOOL_HOST),
             at: UnixSeconds(60),
+            denied: false,
         }],
     }
 }

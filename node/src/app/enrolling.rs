@@ -12,7 +12,7 @@ use protocol::time::UnixSeconds;
 use super::node::Node;
 use super::operations::stored;
 use crate::control::{Caller, Enrolling};
-use crate::enrol::{Invitation, Issuer, Listed, MEMBERSHIP_LIFE_S, Refused};
+use crate::enrol::{Invitation, Issuer, Listed, MEMBERSHIP_LIFE_S, Redeemed, Refused};
 
 impl Node {
     pub(super) fn own_issuer(&self) -> Result<Arc<Issuer>, Failure> {
@@ -66,7 +66,7 @@ impl Enrolling for Node {
         issuer.revoke_ticket(id).await.map_err(failed)?;
         let now = self.clock.now().seconds();
         let tickets = issuer.tickets().map_err(stored)?;
-        let revoked = tickets.into_iter().find(|(ticket, ..)| *ticket == id);
+        let revoked = tickets.into_iter().find(|ticket| ticket.id == id);
         let gone = || failed(Refused::Unknown(choice.ticket.clone()));
         revoked.map(|ticket| info(ticket, now)).ok_or_else(gone)
     }
@@ -110,8 +110,14 @@ fn pending_failure(refused: &Refused) -> Failure {
     }
 }
 
-fn info((id, kept, redeemed): Listed, now: UnixSeconds) -> TicketInfo {
-    let state = if kept.revoked.is_some() {
+fn info(ticket: Listed, now: UnixSeconds) -> TicketInfo {
+    let Listed {
+        id,
+        kept,
+        revoked,
+        redeemers,
+    } = ticket;
+    let state = if revoked {
         TicketState::Revoked
     } else if kept.left == 0 {
         TicketState::UsedUp
@@ -120,10 +126,11 @@ fn info((id, kept, redeemed): Listed, now: UnixSeconds) -> TicketInfo {
     } else {
         TicketState::Open
     };
-    let redeemer = |(node, r): (_, crate::store::Redemption)| Redeemer {
-        node,
-        name: r.name,
-        at: r.at,
+    let redeemer = |redeemed: Redeemed| Redeemer {
+        node: redeemed.node,
+        name: redeemed.kept.name,
+        at: redeemed.kept.at,
+        denied: redeemed.denied,
     };
     TicketInfo {
         id,
@@ -136,6 +143,6 @@ fn info((id, kept, redeemed): Listed, now: UnixSeconds) -> TicketInfo {
         expires: kept.expires,
         uses: kept.uses,
         used: kept.uses.saturating_sub(kept.left),
-        redeemed: redeemed.into_iter().map(redeemer).collect(),
+        redeemed: redeemers.into_iter().map(redeemer).collect(),
     }
 }

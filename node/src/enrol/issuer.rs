@@ -296,6 +296,17 @@ impl Issuer {
         verified.map_err(Refused::Request)
     }
 
+    /// The nodes of the directory that have this name; a revoked node's is free.
+    pub(super) fn named(&self, name: &Name) -> Vec<NodeId> {
+        let mut nodes = match self.members.resolve(name, self.now()) {
+            Resolved::One(member) => vec![member.membership.node()],
+            Resolved::Several(nodes) => nodes,
+            Resolved::Nobody => Vec::new(),
+        };
+        nodes.retain(|node| self.barred.node(node).is_none());
+        nodes
+    }
+
     /// Whether somebody else of the directory, enrolled by another issuer, has this name or one of
     /// these keys.
     pub(super) fn refuse_known(
@@ -304,17 +315,10 @@ impl Issuer {
         name: Option<&Name>,
         signing: &SigningSet,
     ) -> Result<(), Refused> {
-        if let Some(name) = name {
-            let others = match self.members.resolve(name, self.now()) {
-                Resolved::One(member) => vec![member.membership.node()],
-                Resolved::Several(nodes) => nodes,
-                Resolved::Nobody => Vec::new(),
-            };
-            // A revoked node's name is free.
-            let other = |other: &NodeId| *other != node && self.barred.node(other).is_none();
-            if others.iter().any(other) {
-                return Err(Refused::NameTaken(name.clone()));
-            }
+        if let Some(name) = name
+            && self.named(name).iter().any(|other| *other != node)
+        {
+            return Err(Refused::NameTaken(name.clone()));
         }
         let shares = |other: &SigningSet| {
             let mut algorithms = Suite::Hybrid.algorithms().iter();

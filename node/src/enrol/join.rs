@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::asking::{Answer, AskError, Asking};
 use super::limits::{DIAL, POLL, THROTTLED_PAUSE, THROTTLED_TRIES};
+use super::refused::is_of_issuer;
 use super::request::{self, RequestError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::setup::{self, Keys, SetupError};
@@ -83,7 +84,7 @@ pub enum JoinError {
     /// The request was not made.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The issuer said no, or a node in between said so and no other said better.
+    /// The issuer said no: itself, or as a node in between passes it on where no other leads to it.
     #[error("{}", .0.message)]
     Refused(JoinRefusal),
     /// No bootstrap led to the issuer.
@@ -206,6 +207,9 @@ fn later_roots<'a>(
 enum Setback {
     /// Try the next one.
     Next(Tried),
+    /// A node in between passes this on as the issuer's refusal. It may lie, so the others are asked
+    /// too; if none of them leads to the issuer, it is believed.
+    PassedOn(Tried, JoinRefusal),
     /// The issuer itself said so; the others would say the same.
     Final(JoinError),
     /// Try again in a moment.
@@ -254,6 +258,7 @@ impl Joiner<'_> {
     ) -> Result<Outcome, JoinError> {
         let mut pause = THROTTLED_PAUSE;
         let mut tried: Vec<Tried> = Vec::new();
+        let mut passed_on: Option<JoinRefusal> = None;
         for attempt in 0..=THROTTLED_TRIES {
             let mut busy = None;
             for peer in &self.ticket.bootstraps {
@@ -269,21 +274,29 @@ impl Joiner<'_> {
                             address: address.clone(),
                         });
                     }
+                    let mut note = |failed: Tried, tried: &mut Vec<Tried>| {
+                        if !quiet {
+                            tell(Progress::Failed(failed.clone()));
+                        }
+                        tried.push(failed);
+                    };
                     match self.ask(peer.node, address).await {
                         Ok(outcome) => return Ok(outcome),
                         Err(Setback::Final(error)) => return Err(error),
                         Err(Setback::Throttled(refusal)) => busy = Some(refusal),
-                        Err(Setback::Next(failed)) => {
-                            if !quiet {
-                                tell(Progress::Failed(failed.clone()));
-                            }
-                            tried.push(failed);
+                        Err(Setback::PassedOn(failed, refusal)) => {
+                            passed_on = passed_on.or(Some(refusal));
+                            note(failed, &mut tried);
                         }
+                        Err(Setback::Next(failed)) => note(failed, &mut tried),
                     }
                 }
             }
             let Some(refusal) = busy else {
-                return Err(JoinError::Unreachable(tried));
+                return Err(match passed_on {
+                    Some(refusal) => JoinError::Refused(refusal),
+                    None => JoinError::Unreachable(tried),
+                });
             };
             if attempt == THROTTLED_TRIES {
                 return Err(JoinError::Refused(refusal));
@@ -353,7 +366,12 @@ impl Joiner<'_> {
                 Setback::Final(JoinError::Refused(refusal))
             }
             JoinFault::Ask(AskError::Refused(refusal)) => {
-                Setback::Next(tried(&refusal.reason, refusal.message.clone()))
+                let tried = tried(&refusal.reason, refusal.message.clone());
+                if is_of_issuer(&refusal) {
+                    Setback::PassedOn(tried, refusal)
+                } else {
+                    Setback::Next(tried)
+                }
             }
             JoinFault::Ask(error) => Setback::Next(tried("join_broken", error.to_string())),
             JoinFault::Request(error) => Setback::Final(error.into()),

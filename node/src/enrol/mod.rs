@@ -50,7 +50,7 @@ pub use issuers::IssuerNodes;
 pub use join::{JoinError, Joined, Progress, Tried, join};
 pub use limits::*;
 pub use office::Office;
-pub use operator::{Invitation, Invited, Listed};
+pub use operator::{Invitation, Invited, Listed, Redeemed};
 pub use redeem::Decided;
 pub use refused::Refused;
 pub use renew::{Renewal, keep_renewed};

@@ -52,7 +52,28 @@ pub struct Invited {
 }
 
 /// A ticket with who redeemed it.
-pub type Listed = (TicketId, KeptTicket, Vec<(NodeId, Redemption)>);
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What names it.
+    pub id: TicketId,
+    /// What is kept of it.
+    pub kept: KeptTicket,
+    /// Whether it may be used no more, by its issuer's operator or by the mesh's admins.
+    pub revoked: bool,
+    /// Who redeemed it, the first first.
+    pub redeemers: Vec<Redeemed>,
+}
+
+/// A redemption, as it is listed.
+#[derive(Debug, Clone)]
+pub struct Redeemed {
+    /// The node.
+    pub node: NodeId,
+    /// What is kept of it.
+    pub kept: Redemption,
+    /// Whether a person denied the node; the use is not given back.
+    pub denied: bool,
+}
 
 impl Issuer {
     /// Makes a ticket that names these bootstraps.
@@ -71,9 +92,12 @@ impl Issuer {
             life_s: invitation.life_s,
         };
         self.within(&grant)?;
+        let wanted = invitation.name.clone();
+        if let Some(name) = wanted.as_ref().filter(|name| !self.named(name).is_empty()) {
+            return Err(Refused::InvitedNameTaken(name.clone()));
+        }
         if bootstraps.is_empty() {
-            let text = "this node knows no address at which others could reach it";
-            return Err(Refused::Failed(text.to_owned()));
+            return Err(Refused::NoAddress);
         }
         let secret = TicketSecret::draw(self.crypto());
         let secret = secret.map_err(|e| Refused::Failed(e.to_string()))?;
@@ -91,7 +115,13 @@ impl Issuer {
             pending: invitation.pending,
             revoked: None,
         };
-        self.transact(move |_, books| {
+        self.transact(move |issuer, books| {
+            if let Some(name) = wanted
+                && let Some(holder) = books.holder_of_name(&name)?
+                && issuer.holds(books, &holder)?
+            {
+                return Err(Refused::InvitedNameTaken(name).into());
+            }
             if books.tickets()? >= MAX_TICKETS {
                 books.forget_tickets(now)?;
             }
@@ -123,17 +153,32 @@ impl Issuer {
     pub fn tickets(&self) -> Result<Vec<Listed>, StoreError> {
         let snapshot = self.store.snapshot()?;
         let redemptions = snapshot.redemptions()?;
+        let pending = snapshot.pending_joins()?;
+        let denied = |ticket: &TicketId, by: &NodeId| {
+            let mut joins = pending.iter();
+            joins.any(|(node, join)| node == by && join.ticket == *ticket && join.denied.is_some())
+        };
         let mut tickets: Vec<Listed> = snapshot
             .tickets()?
             .into_iter()
             .map(|(id, kept)| {
                 let of_it = redemptions.iter().filter(|(ticket, ..)| *ticket == id);
-                let mut by: Vec<_> = of_it.map(|(_, node, r)| (*node, r.clone())).collect();
-                by.sort_by_key(|(_, redemption)| redemption.at);
-                (id, kept, by)
+                let redeemed = |(_, node, kept): &(TicketId, NodeId, Redemption)| Redeemed {
+                    node: *node,
+                    kept: kept.clone(),
+                    denied: denied(&id, node),
+                };
+                let mut redeemers: Vec<Redeemed> = of_it.map(redeemed).collect();
+                redeemers.sort_by_key(|redeemed| redeemed.kept.at);
+                Listed {
+                    id,
+                    revoked: kept.revoked.is_some() || self.barred.ticket(&id).is_some(),
+                    kept,
+                    redeemers,
+                }
             })
             .collect();
-        tickets.sort_by_key(|(id, kept, _)| (core::cmp::Reverse(kept.created), *id));
+        tickets.sort_by_key(|ticket| (core::cmp::Reverse(ticket.kept.created), ticket.id));
         Ok(tickets)
     }
 
@@ -179,10 +224,11 @@ impl Issuer {
         Ok(pending)
     }
 
-    /// The one node that waits whose id, short id or name is this.
+    /// The one newcomer whose id, short id or name is this. Of several with one name those that were
+    /// denied do not count beside one that waits.
     ///
     /// # Errors
-    /// [`Refused::Unknown`].
+    /// [`Refused::Unknown`], [`Refused::Ambiguous`].
     pub fn find_pending(&self, text: &str) -> Result<NodeId, Refused> {
         let pending = self.pending()?;
         let matches = |(node, join): &&(NodeId, PendingJoin)| {
@@ -191,10 +237,16 @@ impl Issuer {
             let suffix = tail.len() >= MIN_PREFIX - 2 && long.ends_with(tail);
             long == text || suffix || join.name.as_str() == text
         };
-        let mut found = pending.iter().filter(matches);
-        match (found.next(), found.next()) {
-            (Some((node, _)), None) => Ok(*node),
-            _ => Err(Refused::Unknown(text.to_owned())),
+        let found: Vec<&(NodeId, PendingJoin)> = pending.iter().filter(matches).collect();
+        let waits = found.iter().filter(|(_, join)| join.denied.is_none());
+        let waiting: Vec<&(NodeId, PendingJoin)> = waits.copied().collect();
+        match (waiting.as_slice(), found.as_slice()) {
+            ([(node, _)], _) | ([], [(node, _)]) => Ok(*node),
+            ([], []) => Err(Refused::Unknown(text.to_owned())),
+            ([], several) | (several, _) => Err(Refused::Ambiguous {
+                name: text.to_owned(),
+                ids: several.iter().map(|(node, _)| node.to_string()).collect(),
+            }),
         }
     }
 
@@ -283,7 +335,7 @@ impl Issuer {
 const MIN_PREFIX: usize = 8;
 
 fn check(invitation: &Invitation) -> Result<(), Refused> {
-    let refuse = |text: String| Err(Refused::Malformed(text));
+    let refuse = |text: String| Err(Refused::Invitation(text));
     if invitation.ttl_s == 0 || invitation.ttl_s > MAX_TICKET_TTL_S {
         return refuse(format!("a ticket lasts 1 to {MAX_TICKET_TTL_S} s"));
     }

@@ -165,9 +165,18 @@ impl Issuer {
         refuse_ended(&ticket, now)?;
         let node = request.node;
         self.refuse_barred(&node)?;
+        let given = ticket.name.is_some();
         let name = ticket.name.clone().or(wished).ok_or(Refused::NameMissing)?;
-        self.refuse_known(node, Some(&name), &request.content.signing)?;
-        self.refuse_bound(books, request, &name)?;
+        let known = self.refuse_known(node, Some(&name), &request.content.signing);
+        let free = known.map_err(Stop::from);
+        let free = free.and_then(|()| self.refuse_bound(books, request, &name));
+        free.map_err(|stop| match stop {
+            // What the newcomer asks for changes nothing then.
+            Stop::Refused(Refused::NameTaken(name)) if given => {
+                Refused::TicketNameTaken(name).into()
+            }
+            other => other,
+        })?;
         if books.redemptions()? >= MAX_REDEMPTIONS {
             return Err(
                 Refused::Full("this issuer remembers as many redemptions as it may").into(),
@@ -239,7 +248,7 @@ impl Issuer {
     }
 
     /// Whether the holder of a name still has it.
-    fn holds(&self, books: &Books<'_, '_>, holder: &NodeId) -> Result<bool, Stop> {
+    pub(super) fn holds(&self, books: &Books<'_, '_>, holder: &NodeId) -> Result<bool, Stop> {
         if self.barred.node(holder).is_some() || books.replaced(holder)?.is_some() {
             return Ok(false);
         }

@@ -59,7 +59,7 @@ pub enum Refused {
     #[error("the request does not show that its sender has the ticket")]
     BadMac,
     /// Over.
-    #[error("the ticket expired at {at}", at = .0.0)]
+    #[error("the ticket expired at {}", .0.calendar())]
     TicketExpired(UnixSeconds),
     /// Used up.
     #[error("the ticket is used up: it was good for {0} node(s)")]
@@ -79,6 +79,12 @@ pub enum Refused {
     /// The name is another node's.
     #[error("another node is named `{0}`")]
     NameTaken(Name),
+    /// The name a ticket is to give is a node's already.
+    #[error("a node of this mesh is named `{0}`: nobody could use the ticket")]
+    InvitedNameTaken(Name),
+    /// The name the ticket gives is another node's.
+    #[error("another node is named `{0}`, and the ticket gives that name")]
+    TicketNameTaken(Name),
     /// No name at all.
     #[error("neither the request nor the ticket gives the node a name")]
     NameMissing,
@@ -117,6 +123,22 @@ pub enum Refused {
     /// More than a named bound.
     #[error("{0}")]
     Full(&'static str),
+    /// A ticket that is out of bounds.
+    #[error("{0}")]
+    Invitation(String),
+    /// Nobody could be dialed.
+    #[error(
+        "neither this node nor one it is linked with has an address that another host could dial"
+    )]
+    NoAddress,
+    /// Several are meant.
+    #[error("several newcomers are named `{name}`: {}", .ids.join(", "))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
     /// There is nothing of that id.
     #[error("nothing of that id is known here: `{0}`")]
     Unknown(String),
@@ -146,7 +168,9 @@ impl Refused {
             Self::NodeRevoked(_) => "node_revoked",
             Self::NodeBound(_) => "node_bound",
             Self::KidBound(_) => "kid_bound",
-            Self::NameTaken(_) => "name_taken",
+            Self::NameTaken(_) | Self::InvitedNameTaken(_) | Self::TicketNameTaken(_) => {
+                "name_taken"
+            }
             Self::NameMissing => "name_missing",
             Self::Denied => "join_denied",
             Self::BeyondGroups(_) => "beyond_issuer_groups",
@@ -157,6 +181,9 @@ impl Refused {
             Self::Superseded(_) => "superseded",
             Self::TooManyRotations => "too_many_rotations",
             Self::Full(_) => "issuer_full",
+            Self::Invitation(_) => "invitation_out_of_bounds",
+            Self::NoAddress => "no_address",
+            Self::Ambiguous { .. } => "ambiguous_name",
             Self::Unknown(_) => "unknown_id",
             Self::Failed(_) => "issuer_failed",
         }
@@ -185,6 +212,16 @@ impl Refused {
             Self::NameTaken(_) => {
                 "names are unique in a mesh: choose another with --name, or revoke the node that has it"
             }
+            Self::InvitedNameTaken(_) => {
+                "choose another, or revoke the node that has it first; a host that comes back under its own keys needs a ticket without --name"
+            }
+            Self::TicketNameTaken(_) => {
+                "ask for a ticket that gives another name or none: `hedgerow invite` on the issuer's host"
+            }
+            Self::NoAddress => {
+                "give this host a route, or set `advertise` under `[node]` in the configuration and start the node again"
+            }
+            Self::Ambiguous { .. } => "name the one you mean by its id",
             Self::NameMissing => "give one with --name",
             Self::BeyondGroups(_) | Self::BeyondSites(_) | Self::BeyondLifetime { .. } => {
                 "the admins set the issuer's limits in the root; ask for less, or another issuer"
@@ -226,10 +263,12 @@ impl Refused {
     pub fn to_failure(&self) -> Failure {
         let kind = match self {
             Self::Unknown(_) => FailureKind::NotFound,
-            Self::NameTaken(_) => FailureKind::Conflict,
+            Self::NameTaken(_) | Self::InvitedNameTaken(_) | Self::Ambiguous { .. } => {
+                FailureKind::Conflict
+            }
             Self::Failed(_) => FailureKind::Internal,
-            Self::Full(_) | Self::Rate(_) => FailureKind::Unavailable,
-            Self::Malformed(_) | Self::NameMissing => FailureKind::Invalid,
+            Self::Full(_) | Self::Rate(_) | Self::NoAddress => FailureKind::Unavailable,
+            Self::Malformed(_) | Self::Invitation(_) | Self::NameMissing => FailureKind::Invalid,
             _ => FailureKind::Denied,
         };
         let failure = Failure::new(kind, self.reason(), self.to_string());
@@ -238,6 +277,22 @@ impl Refused {
             None => failure,
         }
     }
+}
+
+/// Reasons with which a node in between refuses for itself; with any other one it passes on what the
+/// issuer said of the request, or claims to.
+const CARRIERS_REASONS: [&str; 6] = [
+    "foreign_mesh",
+    "issuer_unreachable",
+    "join_malformed",
+    "join_timeout",
+    "not_an_issuer",
+    "wrong_challenge",
+];
+
+/// Whether a refusal that came through another node is one the issuer makes.
+pub(super) fn is_of_issuer(refusal: &JoinRefusal) -> bool {
+    !CARRIERS_REASONS.contains(&refusal.reason.as_str())
 }
 
 impl From<StoreError> for Refused {
@@ -262,4 +317,47 @@ fn cut(text: &str) -> String {
         end -= 1;
     }
     text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_people_read_them() {
+        let refused = Refused::TicketExpired(UnixSeconds(1_795_415_513));
+        assert_eq!(
+            refused.to_string(),
+            "the ticket expired at 2026-11-23 06:31:53Z"
+        );
+    }
+
+    #[test]
+    fn what_a_carrier_says_for_itself_is_not_the_issuer_s_word() {
+        let node: Name = "b".parse().unwrap();
+        let own = [
+            Refused::ForeignMesh,
+            Refused::Timeout,
+            Refused::IssuerUnreachable {
+                node: node.clone(),
+                issuer: "a".to_owned(),
+            },
+            Refused::NotAnIssuer {
+                node,
+                linked: Vec::new(),
+            },
+        ];
+        assert!(
+            !own.iter()
+                .any(|refused| is_of_issuer(&refused.to_message()))
+        );
+        for passed_on in [
+            Refused::TicketExpired(UnixSeconds(0)),
+            Refused::TicketUsedUp(1),
+            Refused::TicketRevoked("lost".to_owned()),
+            Refused::Denied,
+        ] {
+            assert!(is_of_issuer(&passed_on.to_message()), "{passed_on}");
+        }
+    }
 }

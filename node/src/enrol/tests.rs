@@ -378,7 +378,9 @@ async fn a_ticket_of_several_uses_lets_in_as_many() {
     }
     assert_eq!(granted, 7);
     assert_eq!(world.left(&ticket), 0);
-    let (_, kept, redeemers) = world.issuer.tickets().unwrap().remove(0);
+    let Listed {
+        kept, redeemers, ..
+    } = world.issuer.tickets().unwrap().remove(0);
     assert_eq!((kept.uses, redeemers.len()), (7, 7));
 }
 
@@ -500,6 +502,9 @@ async fn nodes_keys_and_names_are_bound_once() {
     assert_eq!(world.join(&Host::new(), "b", &ticket).await, "name_taken");
     assert_eq!(world.join(&Host::new(), "hub", &ticket).await, "name_taken");
     assert_eq!(world.left(&ticket), 8);
+    // Nor is a ticket made that nobody could use.
+    let taken = |i: &mut Invitation| i.name = Some(name("b"));
+    assert_eq!(world.refused_invitation(taken).await, "name_taken");
     // A node that is revoked frees its name and comes back under none.
     let node = rekeyed.node();
     world.bars.nodes.lock().unwrap().insert(node);
@@ -539,7 +544,7 @@ async fn the_root_s_limits_are_obeyed_each_by_its_name() {
         |i| i.life_s = 1,
     ];
     for alter in bounds {
-        assert_eq!(invite(&alter).await, "join_malformed");
+        assert_eq!(invite(&alter).await, "invitation_out_of_bounds");
     }
     // Ten an hour, of which one is kept for renewals; the hub's own counts.
     let ticket = world.ticket(|i| i.uses = 100).await;
@@ -597,7 +602,21 @@ async fn a_person_lets_in_or_refuses_who_waits() {
     let approved = world.issuer.approve(yes.node()).await;
     assert_eq!(approved.unwrap_err().reason(), "unknown_id");
     // A refused one frees its name, and may come with another ticket.
-    assert_eq!(world.join(&Host::new(), "no", &ticket).await, "waits");
+    let same = Host::new();
+    assert_eq!(world.join(&same, "no", &ticket).await, "waits");
+    // The name means who waits; what was denied is listed as that, and its use is not given back.
+    assert_eq!(find("no").unwrap(), same.node());
+    assert_eq!(find(&no.node().to_string()).unwrap(), no.node());
+    let listed = world.issuer.tickets().unwrap().remove(0);
+    let denied: Vec<NodeId> = listed
+        .redeemers
+        .iter()
+        .filter(|redeemed| redeemed.denied)
+        .map(|redeemed| redeemed.node)
+        .collect();
+    assert_eq!(denied, [no.node()]);
+    world.issuer.deny(same.node()).await.unwrap();
+    assert_eq!(find("no").unwrap_err().reason(), "ambiguous_name");
     let other = world.ticket(|_| ()).await;
     assert_eq!(world.join(&no, "other", &other).await, "granted");
 }

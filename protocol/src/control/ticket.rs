@@ -99,6 +99,9 @@ pub struct Redeemer {
     pub name: Name,
     /// When.
     pub at: UnixSeconds,
+    /// Whether a person denied it: the use is not given back.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub denied: bool,
 }
 
 /// Names a ticket.
