@@ -6,6 +6,7 @@
 //! accepting everywhere, let calls in flight end until the drain deadline, end upstreams, persist
 //! the greatest time accepted, close the store.
 
+mod addresses;
 mod approving;
 mod bundles;
 mod composition;

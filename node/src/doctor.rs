@@ -9,6 +9,7 @@
 //! missing one can be told from a good one.
 
 mod local;
+mod reached;
 mod running;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,12 @@
 //! `hedgerow invite`: a ticket with which another host joins the mesh.
 
+use std::net::SocketAddr;
+
 use protocol::control::{Invite as Request, NewTicket, route};
 use protocol::name::Name;
 
 use super::Context;
-use crate::exit::Failed;
+use crate::exit::{Failed, say};
 use crate::output::{Text, instant};
 use crate::typed::seconds;
 
@@ -58,8 +60,19 @@ impl Invite {
             life_s: self.membership,
         };
         let ticket: NewTicket = context.client()?.submit(route::TICKETS, &request).await?;
+        if ticket.bootstraps.iter().all(|address| is_loopback(address)) {
+            say(
+                "warning: the ticket names loopback addresses only, so no other host can join with it; start the node with `--listen 0.0.0.0:7443`, or set `advertise` under `[node]`, and invite again",
+            );
+        }
         context.output.data(&ticket, |text| show(&ticket, text))
     }
+}
+
+/// Whether only this host itself can dial it.
+fn is_loopback(address: &str) -> bool {
+    let parsed = address.parse::<SocketAddr>();
+    parsed.is_ok_and(|address| address.ip().is_loopback())
 }
 
 fn show(ticket: &NewTicket, text: &mut Text) {

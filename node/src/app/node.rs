@@ -1,7 +1,7 @@
 //! Building the parts, in the order of trust.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use protocol::trust::{TrustError, TrustState};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::task::TaskTracker;
 
+use super::addresses::Reached;
 use super::dialer::MeshDialer;
 use super::effects::Effects;
 use super::ledger::{RecordedAdmission, Retention, StoreLedger, read_link};
@@ -68,6 +69,7 @@ pub struct Node {
     pub(super) gateway: Arc<Gateway>,
     pub(super) agents: Arc<TokenTable>,
     pub(super) admission: Arc<MeshAdmission>,
+    pub(super) reached: Reached,
     pub(super) records: Arc<Records>,
     pub(super) trust: Trust,
     pub(super) trusting: Trusting,
@@ -255,7 +257,8 @@ impl Node {
             tracker.clone(),
             closing,
         )?;
-        admission.advertise(addresses(config, &links));
+        let reached = Reached::of(config, &links);
+        admission.advertise(reached.now());
         let mut listeners = bind_listeners(dir, config, options).await?;
         let page = page::bind(config, options)
             .await
@@ -446,6 +449,7 @@ impl Node {
             gateway,
             agents,
             admission,
+            reached,
             records,
             trust,
             trusting,
@@ -699,33 +703,6 @@ async fn bind_listeners(
         mcp: crate::control::bind(&dir.mcp_socket()).await?,
         page: None,
     })
-}
-
-/// Where others reach this node: as configured, else the listening address, else the address
-/// this host would use towards the outside.
-fn addresses(config: &Config, links: &Links) -> Vec<String> {
-    let configured = &config.node().advertise;
-    if !configured.is_empty() {
-        return configured.iter().map(ToString::to_string).collect();
-    }
-    let Ok(local) = links.local_addr() else {
-        return Vec::new();
-    };
-    if !local.ip().is_unspecified() {
-        return vec![local.to_string()];
-    }
-    vec![SocketAddr::new(outward_ip(), local.port()).to_string()]
-}
-
-/// The source address of the default route; nothing is sent to find it. Loopback without one.
-fn outward_ip() -> IpAddr {
-    // TEST-NET-1 (RFC 5737): connecting a UDP socket only looks the route up.
-    let found = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        socket
-            .connect("192.0.2.1:9")
-            .and_then(|()| socket.local_addr())
-    });
-    found.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
 }
 
 fn seeds(dir: &StateDir, config: &Config, options: &Options) -> Result<Vec<Seed>, AppError> {

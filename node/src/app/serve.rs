@@ -57,6 +57,10 @@ const EXPIRY_EVERY: Duration = Duration::from_secs(5);
 /// any more, and decision records. Refusals that were not recorded one by one are summed up then.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
+/// How often this host's addresses are looked at: a route that comes late must not leave a node
+/// unreachable until its record is renewed by time.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
+
 /// Every stream a peer opens, by kind.
 struct Streams {
     acceptor: Arc<Acceptor>,
@@ -292,6 +296,7 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
     let room = Arc::new(Semaphore::new(PUSHES_AT_ONCE));
     loop {
         posture.taken();
+        node.admission.advertise(node.reached.now());
         match node.records.renew() {
             Ok(record) => {
                 announce(&gossip, record).await;
@@ -315,7 +320,18 @@ async fn renew_records(node: Arc<Node>, gossip: Gossip, stop: CancellationToken)
             () = posture.next() => {}
             // A relay that was named in the configuration is known by now.
             () = relays_changed(&node, &mut known) => {}
+            () = addresses_changed(&node) => {}
             () = tokio::time::sleep(RENEW_AFTER) => {}
+        }
+    }
+}
+
+/// Resolves when this node is reached elsewhere than its record says.
+async fn addresses_changed(node: &Node) {
+    loop {
+        tokio::time::sleep(ADDRESSES_EVERY).await;
+        if node.reached.now() != node.admission.addresses() {
+            return;
         }
     }
 }

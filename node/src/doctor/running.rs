@@ -72,6 +72,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         clock(facts),
         store(facts),
         port(facts),
+        super::reached::addresses(facts),
         gateway(facts),
         revoked(facts),
         severed(facts),

@@ -36,7 +36,7 @@ fn healthy() -> Facts {
             membership_expires: UnixSeconds(NOW + 30 * DAY),
         },
         listen: "0.0.0.0:7443".into(),
-        addresses: vec![],
+        addresses: vec!["192.0.2.1:7443".into()],
         gateway_url: Some("http://127.0.0.1:7480/mcp".into()),
         ready: true,
         conditions: vec![],
@@ -508,4 +508,14 @@ fn an_ended_and_a_coming_membership_are_told_apart() {
     let early = at(1000);
     assert!(early.message.contains("future"), "{early:?}");
     assert_eq!((ended.level, early.level), (Level::Fail, Level::Fail));
+}
+
+#[test]
+fn a_node_that_no_other_host_can_dial_is_told_so() {
+    let nowhere = after(|f| f.status.addresses.clear(), "addresses");
+    assert_eq!(nowhere.level, Level::Warn);
+    let own = |f: &mut Facts| f.status.addresses = vec!["127.0.0.1:7443".into(), "[::1]:1".into()];
+    assert_eq!(after(own, "addresses").level, Level::Warn);
+    let named = |f: &mut Facts| f.status.addresses.push("127.0.0.1:7443".into());
+    assert_eq!(after(named, "addresses").level, Level::Ok);
 }
