@@ -9,7 +9,7 @@
 
 use node::app::Composition;
 use node::control::Operations as _;
-use node::enforcement::LIMIT_EXCEEDED;
+use node::enforcement::{LIMIT_EXCEEDED, SEVERED};
 use protocol::control::DecisionQuery;
 use protocol::trust::bundle::{BundleBody, Policy};
 use tests::admin::{Admin, in_force, policy};
@@ -163,6 +163,23 @@ async fn a_limit_that_only_alerts_lets_results_pass_and_tells() {
     let told = recorded.iter().filter(|d| d.alerts == ["bytes"]);
     // The great result, and then the small call and its result.
     assert_eq!(told.count(), 3, "{recorded:?}");
+}
+
+#[tokio::test]
+async fn a_result_that_severs_cuts_off_the_agent_and_not_its_node() {
+    let (_mesh, host, user) = pair(honest(), honest()).await;
+    let severs = r#"{"policy_name": "bytes", "subjects": {"nodes": ["user"]},
+        "limits": {"bytes": 2000, "window_s": 600, "per": "node"}, "action_on_violation": "sever"}"#;
+    put(1, &[ALL, severs], &[&host, &user]).await;
+    let session = user.open("agent", "host", "bench").await.unwrap();
+    let other = user.open("other", "host", "bench").await.unwrap();
+    // How much it answers is the server's choice.
+    let beyond = sized(&session, 1, 200_000).await.unwrap_err();
+    let told = [LIMIT_EXCEEDED, SEVERED];
+    assert!(told.contains(&beyond.reason.as_str()), "{beyond:?}");
+    let again = user.open("agent", "host", "bench").await.err().unwrap();
+    assert_eq!(again.reason, SEVERED, "{again:?}");
+    sized(&other, 1, 100).await.unwrap();
 }
 
 #[tokio::test]

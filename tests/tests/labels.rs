@@ -101,6 +101,11 @@ async fn pci_holds(session: &Session, decides: &TestNode) {
     let denied = session.call(3, "state", "{}").await.unwrap_err();
     assert_eq!(denied.reason, REASON, "{denied:?}");
     assert!(denied.message.contains("`pci`"), "{denied:?}");
+    let hint = denied.hint.as_deref().unwrap();
+    assert!(
+        hint.contains("agent `agent` was handed data labelled `pci`"),
+        "{hint}"
+    );
     // What the document is not about goes on.
     session.call(4, "echo", "{}").await.unwrap();
     let denied = denial(decides).await.unwrap();
@@ -201,6 +206,8 @@ async fn place_holds(session: &Session, decides: &TestNode) {
     session.call(1, "echo", "{}").await.unwrap();
     let denied = session.call(2, "state", "{}").await.unwrap_err();
     assert_eq!(denied.reason, REASON, "{denied:?}");
+    let hint = denied.hint.as_deref().unwrap_or_default();
+    assert!(!hint.contains("was handed"), "{hint}");
     let denied = denial(decides).await.unwrap();
     assert_eq!(denied.basis.unwrap().labels, ["pci"]);
 }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use protocol::envelope::{Direction, Header, Kind};
 use protocol::limits::MAX_INTENTS;
 use protocol::name::Name;
-use protocol::policy::Policy;
+use protocol::policy::{Facts, Policy, Verdict};
 use protocol::record::Point;
 use protocol::time::UnixMillis;
 use protocol::trust::MemberFacts;
@@ -28,6 +28,9 @@ pub const LABELS_KEPT_MS: u64 = 60 * 60 * 1000;
 
 /// Most agents of this node whose labels are kept at once.
 pub const MAX_LABELLED_AGENTS: usize = 4096;
+
+/// The reason for what a document's `labels` forbid.
+const LABEL_NOT_ALLOWED: &str = "label_not_allowed";
 
 /// The refusal of a message with more labels than a header holds, or of a result that would leave
 /// an agent with more.
@@ -101,6 +104,33 @@ fn bounded(count: usize) -> Result<(), Stopped> {
     }
     let message = format!("the data touched has {count} labels, a header holds {MAX_INTENTS}");
     Err(Stopped::refuse(TOO_MANY_LABELS, message))
+}
+
+/// A refusal because of labels tells where they come from, if not from the bundle: whoever looks at
+/// the target alone finds none.
+pub(super) fn explained(mut verdict: Verdict, facts: &Facts<'_>, policy: &dyn Policy) -> Verdict {
+    let denial = match &mut verdict {
+        Verdict::Hold(denial) | Verdict::Deny(denial) | Verdict::Sever(denial) => denial,
+        Verdict::Allow(_) => return verdict,
+    };
+    if denial.reason != LABEL_NOT_ALLOWED {
+        return verdict;
+    }
+    let (host, target) = (facts.host().name.as_str(), facts.target.unwrap_or_default());
+    let placed = policy.labelled(host, facts.server.as_str(), target);
+    let mut carried = facts.labels.iter().filter(|l| !placed.contains(l));
+    if let Some(label) = carried.next() {
+        let minutes = LABELS_KEPT_MS / 60_000;
+        let told = format!(
+            "agent `{}` was handed data labelled `{label}`, which counts until it has asked for nothing for {minutes} min",
+            facts.agent
+        );
+        denial.hint = Some(match denial.hint.take() {
+            Some(hint) => format!("{hint}; {told}"),
+            None => told,
+        });
+    }
+    verdict
 }
 
 impl Enforcer {

@@ -22,7 +22,7 @@ use super::basis;
 use super::charges::{Cost, Open};
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
 use super::unknown::unknown_here;
-use super::{Enforcer, Stopped, by_policy, severed};
+use super::{Enforcer, Stopped, by_policy, labels, severed};
 use crate::members::Member;
 
 /// The reason for a call beyond a limit that a policy sets.
@@ -128,8 +128,8 @@ impl Enforcer {
         let posture = self.posture_of(&node, asked.now.seconds());
         let at = (asked.point, asked.now);
         let ends = (asked.issuer, asked.audience);
-        let labels = self.labels(at, asked.header, ends, &*policy);
-        let mut unapproved = facts(asked, &labels, &route, posture.as_ref());
+        let touched = self.labels(at, asked.header, ends, &*policy);
+        let mut unapproved = facts(asked, &touched, &route, posture.as_ref());
         unapproved.human_vouched =
             unapproved.human.is_some() && policy.vouches_for_humans(unapproved.caller());
         let mut decision = policy.evaluate(&unapproved);
@@ -190,7 +190,8 @@ impl Enforcer {
         }
         let Verdict::Allow(obligations) = &decision.verdict else {
             let whom = severed::whom(&*policy, asked, &decision.violations);
-            return Err(self.severing(asked, by_policy(decision.verdict), whom));
+            let verdict = labels::explained(decision.verdict, &unapproved, &*policy);
+            return Err(self.severing(asked, by_policy(verdict), whom));
         };
         let (mut duties, hidden) = duties(obligations);
         // Lists are no calls: nothing is both.
