@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+pub(crate) mod definition;
 mod filter;
 pub(crate) mod find;
 mod list;

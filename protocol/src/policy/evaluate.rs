@@ -173,7 +173,9 @@ impl CompiledBundle {
         decision.granted_by.sort_unstable();
         decision.granted_by.dedup();
         let broken = forbidden.failed.or(permitted.failed);
+        self.say_unapproved(case, decision);
         decision.verdict = verdict(case, decision, broken);
+        self.hint_at_approving(case, &mut decision.verdict);
         match decision.verdict {
             Verdict::Hold(_) => decision.approval = Some(self.approval_terms(decision)),
             Verdict::Allow(_) => apply(case, asking, decision)?,

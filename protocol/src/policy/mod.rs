@@ -33,6 +33,7 @@ mod severing;
 mod slice;
 mod starter;
 pub mod testing;
+mod unapproved;
 mod verdict;
 
 pub use compile::CompiledBundle;

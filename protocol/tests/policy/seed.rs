@@ -89,6 +89,46 @@ fn a_bare_name_is_a_pin() {
     assert_eq!(elsewhere.says(&bundle), "deny tool_not_allowed");
 }
 
+/// Whoever meets an unapproved definition is told that it is one, and how it is approved.
+#[test]
+fn an_unapproved_definition_is_named_as_one() {
+    let bundle = bundle(&[(NAME, SEED)], PINS);
+    let denial = |call: &Call| {
+        let decision = call.decide(&bundle);
+        let denial = decision.verdict.denial().unwrap().clone();
+        assert_eq!(decision.violations[0].message, denial.message);
+        (denial.message, denial.hint.unwrap())
+    };
+    let mut changed = Call::tool("get_product_info");
+    changed.digest = Some(protocol::id::Digest::from_bytes([9; 32]));
+    let (message, hint) = denial(&changed);
+    assert!(
+        message.contains("another than the approved one"),
+        "{message}"
+    );
+    assert!(
+        hint.contains("hedgerow policy pin store/shop/get_product_info"),
+        "{hint}"
+    );
+    let mut elsewhere = changed.clone();
+    elsewhere.server = "mall".parse().unwrap();
+    let (message, hint) = denial(&elsewhere);
+    assert!(
+        message.contains("no definition of tool `get_product_info` is approved"),
+        "{message}"
+    );
+    assert!(hint.contains("/mall/get_product_info"), "{hint}");
+    // What is not in the list at all would not be allowed by any definition.
+    let mut other = Call::tool("drop_all");
+    other.digest = Some(protocol::id::Digest::from_bytes([9; 32]));
+    let (message, hint) = denial(&other);
+    assert!(
+        message.contains("does not allow tool `drop_all`"),
+        "{message}"
+    );
+    assert!(!hint.contains("policy pin"), "{hint}");
+}
+
 /// It says nothing of resources, and what nothing permits is denied; what the protocol itself
 /// needs is implied.
 #[test]

@@ -3,6 +3,7 @@
 use protocol::control::{Decision, DecisionPage, DecisionSearch, MAX_DECISIONS, route};
 use serde::Serialize;
 
+use super::definition::{self, Definition};
 use crate::client::Client;
 use crate::exit::{Exit, Failed};
 
@@ -11,6 +12,9 @@ use crate::exit::{Exit, Failed};
 pub(crate) struct Shown {
     /// It.
     pub(crate) decision: Decision,
+    /// Whether the definition of the tool that was called was approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) definition: Option<Definition>,
     /// The others, the oldest first.
     pub(crate) call: Vec<Decision>,
 }
@@ -48,7 +52,12 @@ pub(crate) async fn find(client: &Client, number: u64) -> Result<Shown, Failed> 
         call.retain(|d| d.seq != number);
         call.reverse();
     }
-    Ok(Shown { decision, call })
+    let definition = definition::of(client, &decision).await;
+    Ok(Shown {
+        decision,
+        definition,
+        call,
+    })
 }
 
 /// How many records before and after one the others of its call are looked for.

@@ -19,7 +19,7 @@ impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
         let shown = find::find(&context.client()?, self.number).await?;
         context.output.data(&shown, |text| {
-            view::whole(&shown.decision, text);
+            view::whole(&shown.decision, shown.definition, text);
             if !shown.call.is_empty() {
                 text.heading("The rest of this call, as this node decided it");
                 let rows: Vec<Vec<String>> = shown.call.iter().map(view::row).collect();

@@ -2,6 +2,7 @@
 
 use protocol::control::{Decision, DecisionBasis, Hop};
 
+use super::definition::Definition;
 use crate::output::{Text, instant, or_dash};
 
 /// The columns of a list.
@@ -57,7 +58,7 @@ fn what(decision: &Decision) -> String {
 }
 
 /// All of it.
-pub(crate) fn whole(decision: &Decision, text: &mut Text) {
+pub(crate) fn whole(decision: &Decision, definition: Option<Definition>, text: &mut Text) {
     text.heading(format!("Decision {}", decision.seq));
     let ms = decision.time_ms % 1000;
     let mut fields: Vec<(&str, String)> = vec![
@@ -92,12 +93,12 @@ pub(crate) fn whole(decision: &Decision, text: &mut Text) {
         text.field(label, value);
     }
     if let Some(basis) = basis {
-        facts(basis, text);
+        facts(basis, definition, text);
     }
 }
 
 /// The facts it rests on.
-pub(crate) fn facts(basis: &DecisionBasis, text: &mut Text) {
+fn facts(basis: &DecisionBasis, definition: Option<Definition>, text: &mut Text) {
     text.heading("On which facts");
     text.field(
         "decided on",
@@ -132,7 +133,12 @@ pub(crate) fn facts(basis: &DecisionBasis, text: &mut Text) {
     });
     field("by rules of", rules);
     field("labels", Some(joined(&basis.labels).unwrap_or_else(none)));
-    field("definition", basis.tool_digest.map(|d| d.to_string()));
+    let known = |d: Definition| match basis.tool_digest {
+        Some(digest) => format!("{digest} ({})", d.told()),
+        None => d.told().to_owned(),
+    };
+    let digest = || basis.tool_digest.map(|d| d.to_string());
+    field("definition", definition.map(known).or_else(digest));
     if !basis.hops.is_empty() {
         text.heading("Over which hops");
         hops(&basis.hops, text);

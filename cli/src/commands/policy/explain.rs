@@ -344,7 +344,7 @@ async fn recorded(context: &Context, number: u64) -> Result<(), Failed> {
     }
     context.output.data(&told, |text| {
         let shown = &told.shown;
-        view::whole(&shown.decision, text);
+        view::whole(&shown.decision, shown.definition, text);
         if shown.decision.basis.is_none() {
             text.line("");
             text.line(unasked(&shown.decision));
