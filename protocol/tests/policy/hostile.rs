@@ -120,6 +120,35 @@ fn a_duplicate_key_or_entry() {
     );
 }
 
+/// Values of predicates and schemas are objects of their author's own; what they name twice could
+/// mean either.
+#[test]
+fn a_duplicate_key_within_a_value() {
+    let twice = r#"{"a": [{"q": 1, "q": 2}]}"#;
+    for (members, path) in [
+        (r#""/v": {"equals": TWICE}"#, "/arguments/~1v/equals/a/0/q"),
+        (
+            r#""/v": {"one_of": [1, TWICE]}"#,
+            "/arguments/~1v/one_of/1/a/0/q",
+        ),
+        (
+            r#""schema": {"const": TWICE}"#,
+            "/arguments/schema/const/a/0/q",
+        ),
+        (
+            r#""schema": {"properties": {"v": {"enum": [TWICE]}}}"#,
+            "/arguments/schema/properties/v/enum/0/a/0/q",
+        ),
+    ] {
+        let members = members.replace("TWICE", twice);
+        let text = format!(r#"{{"policy_name": "p", "arguments": {{{members}}}}}"#);
+        let errors = Document::parse("p", text.as_bytes()).unwrap_err();
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert_eq!(errors[0].reason(), "policy_duplicate_key", "{text}");
+        assert_eq!(errors[0].path, path);
+    }
+}
+
 #[test]
 fn a_duplicate_name() {
     let mut body = body(&[("p", &p(r#""allowed_tools": []"#))], &[]);

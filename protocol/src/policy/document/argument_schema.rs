@@ -222,9 +222,9 @@ impl Schema {
             "type" => self.types = types(sink, at),
             "enum" => {
                 let items = at.list(sink);
-                self.one_of = items.map(|list| list.iter().map(|a| a.json.clone()).collect());
+                self.one_of = items.map(|list| list.iter().filter_map(|a| a.value(sink)).collect());
             }
-            "const" => self.constant = Some(at.json.clone()),
+            "const" => self.constant = at.value(sink),
             "properties" => {
                 for (name, below) in at.members(sink).unwrap_or_default() {
                     let schema = Self::read(sink, &below);

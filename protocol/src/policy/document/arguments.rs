@@ -201,7 +201,10 @@ impl Predicate {
         let mut number = |key| fields.at(key).and_then(|at| at.any_number(sink));
         let (min, max) = (number("min"), number("max"));
         let one_of = fields.at("one_of").and_then(|at| at.list(sink));
-        let one_of = one_of.map(|list| list.iter().map(|at| at.json.clone()).collect::<Vec<_>>());
+        let one_of = one_of.map(|list| {
+            let values = list.iter().filter_map(|at| at.value(sink));
+            values.collect::<Vec<_>>()
+        });
         let max_length = fields.at("max_length");
         let max_length = max_length.and_then(|at| at.number(sink, 0, u64::from(u32::MAX)));
         let glob = fields.at("glob").and_then(|at| {
@@ -221,7 +224,7 @@ impl Predicate {
             sink.refuse(&at.path, Problem::Empty);
         }
         Some(Self {
-            equals: fields.at("equals").map(|at| at.json.clone()),
+            equals: fields.at("equals").and_then(|at| at.value(sink)),
             one_of,
             min,
             max,

@@ -217,6 +217,37 @@ impl<'a> At<'a> {
         Some(members.iter().map(member).collect())
     }
 
+    /// A value as it stands, in which no object names a key twice: it would be equal to nothing.
+    pub(crate) fn value(&self, sink: &mut Sink) -> Option<Json> {
+        self.unique(sink).then(|| self.json.clone())
+    }
+
+    /// Refuses keys that are named twice, at any depth; whether there are none. The bound on the
+    /// depth of a document keeps the recursion short.
+    fn unique(&self, sink: &mut Sink) -> bool {
+        let mut unique = true;
+        match self.json {
+            Json::List(items) => {
+                for (at, json) in items.iter().enumerate() {
+                    unique &= self.below(&format!("{at}"), json).unique(sink);
+                }
+            }
+            Json::Object(members) => {
+                let mut seen = std::collections::BTreeSet::new();
+                for (key, json) in members {
+                    let below = self.below(key, json);
+                    if !seen.insert(key) {
+                        sink.refuse(&below.path, Problem::DuplicateKey(shown(key)));
+                        unique = false;
+                    }
+                    unique &= below.unique(sink);
+                }
+            }
+            _ => {}
+        }
+        unique
+    }
+
     /// An object of known keys.
     pub(crate) fn fields(&self, sink: &mut Sink, shape: &'static Shape) -> Option<Fields<'a>> {
         let members = self.members(sink)?;
