@@ -119,7 +119,7 @@ fn vacuous() {
     );
     is(
         r#""approval": {"within_s": 5}, "restricted_intents": ["x"], "action_on_violation": "require_approval""#,
-        &[],
+        &["p /action_on_violation only_approved"],
     );
     is(r#""time": {"utc_offset": "Z"}"#, &["p /time vacuous"]);
     is(
@@ -211,6 +211,71 @@ fn over_broad() {
     assert_eq!(found(&[("c", some)]), [""; 0]);
 }
 
+/// Where the same is asked, the stricter document decides alone.
+#[test]
+fn a_milder_action_never_decides() {
+    let with = |name: &str, rest: &str| {
+        format!(r#"{{"policy_name": "{name}", "restricted_intents": ["delete"]{rest}}}"#)
+    };
+    let action = |action: &str| format!(r#", "action_on_violation": "{action}""#);
+    let both = |milder: &str, stricter: &str| {
+        let found = found(&[("a", &with("a", milder)), ("b", &with("b", stricter))]);
+        found
+            .into_iter()
+            .filter(|f| f.ends_with("shadowed"))
+            .collect::<Vec<_>>()
+    };
+    let shadowed = ["a /action_on_violation shadowed"];
+    assert_eq!(both("", &action("sever")), shadowed);
+    assert_eq!(both(&action("require_approval"), ""), shadowed);
+    let servers = r#", "servers": ["shop"]"#;
+    assert_eq!(both(servers, &action("sever")), shadowed);
+    // It tells, where the stricter one does not; it is about more; it counts calls too.
+    assert_eq!(both(&action("alert"), ""), [""; 0]);
+    assert_eq!(both("", &(action("sever") + servers)), [""; 0]);
+    assert_eq!(
+        both(r#", "limits": {"calls": 1}"#, &action("sever")),
+        [""; 0]
+    );
+    assert_eq!(
+        both("", &(action("sever") + r#", "mode": "observe""#)),
+        [""; 0]
+    );
+}
+
+#[test]
+fn only_what_is_approved() {
+    let wipes = r#"{"policy_name": "wipes", "servers": ["odd"], "restricted_intents": ["delete"],
+        "action_on_violation": "require_approval"}"#;
+    assert_eq!(
+        found(&[("wipes", wipes)]),
+        ["wipes /action_on_violation only_approved"]
+    );
+    let all = r#"{"policy_name": "all", "allowed_tools": ["odd/*"]}"#;
+    assert_eq!(found(&[("wipes", wipes), ("all", all)]), [""; 0]);
+    let elsewhere = r#"{"policy_name": "all", "servers": ["shop"], "allowed_tools": ["shop/*"]}"#;
+    assert_eq!(
+        found(&[("wipes", wipes), ("all", elsewhere)]),
+        ["wipes /action_on_violation only_approved"]
+    );
+    is(
+        r#""servers": ["odd"], "approval": {"required": true}"#,
+        &["p /approval/required only_approved"],
+    );
+}
+
+#[test]
+fn underivable() {
+    is(
+        r#""intents": {"allowed": ["raed"]}"#,
+        &["p /intents/allowed/0 underivable"],
+    );
+    is(
+        r#""restricted_intents": ["wipe-all", "wipe_all", "destructive"]"#,
+        &["p /restricted_intents/0 underivable"],
+    );
+}
+
 /// A test for each kind there is.
 #[test]
 fn every_kind_has_its_name() {
@@ -221,6 +286,8 @@ fn every_kind_has_its_name() {
         "vacuous",
         "contradictory",
         "over_broad",
+        "only_approved",
+        "underivable",
     ];
     assert_eq!(names, tested);
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use protocol::policy::compile::Effect;
+use protocol::policy::compile::{Decidable, Effect, Rule};
+use protocol::policy::document::Document;
 use serde::Serialize;
 
 use super::files;
@@ -29,6 +30,9 @@ struct Checked {
     file: PathBuf,
     policy: String,
     grants: bool,
+    /// Whether it permits what was approved under it.
+    permits_approved: bool,
+    effect: &'static str,
     rules: Vec<CheckedRule>,
 }
 
@@ -50,6 +54,9 @@ impl Check {
                     true,
                     format!("{}: {}", document.file.display(), document.policy),
                 );
+                if document.permits_approved && !document.grants {
+                    text.line(format!("      {}", document.effect));
+                }
                 for rule in &document.rules {
                     text.line(format!(
                         "      {:<7} {:<16} {:<11} {}",
@@ -62,23 +69,61 @@ impl Check {
 }
 
 fn checked(loaded: &files::Loaded) -> Checked {
-    let rules = loaded.compiled.rules().map(|rule| CheckedRule {
-        place: rule.place.clone(),
-        effect: match rule.effect {
-            Effect::Forbid(_) => "forbids",
-            Effect::Permit => "permits",
-            Effect::Apply => "applies",
-        },
-        action: rule.action.name(),
-        decidable: rule.decidable.name(),
+    let document = loaded.compiled.document();
+    let rules = loaded.compiled.rules().flat_map(|rule| match rule.effect {
+        Effect::Forbid(_) => vec![one(rule, "forbids")],
+        Effect::Permit => vec![one(rule, "permits")],
+        Effect::Apply => document.map(at_the_ends).unwrap_or_default(),
     });
     Checked {
         file: loaded.path.clone(),
         policy: loaded.carried.name.to_string(),
-        grants: loaded
-            .compiled
-            .document()
-            .is_none_or(protocol::policy::document::Document::grants),
+        grants: document.is_none_or(Document::grants),
+        permits_approved: document.is_some_and(Document::permits_approved),
+        effect: document.map_or("permits or forbids", Document::effect),
         rules: rules.collect(),
+    }
+}
+
+fn one(rule: &Rule, effect: &'static str) -> CheckedRule {
+    CheckedRule {
+        place: rule.place.clone(),
+        effect,
+        action: rule.action.name(),
+        decidable: rule.decidable.name(),
+    }
+}
+
+/// What goes with calls is found by the header, and carried out at the two ends only.
+fn at_the_ends(document: &Document) -> Vec<CheckedRule> {
+    let places = [
+        (document.limits.is_some(), "/limits"),
+        (document.on_result.is_some(), "/on_result"),
+    ];
+    let there = places.into_iter().filter(|(there, _)| *there);
+    there
+        .map(|(_, place)| CheckedRule {
+            place: place.to_owned(),
+            effect: "applies",
+            action: document.action.name(),
+            decidable: Decidable::Edge.name(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_and_results_are_of_the_two_ends() {
+        let json = br#"{"policy_name": "p", "limits": {"calls": 1}, "on_result": {"tag": ["x"]}}"#;
+        let document = Document::parse("p", json).unwrap();
+        let told: Vec<_> = at_the_ends(&document)
+            .into_iter()
+            .map(|rule| (rule.place, rule.decidable))
+            .collect();
+        let ends = |place: &str| (place.to_owned(), "edges only");
+        assert_eq!(told, [ends("/limits"), ends("/on_result")]);
     }
 }

@@ -4,6 +4,7 @@ use protocol::control::{BundleFile, FileBytes, route};
 use protocol::name::PolicyName;
 use protocol::policy::CEDAR_MEDIA_TYPE;
 use protocol::policy::compile::CompiledPolicy;
+use protocol::policy::document::Document;
 use protocol::trust::bundle::{BundleBody, Policy as Carried};
 use serde::Serialize;
 
@@ -44,6 +45,9 @@ struct ShownPolicy {
     name: String,
     media_type: String,
     grants: bool,
+    /// Whether it permits what was approved under it.
+    permits_approved: bool,
+    effect: &'static str,
     mode: Option<&'static str>,
     action: Option<&'static str>,
     rules: usize,
@@ -131,6 +135,8 @@ fn shown(policy: &Carried, cedar: bool) -> ShownPolicy {
         name: policy.name.to_string(),
         media_type: policy.media_type.clone(),
         grants: document.map_or(policy.media_type == CEDAR_MEDIA_TYPE, |d| d.grants()),
+        permits_approved: document.is_some_and(Document::permits_approved),
+        effect: document.map_or("permits or forbids", Document::effect),
         mode: document.map(|d| d.mode.name()),
         action: document.map(|d| d.action.name()),
         rules: compiled.as_ref().map_or(0, |c| c.rules().len()),
@@ -156,12 +162,7 @@ fn list(shown: &Shown, bundle: &BundleFile, text: &mut Text) {
         .map(|policy| {
             vec![
                 policy.name.clone(),
-                if policy.grants {
-                    "permits"
-                } else {
-                    "restricts"
-                }
-                .to_owned(),
+                policy.effect.to_owned(),
                 policy.mode.unwrap_or("cedar").to_owned(),
                 policy.action.unwrap_or("-").to_owned(),
             ]

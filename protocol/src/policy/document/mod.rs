@@ -221,6 +221,24 @@ impl Document {
         })
     }
 
+    /// Whether it permits what was approved under it, so lets calls on that nothing else permits.
+    #[must_use]
+    pub fn permits_approved(&self) -> bool {
+        let required = self.approval.as_ref().is_some_and(|a| a.required);
+        self.mode == Mode::Enforce && (required || self.action == Action::RequireApproval)
+    }
+
+    /// What it does to calls in its scope, for people.
+    #[must_use]
+    pub fn effect(&self) -> &'static str {
+        match (self.vouches, self.grants(), self.permits_approved()) {
+            (true, ..) => "vouches for humans",
+            (false, true, _) => "permits",
+            (false, false, true) => "restricts; permits what is approved under it",
+            (false, false, false) => "restricts",
+        }
+    }
+
     /// Whether it permits anything: it has an `allowed_*` key.
     #[must_use]
     pub const fn grants(&self) -> bool {

@@ -4,7 +4,7 @@ use super::alone::forbidden_intent;
 use super::overlap::{covers, covers_item, covers_name, meet_item};
 use super::{Code, Finding, MAX_COMPARED};
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::document::{Document, Mode, Scope, Subjects};
+use crate::policy::document::{Document, Mode, Requirements, Scope, Subjects};
 use crate::policy::glob::{Glob, ItemGlob};
 use crate::policy::verdict::Action;
 
@@ -35,6 +35,7 @@ pub(super) fn look(policies: &[CompiledPolicy]) -> (Vec<Finding>, bool) {
                 });
             }
             findings.extend(shadowed(document, other));
+            findings.extend(milder(document, other));
         }
     }
     (findings, true)
@@ -72,6 +73,70 @@ fn shadowed(document: &Document, other: &Document) -> Vec<Finding> {
             })
         })
         .collect()
+}
+
+/// Whether `document` is one whose action is never what happens: `other` asks at least the same of all
+/// calls it is about, and is stricter.
+fn milder(document: &Document, other: &Document) -> Option<Finding> {
+    let only_restricts = document.limits.is_none()
+        && document.on_result.is_none()
+        && !document.vouches
+        && !document.approval.as_ref().is_some_and(|a| a.required);
+    // An alert is raised beside a stricter document that raises none.
+    let told = !document.action.alerts() || other.action.alerts();
+    let both = document.mode == Mode::Enforce && other.mode == Mode::Enforce;
+    let decides = other.action > document.action && other.action >= Action::Block && told;
+    if !both || !decides || !only_restricts || !asks_as_much(document, other) {
+        return None;
+    }
+    if !reaches(&other.scope, &document.scope) || !targets(&other.scope, &document.scope) {
+        return None;
+    }
+    let (milder, stricter) = (document.action.name(), other.action.name());
+    Some(Finding {
+        document: document.name.to_string(),
+        path: "/action_on_violation".to_owned(),
+        code: Code::Shadowed,
+        why: format!(
+            "policy `{}` asks the same of these calls, and its `{stricter}` always comes before \
+             `{milder}`",
+            other.name
+        ),
+        mend: "remove it, or narrow the scope of the stricter one",
+    })
+}
+
+/// Whether whatever violates `document` surely violates `other`: both ask the same, or one restricts
+/// intents only, each of which the other restricts too.
+fn asks_as_much(document: &Document, other: &Document) -> bool {
+    let (asked, by_other) = (&document.requirements, &other.requirements);
+    if *asked == Requirements::default() {
+        return false;
+    }
+    if asked == by_other {
+        return true;
+    }
+    let mut rest = asked.clone();
+    rest.intents.restricted.clear();
+    rest.intents.restricted_seed.clear();
+    let listed = |r: &Requirements, word: &String| {
+        r.intents.restricted.contains(word) || r.intents.restricted_seed.contains(word)
+    };
+    let intents = &asked.intents;
+    let mut words = intents.restricted.iter().chain(&intents.restricted_seed);
+    rest == Requirements::default() && words.all(|word| listed(by_other, word))
+}
+
+/// Whether the scope `wide` surely holds every tool, resource and prompt of `narrow`.
+fn targets(wide: &Scope, narrow: &Scope) -> bool {
+    let singled = |scope: &Scope| {
+        (
+            scope.tools.clone(),
+            scope.resources.clone(),
+            scope.prompts.clone(),
+        )
+    };
+    !wide.is_selective() || singled(wide) == singled(narrow)
 }
 
 /// The rule of `other` that forbids a tool which `document` permits, whatever server has it.

@@ -12,6 +12,7 @@ const HARMLESS: &[&str] = &[word::READ, word::PROTOCOL];
 
 pub(super) fn look(document: &Document, notes: &mut Notes) {
     vacuous(document, notes);
+    underivable(document, notes);
     lists(document, notes);
     words(document, notes);
     unreachable(document, notes);
@@ -265,6 +266,40 @@ fn words(document: &Document, notes: &mut Notes) {
     }
 }
 
+/// Intents that no rule derives: to allow one says nothing, and to restrict one forbids nothing. What
+/// is restricted may be the name of a tool, what is allowed may not.
+fn underivable(document: &Document, notes: &mut Notes) {
+    let known = || word::ALL.join("`, `");
+    let mend = "see the derived intents in docs/policy.md";
+    let intents = &document.requirements.intents;
+    for (at, word) in intents.allowed.iter().flatten().enumerate() {
+        if !word::ALL.contains(&word.as_str()) {
+            let why = format!(
+                "no call intends `{word}`: derived are `{}`, and a tool's own name does not count",
+                known()
+            );
+            let path = format!("/intents/allowed/{at}");
+            notes.note(path, Code::Underivable, why, mend);
+        }
+    }
+    for (place, list) in [
+        ("/intents/restricted", &intents.restricted),
+        ("/restricted_intents", &intents.restricted_seed),
+    ] {
+        for (at, word) in list.iter().enumerate() {
+            let own = || crate::mcp::own_intent(word).as_ref() == Some(word);
+            if !word::ALL.contains(&word.as_str()) && !own() {
+                let why = format!(
+                    "no call intends `{word}`: derived are `{}`, and names of tools as \
+                     `words_with_underscores`",
+                    known()
+                );
+                notes.note(format!("{place}/{at}"), Code::Underivable, why, mend);
+            }
+        }
+    }
+}
+
 /// What is permitted and can never be in the document's scope.
 fn unreachable(document: &Document, notes: &mut Notes) {
     let (r, scope) = (&document.requirements, &document.scope);
@@ -402,7 +437,10 @@ fn broad(document: &Document, notes: &mut Notes) {
         return;
     }
     let open = r.tools.is_none() && r.resources.is_none() && r.prompts.is_none();
-    let beyond = |word: &String| !HARMLESS.contains(&word.as_str());
+    let beyond = |word: &String| {
+        let word = word.as_str();
+        word::ALL.contains(&word) && !HARMLESS.contains(&word)
+    };
     let found = r.intents.allowed.iter().flatten().position(beyond);
     if let Some(at) = found.filter(|_| open) {
         let why =

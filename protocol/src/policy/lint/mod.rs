@@ -34,16 +34,22 @@ pub enum Code {
     Contradictory,
     /// It permits, or means, everybody or everything.
     OverBroad,
+    /// It permits calls, once approved, that nothing else permits.
+    OnlyApproved,
+    /// No rule derives it.
+    Underivable,
 }
 
 impl Code {
     /// All.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Shadowed,
         Self::Redundant,
         Self::Vacuous,
         Self::Contradictory,
         Self::OverBroad,
+        Self::OnlyApproved,
+        Self::Underivable,
     ];
 
     /// Its stable name.
@@ -55,6 +61,8 @@ impl Code {
             Self::Vacuous => "vacuous",
             Self::Contradictory => "contradictory",
             Self::OverBroad => "over_broad",
+            Self::OnlyApproved => "only_approved",
+            Self::Underivable => "underivable",
         }
     }
 }
@@ -114,6 +122,7 @@ pub fn lint(bundle: &CompiledBundle) -> Linted {
             Some(document) => {
                 alone::look(document, &mut notes);
                 unvouched(bundle, document, &mut notes);
+                only_approved(bundle, document, &mut notes);
             }
             None => cedar(policy, &mut notes),
         }
@@ -130,9 +139,8 @@ pub fn lint(bundle: &CompiledBundle) -> Linted {
 
 /// Whom a document permits something for being who they are, where nobody may say who they are.
 fn unvouched(bundle: &CompiledBundle, document: &Document, notes: &mut Notes) {
-    let approves = document.action == Action::RequireApproval
-        || document.approval.as_ref().is_some_and(|a| a.required);
-    let permits = document.mode == Mode::Enforce && (document.grants() || approves);
+    let permits =
+        document.mode == Mode::Enforce && (document.grants() || document.permits_approved());
     let subjects = document.scope.subjects.as_ref();
     let humans = subjects.is_some_and(|s| !s.humans.is_empty());
     if permits && humans && bundle.vouchers.is_empty() {
@@ -140,6 +148,34 @@ fn unvouched(bundle: &CompiledBundle, document: &Document, notes: &mut Notes) {
         let mend = "apply a document with `vouches_for_humans` beside it, or name nodes, groups or \
                     agents";
         notes.note("/subjects/humans", Code::Vacuous, why.to_owned(), mend);
+    }
+}
+
+/// A document that restricts, and yet is the only one by which calls on its servers could pass: what
+/// is approved under it does.
+fn only_approved(bundle: &CompiledBundle, document: &Document, notes: &mut Notes) {
+    if document.grants() || !document.permits_approved() {
+        return;
+    }
+    let could = |policy: &CompiledPolicy| match policy.document() {
+        Some(other) => {
+            other.mode == Mode::Enforce
+                && other.grants()
+                && overlap::servers_meet(&document.scope, &other.scope)
+        }
+        None => policy.rules().any(|rule| rule.effect == Effect::Permit),
+    };
+    if !bundle.policies().iter().any(could) {
+        let required = document.approval.as_ref().is_some_and(|a| a.required);
+        let path = if required && document.action != Action::RequireApproval {
+            "/approval/required"
+        } else {
+            "/action_on_violation"
+        };
+        let why = "nothing else permits calls on these servers: what is approved under this passes, \
+                   and nothing else does";
+        let mend = "permit beside it what may pass without approval, or `block` what never may";
+        notes.note(path, Code::OnlyApproved, why.to_owned(), mend);
     }
 }
 

@@ -1,6 +1,7 @@
 //! How globs relate: whether one matches all that another does, and whether any text is matched by
 //! both.
 
+use crate::policy::document::Scope;
 use crate::policy::glob::{Glob, ItemGlob, NodeGlob};
 
 /// Whether `wide` surely matches everything `narrow` does. `narrow`'s own text is matched, in which
@@ -52,6 +53,17 @@ pub(super) fn meet(a: &Glob, b: &Glob) -> bool {
 
 fn meet_part(a: Option<&Glob>, b: Option<&Glob>) -> bool {
     a.zip(b).is_none_or(|(a, b)| meet(a, b))
+}
+
+/// Whether some server may be in both scopes, as far as servers tell.
+pub(super) fn servers_meet(a: &Scope, b: &Scope) -> bool {
+    let (Some(a), Some(b)) = (&a.servers, &b.servers) else {
+        return true;
+    };
+    let one = |a: &NodeGlob, b: &NodeGlob| {
+        meet_part(a.node.as_ref(), b.node.as_ref()) && meet(&a.name, &b.name)
+    };
+    a.iter().any(|a| b.iter().any(|b| one(a, b)))
 }
 
 /// Whether some item is matched by both.
