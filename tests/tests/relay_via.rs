@@ -229,6 +229,10 @@ async fn two_waypoints_are_passed_on_one_route_and_three_are_too_many() {
     let session = scene.caller.open("agent", "host", "fix").await.unwrap();
     let refused = session.call(1, "state", "{}").await.unwrap_err();
     assert_eq!(refused.reason, "no_waypoint", "{refused:?}");
+    assert!(refused.message.contains("at most 4 nodes"), "{refused:?}");
+    for via in ["group:gateways", "node:second", "node:third"] {
+        assert!(refused.message.contains(via), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -146,20 +146,22 @@ impl Demo {
     }
 }
 
-/// Ctrl-c and SIGTERM end the demo in good order: that is how it is meant to end.
+/// Ctrl-c, SIGTERM and a closed terminal end the demo in good order: that is how it is meant to end.
 async fn stop_signal() -> Result<(), Failed> {
     let listen = |kind| {
         signal(kind).map_err(|error| {
             Failed::new(Exit::Failure, format!("cannot listen for signals: {error}"))
         })
     };
-    let (mut interrupt, mut terminate) = (
+    let (mut interrupt, mut terminate, mut hangup) = (
         listen(SignalKind::interrupt())?,
         listen(SignalKind::terminate())?,
+        listen(SignalKind::hangup())?,
     );
     tokio::select! {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
     }
 }
 

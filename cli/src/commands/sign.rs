@@ -15,8 +15,9 @@ use crate::passphrase::PassphraseOption;
 
 /// Sign a proposal with this host's admin key; needs no node.
 ///
-/// Shows in words what the proposed root changes against the root beside it in the file, and, where
-/// a node runs here, which revocations it puts in force; then asks. A mesh whose root is another one than that refuses the proposal, whoever signed it. The
+/// Shows in words what the proposed root changes against the root beside it in the file, or every
+/// policy of the proposed bundle with its text; where a node runs here also which revocations that
+/// puts in force, or what it adds, changes and removes of the bundle in force. Then asks. A mesh whose root is another one than that refuses the proposal, whoever signed it. The
 /// signature is added to the file, or to a copy with --out; take it back to a host with a node
 /// and `hedgerow admin import` it.
 #[derive(Debug, clap::Args)]

@@ -154,10 +154,12 @@ impl Trusting {
         views::proposal(&*self.crypto, proposal, effects)
     }
 
-    /// What a proposal that follows the root in force would do to the revocations held.
+    /// What a proposal that follows the root in force would do here: to the revocations held, or to
+    /// the bundle in force.
     fn effects(&self, state: &TrustState, proposal: &Proposal) -> Vec<String> {
-        let Content::Root(root) = proposal.proposed() else {
-            return Vec::new();
+        let root = match proposal.proposed() {
+            Content::Root(root) => root,
+            Content::Bundle { body, .. } => return views::bundle_effects(state, proposal, body),
         };
         if proposal.follows() != state.root().hash() {
             return Vec::new();

@@ -533,10 +533,11 @@ impl Core {
         };
         let routes = match self.router.routes(&question) {
             Ok(routes) => routes,
-            Err(waypoint) => {
+            Err(demanded) => {
                 let on = self.occasion(&ask.principal.agent, ask.server);
-                let alert = Some(&waypoint.policy).filter(|_| waypoint.action.alerts());
-                let stopped = no_waypoint(&waypoint);
+                let alerts = demanded.iter().find(|w| w.action.alerts());
+                let alert = alerts.map(|waypoint| &waypoint.policy);
+                let stopped = no_waypoint(&demanded);
                 let refused = self.enforcer.refused_with(on, stopped, alert);
                 return Err(Broken::Stopped(refused.await));
             }

@@ -28,6 +28,9 @@ const MAX_FIRST_WAYPOINTS: usize = 64;
 /// The refusal of a call for which no route passes whom policy demands.
 pub const NO_WAYPOINT: &str = "no_waypoint";
 
+/// Most waypoints that a refusal names.
+const MAX_NAMED_WAYPOINTS: usize = 4;
+
 /// A node that is some waypoint demanded, and the others, which it is not.
 struct Passing<'a> {
     node: NodeId,
@@ -56,8 +59,8 @@ impl Router {
     /// opens.
     ///
     /// # Errors
-    /// The first waypoint that policy demands, if no route passes all of them ([`no_waypoint`]).
-    pub fn routes(&self, question: &RouteQuestion<'_>) -> Result<Vec<Vec<NodeId>>, Waypoint> {
+    /// The waypoints that policy demands, if no route passes all of them ([`no_waypoint`]).
+    pub fn routes(&self, question: &RouteQuestion<'_>) -> Result<Vec<Vec<NodeId>>, Vec<Waypoint>> {
         let target = question.server.node_id;
         let wanted = self.enforcer.waypoints(question);
         if wanted.is_empty() {
@@ -79,10 +82,10 @@ impl Router {
         if routes.is_empty() && demanded.len() < outside.len() {
             routes = self.over(&demanded, target);
         }
-        match demanded.first() {
-            Some(first) if routes.is_empty() => Err(Waypoint::clone(first)),
-            _ => Ok(routes),
+        if routes.is_empty() {
+            return Err(demanded.into_iter().cloned().collect());
         }
+        Ok(routes)
     }
 
     /// The relays over which a call to `target` would go now, where there is no link with it.
@@ -240,18 +243,34 @@ fn is(member: &Member, via: &Via) -> bool {
     }
 }
 
-/// Why a call without this waypoint is not sent.
+/// Why a call without these waypoints is not sent; the first policy answers for it.
 #[must_use]
-pub fn no_waypoint(waypoint: &Waypoint) -> Stopped {
-    let (policy, via) = (&waypoint.policy, &waypoint.via);
-    let message =
-        format!("policy `{policy}` wants calls to pass `{via}`, and no such node can be reached");
-    let hint = "a node of these must relay (`[relay] accept`) and be linked: see `hedgerow peers`";
+pub fn no_waypoint(demanded: &[Waypoint]) -> Stopped {
+    let wants = demanded.iter().take(MAX_NAMED_WAYPOINTS).map(|waypoint| {
+        let (policy, via) = (&waypoint.policy, &waypoint.via);
+        format!("policy `{policy}` wants calls to pass `{via}`")
+    });
+    let wants = wants.collect::<Vec<_>>().join(" and ");
+    let (message, hint) = if demanded.len() > 1 {
+        (
+            format!(
+                "{wants}: no route of at most {MAX_ROUTE_HOPS} nodes, the two ends among them, \
+                 passes them all"
+            ),
+            "at most two nodes stand between the ends: let one node be several of these waypoints, \
+             or want fewer; each must relay (`[relay] accept`) and be linked: see `hedgerow peers`",
+        )
+    } else {
+        (
+            format!("{wants}, and no such node can be reached"),
+            "a node of these must relay (`[relay] accept`) and be linked: see `hedgerow peers`",
+        )
+    };
     Stopped {
         verdict: Verdict::Deny(Denial {
             reason: NO_WAYPOINT.to_owned(),
             message,
-            policy: Some(policy.to_string()),
+            policy: demanded.first().map(|waypoint| waypoint.policy.to_string()),
             hint: Some(hint.to_owned()),
         }),
         by_policy: true,

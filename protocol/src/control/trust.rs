@@ -210,7 +210,8 @@ pub struct Proposal {
     pub missing: u64,
     /// What would change, a sentence each.
     pub changes: Vec<String>,
-    /// What of the revocations this node holds that would put in force, or out of force, a sentence
+    /// Against what this node holds: which revocations a root would put in force, or out of force;
+    /// what a bundle would add, change and remove, or that it can no longer take effect. A sentence
     /// each; at most [`MAX_EFFECTS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<String>,

@@ -3,7 +3,9 @@
 //! Every difference between the two roots is a sentence; a field this module forgot would be
 //! signed unseen, so the comparison takes both roots apart exhaustively.
 
-use super::bundle::BundleBody;
+use std::collections::BTreeSet;
+
+use super::bundle::{BundleBody, Label, Pin};
 use super::{Issuer, RoleHost, Root};
 use crate::crypto::{Crypto, SigningSet};
 use crate::name::Name;
@@ -11,18 +13,23 @@ use crate::name::Name;
 /// Most policies or pins of a bundle that are named one by one; further ones are counted.
 const MAX_NAMED: usize = 200;
 
+/// Most characters of a policy's text that are said; whoever signs must see what it is, also where
+/// no node can compare it with what is in force.
+const MAX_TEXT: usize = 2000;
+
 /// A sentence for everything a bundle holds: each policy with its length and digest, so that two
-/// people can compare what they are asked to sign, then pins, labels and sites.
+/// people can compare what they are asked to sign, and its text; then pins, labels and sites.
 #[must_use]
 pub fn contents(crypto: &dyn Crypto, body: &BundleBody) -> Vec<String> {
     let mut said: Vec<String> = Vec::new();
     for policy in body.policies.iter().take(MAX_NAMED) {
         let digest = crypto.sha256(&[&policy.bytes]);
         said.push(format!(
-            "policy `{}`: {} bytes, SHA-256 {}",
+            "policy `{}`: {} bytes, SHA-256 {}: {}",
             policy.name,
             policy.bytes.len(),
-            hex::encode(digest)
+            hex::encode(digest),
+            text(&policy.bytes)
         ));
     }
     further("policies", body.policies.len(), &mut said);
@@ -45,6 +52,77 @@ pub fn contents(crypto: &dyn Crypto, body: &BundleBody) -> Vec<String> {
         said.push("holds nothing: nothing would be permitted".to_owned());
     }
     said
+}
+
+/// A policy's text in one line, cut where it is long.
+fn text(bytes: &[u8]) -> String {
+    let whole = String::from_utf8_lossy(bytes);
+    let mut said = String::new();
+    for word in whole.split_whitespace() {
+        if !said.is_empty() {
+            said.push(' ');
+        }
+        said.push_str(word);
+        if said.chars().count() > MAX_TEXT {
+            return said.chars().take(MAX_TEXT).chain(" …".chars()).collect();
+        }
+    }
+    said
+}
+
+/// A sentence for every difference between two bundles: of policies, of definitions approved, of
+/// labels and of sites.
+#[must_use]
+pub fn bundle(before: &BundleBody, after: &BundleBody) -> Vec<String> {
+    // No `..`: what is forgotten here would be agreed to unseen.
+    let BundleBody {
+        policies,
+        pins: _,
+        labels,
+        sites,
+    } = after;
+    let mut said = Vec::new();
+    for policy in policies {
+        match before.policies.iter().find(|p| p.name == policy.name) {
+            None => said.push(format!("adds policy `{}`", policy.name)),
+            Some(old) if old != policy => said.push(format!("changes policy `{}`", policy.name)),
+            Some(_) => {}
+        }
+    }
+    let kept: BTreeSet<_> = policies.iter().map(|p| &p.name).collect();
+    let gone = before.policies.iter().filter(|p| !kept.contains(&p.name));
+    said.extend(gone.map(|p| format!("removes policy `{}`", p.name)));
+    said.extend(pins(before, after));
+    let each = |of: &[Label]| -> BTreeSet<(String, String)> {
+        let pairs = of
+            .iter()
+            .flat_map(|l| l.labels.iter().map(|label| (&l.target, label)));
+        pairs
+            .map(|(target, label)| (target.clone(), label.clone()))
+            .collect()
+    };
+    let (old, new) = (each(&before.labels), each(labels));
+    let put = new.difference(&old);
+    said.extend(put.map(|(target, label)| format!("labels `{target}` as `{label}`")));
+    let taken = old.difference(&new);
+    said.extend(taken.map(|(target, label)| format!("labels `{target}` no longer as `{label}`")));
+    if before.sites != *sites {
+        said.push("changes sites".to_owned());
+    }
+    said
+}
+
+/// What another bundle approves and no longer approves, a sentence each.
+#[must_use]
+pub fn pins(before: &BundleBody, after: &BundleBody) -> Vec<String> {
+    let pin = |pin: &Pin| format!("`{}/{}` as {}", pin.server, pin.tool, pin.digest.short());
+    let set = |of: &BundleBody| of.pins.iter().cloned().collect::<BTreeSet<_>>();
+    let (old, new) = (set(before), set(after));
+    let approved = new.difference(&old).map(|p| format!("approves {}", pin(p)));
+    let not = old.difference(&new);
+    approved
+        .chain(not.map(|p| format!("approves no longer {}", pin(p))))
+        .collect()
 }
 
 fn further(what: &str, count: usize, said: &mut Vec<String>) {

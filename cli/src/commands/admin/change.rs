@@ -354,7 +354,7 @@ async fn propose(
     hand_in(context, &context.client()?, proposal.file()).await
 }
 
-/// What a proposal would do to the revocations that this host's node holds.
+/// What a proposal would do to the revocations and the bundle that this host's node holds.
 pub(crate) async fn effects(context: &Context, proposal: &Proposal) -> Result<Vec<String>, Failed> {
     let propose = Propose {
         file: FileBytes(proposal.file()),
@@ -363,10 +363,10 @@ pub(crate) async fn effects(context: &Context, proposal: &Proposal) -> Result<Ve
     Ok(preview.effects)
 }
 
-/// Says what a proposal would do to revocations. Goes to stderr, as [`explain`] does.
+/// Says what a proposal would do to revocations, or to the bundle in force. Goes to stderr, as [`explain`] does.
 pub(crate) fn tell_effects(effects: &[String]) {
     if !effects.is_empty() {
-        say("  of the revocations this node holds, that at once");
+        say("  against what this node holds, that at once");
     }
     for effect in effects {
         say(&inert(&format!("  ! {effect}")));

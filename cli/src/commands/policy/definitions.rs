@@ -97,20 +97,10 @@ pub(super) fn described(tool: &Tool) -> String {
     }
 }
 
-/// What another body approves and no longer approves, a sentence each.
-pub(super) fn changes(before: &BundleBody, after: &BundleBody) -> Vec<String> {
-    let pin = |pin: &Pin| format!("`{}/{}` as {}", pin.server, pin.tool, pin.digest.short());
-    let pins = |of: &BundleBody| of.pins.iter().cloned().collect::<BTreeSet<_>>();
-    let (old, new) = (pins(before), pins(after));
-    let approved = new.difference(&old).map(|p| format!("approves {}", pin(p)));
-    let not = old.difference(&new);
-    approved
-        .chain(not.map(|p| format!("approves no longer {}", pin(p))))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use protocol::trust::changes::pins as changes;
+
     use super::*;
 
     fn tool(node: &str, server: &str, name: &str, byte: u8) -> Tool {

@@ -7,6 +7,7 @@ use protocol::name::PolicyNameError;
 use protocol::policy::diff::{Change, Compared, compare, to_json};
 use protocol::policy::{CEDAR_MEDIA_TYPE, CompiledBundle};
 use protocol::trust::bundle::{BundleBody, Policy as Carried};
+use protocol::trust::changes::pins;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -108,7 +109,7 @@ impl Diff {
                 definitions::approve(&mut approving, &tools, tool)?;
             }
         }
-        let definitions = definitions::changes(&base, &approving);
+        let definitions = pins(&base, &approving);
         let next = sets::with(&approving, first.into_iter().map(|l| l.carried));
         let version = running.version;
         let before = if version == 0 {

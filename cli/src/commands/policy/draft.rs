@@ -1,6 +1,5 @@
 //! The next bundle: the one in force, and what is to be different.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +7,8 @@ use hedgerow_crypto::Primitives;
 use protocol::control::{BundleFile, FileBytes, Propose, Proposed, Tool, Trust, route};
 use protocol::policy::CompiledBundle;
 use protocol::trust::Proposal;
-use protocol::trust::bundle::{BundleBody, Label};
+use protocol::trust::bundle::BundleBody;
+use protocol::trust::changes::bundle as changes;
 use serde::Serialize;
 
 use super::{definitions, files, spread};
@@ -151,43 +151,10 @@ impl Draft {
     }
 }
 
-/// What differs between two bundles, a sentence each.
-fn changes(before: &BundleBody, after: &BundleBody) -> Vec<String> {
-    let mut said = Vec::new();
-    let held = |name: &protocol::name::PolicyName| before.policies.iter().find(|p| p.name == *name);
-    for policy in &after.policies {
-        match held(&policy.name) {
-            None => said.push(format!("adds policy `{}`", policy.name)),
-            Some(old) if old != policy => said.push(format!("changes policy `{}`", policy.name)),
-            Some(_) => {}
-        }
-    }
-    let kept: BTreeSet<_> = after.policies.iter().map(|p| &p.name).collect();
-    let gone = before.policies.iter().filter(|p| !kept.contains(&p.name));
-    said.extend(gone.map(|p| format!("removes policy `{}`", p.name)));
-    said.extend(definitions::changes(before, after));
-    let labels = |of: &BundleBody| {
-        let each = |l: &Label| {
-            let target = l.target.clone();
-            let labels = l.labels.iter().cloned();
-            labels
-                .map(|label| (target.clone(), label))
-                .collect::<Vec<_>>()
-        };
-        of.labels.iter().flat_map(each).collect::<BTreeSet<_>>()
-    };
-    let (old, new) = (labels(before), labels(after));
-    let put = new.difference(&old);
-    said.extend(put.map(|(target, label)| format!("labels `{target}` as `{label}`")));
-    let taken = old.difference(&new);
-    said.extend(taken.map(|(target, label)| format!("labels `{target}` no longer as `{label}`")));
-    said
-}
-
 #[cfg(test)]
 mod tests {
     use protocol::id::Digest;
-    use protocol::trust::bundle::{Pin, Policy as Carried};
+    use protocol::trust::bundle::{Label, Pin, Policy as Carried};
 
     use super::*;
 

@@ -366,6 +366,9 @@ async fn recorded(context: &Context, number: u64) -> Result<(), Failed> {
 fn unasked(decision: &protocol::control::Decision) -> &'static str {
     match (decision.verdict.as_str(), decision.policy.is_some()) {
         ("allow", _) => "it passed with the facts of the request it belongs to",
+        (_, true) if decision.reason.as_deref() == Some("no_waypoint") => {
+            "no route was found that passes what the policy wants calls to pass"
+        }
         (_, true) => "a policy had stopped this caller before",
         (_, false) => "a check before policy stopped it: the reason names the check",
     }

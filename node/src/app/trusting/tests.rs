@@ -159,6 +159,15 @@ impl World {
         let file = protocol::control::FileBytes(proposal.file());
         self.trusting.propose(CALLER, Propose { file }).await
     }
+
+    async fn preview(&self, proposal: &Proposal) -> Vec<String> {
+        let file = protocol::control::FileBytes(proposal.file());
+        self.trusting
+            .preview(Propose { file })
+            .await
+            .unwrap()
+            .effects
+    }
 }
 
 fn sign(proposal: &Proposal, admin: &SigningKeys) -> Proposal {
@@ -254,6 +263,18 @@ async fn a_bundle_gathers_signatures_like_a_root() {
     assert_eq!(shown.body.unwrap().0, proposed.body().unwrap());
     let trust = world.trusting.in_force().await.unwrap();
     assert!(trust.proposals.is_empty());
+
+    assert_eq!(first.proposal.effects, ["adds policy `first`"]);
+    assert!(first.proposal.changes[0].ends_with(": one"), "{first:?}");
+
+    // Who is asked to sign the next one is told what it does; of a late one, that it is late.
+    let next = bundle(&world, 2, b"two");
+    let preview = world.preview(&next).await;
+    assert_eq!(preview, ["changes policy `first`"]);
+    let late = world.preview(&bundle(&world, 1, b"other")).await;
+    assert!(late[0].contains("can no longer take effect"), "{late:?}");
+    let again = world.preview(&proposed).await;
+    assert_eq!(again, ["bundle 1 is in force already"]);
 
     // Another bundle of that version changes nothing, whoever signed it.
     let other = bundle(&world, 1, b"other");

@@ -10,6 +10,8 @@ use protocol::distribution::LogRow;
 use protocol::id::{EntryId, NodeId, SignerId};
 use protocol::name::Name;
 use protocol::time::{UnixMillis, UnixSeconds};
+use protocol::trust::bundle::BundleBody;
+use protocol::trust::changes;
 use protocol::trust::revocation::{EMPTY, KeptEntry};
 use protocol::trust::revoked::Standing;
 use protocol::trust::state::Shift;
@@ -137,6 +139,38 @@ pub(super) fn proposal(
         effects,
         file: FileBytes(proposal.file()),
     }
+}
+
+/// What a bundle would change of the one in force, a sentence each.
+pub(super) fn bundle_effects(
+    state: &TrustState,
+    proposal: &Proposal,
+    next: &BundleBody,
+) -> Vec<String> {
+    let (held, version) = (state.bundle(), proposal.version());
+    if let Some(held) = held
+        && version <= held.version()
+    {
+        let (id, in_force) = (proposal.id(), held.version());
+        return vec![if id == held.hash() {
+            format!("bundle {version} is in force already")
+        } else {
+            format!(
+                "bundle {in_force} is in force: this one can no longer take effect, propose anew"
+            )
+        }];
+    }
+    let none = BundleBody::default();
+    let mut said = changes::bundle(held.map_or(&none, |held| held.body()), next);
+    if said.is_empty() {
+        said.push("changes nothing of the bundle in force".to_owned());
+    }
+    let more = said.len().saturating_sub(MAX_EFFECTS);
+    if more > 0 {
+        said.truncate(MAX_EFFECTS);
+        said.push(format!("and {more} further changes"));
+    }
+    said
 }
 
 /// What becomes of revocations under another root, a sentence each; what this node itself is cut off
