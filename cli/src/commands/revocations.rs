@@ -102,6 +102,9 @@ impl RevocationsCommand {
     }
 }
 
+/// Fewest characters that the node takes for the beginning of an id.
+const LEAST_BEGINNING: usize = 6;
+
 /// The one revocation that `typed` names.
 async fn find(context: &Context, typed: Option<&str>) -> Result<Revocation, Failed> {
     let path = match typed {
@@ -119,6 +122,12 @@ async fn find(context: &Context, typed: Option<&str>) -> Result<Revocation, Fail
     match (found.entries.len(), typed) {
         (1, _) => Ok(found.entries.swap_remove(0)),
         (0, None) => Err(Failed::new(Exit::Failure, "nothing is revoked")),
+        (0, Some(typed)) if typed.len() < LEAST_BEGINNING && !typed.contains('/') => {
+            let message = format!("`{typed}` is too short for the id of a revocation");
+            Err(Failed::input(message)
+                .with_reason("unknown_revocation")
+                .with_hint(format!("give at least {LEAST_BEGINNING} characters of it")))
+        }
         (0, Some(typed)) => Err(Failed::input(format!("there is no revocation `{typed}`"))
             .with_reason("unknown_revocation")
             .with_hint("see `hedgerow revocations list`")),
@@ -300,9 +309,17 @@ fn show(entry: &Revocation, spread: &Spread, text: &mut Text) {
     ));
     text.field("made", instant(entry.at.0));
     text.field("state", state(entry.state));
-    text.field("in force", or_dash(spread.in_force.map(took)));
-    // In force and on disk, connections closed.
-    text.field("effective", or_dash(spread.effective.map(took)));
+    if matches!(
+        entry.state,
+        RevocationState::Excess | RevocationState::Unconfirmed
+    ) {
+        text.field("known", or_dash(spread.in_force.map(took)));
+        text.line("it waits for another admin: nothing is cut off by it yet");
+    } else {
+        text.field("in force", or_dash(spread.in_force.map(took)));
+        // In force and on disk, connections closed.
+        text.field("effective", or_dash(spread.effective.map(took)));
+    }
     if spread.missing.is_empty() {
         return;
     }

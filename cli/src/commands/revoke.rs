@@ -82,7 +82,7 @@ struct Issuer {
 #[derive(Debug, Args)]
 struct Common {
     /// Why, for whoever is cut off and for the record: at most 256 bytes
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::ValueParser::new(reason))]
     reason: String,
     #[command(flatten)]
     confirmation: Confirmation,
@@ -175,6 +175,14 @@ fn said(state: RevocationState, id: &str, text: &mut Text) {
     text.line(format!(
         "  hedgerow revocations status {id}    how far it has spread"
     ));
+}
+
+/// A reason that says something: it is all that whoever is cut off is told.
+fn reason(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("say why in a few words"),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// A name as people type it, or none.

@@ -158,6 +158,25 @@ impl Add {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failed> {
         let keys = card(&self.card, Role::Admin)?.keys;
         let trust = trust(context).await?;
+        let id = keys.id(&Primitives);
+        let mut known = trust.admins.iter().filter(|admin| admin.id == id);
+        match known.next().map(|admin| admin.retired_at.is_some()) {
+            None => {}
+            Some(false) => {
+                let message = format!("{} is an admin already", id.short());
+                return Err(Failed::input(message)
+                    .with_reason("known_admin")
+                    .with_hint("see `hedgerow admin list`; nothing is to be signed"));
+            }
+            Some(true) => {
+                let message = format!("{} was removed as an admin", id.short());
+                return Err(Failed::input(message)
+                    .with_reason("retired_admin")
+                    .with_hint(
+                        "a removed key does not come back: make another, `hedgerow admin init`",
+                    ));
+            }
+        }
         let edit = |root: &mut Root| root.admins.push(keys);
         propose(context, &trust, self.signing, edit).await
     }
@@ -172,6 +191,21 @@ impl Remove {
             None => (info.entries, info.link),
             Some(kept) => (kept, link_at(context, info, kept).await?),
         };
+        let left = (trust
+            .admins
+            .iter()
+            .filter(|a| a.retired_at.is_none())
+            .count() as u64)
+            .saturating_sub(1);
+        if left < trust.threshold {
+            let message = format!(
+                "{left} admins would be left, and {} must sign",
+                trust.threshold
+            );
+            return Err(Failed::input(message)
+                .with_reason("threshold_above_admins")
+                .with_hint("lower it first (`hedgerow admin threshold`), or add another admin"));
+        }
         let id = info.id;
         let edit = |root: &mut Root| retire(root, id, length, link);
         propose(context, &trust, self.signing, edit).await
@@ -315,6 +349,15 @@ pub(super) async fn trust(context: &Context) -> Result<Trust, Failed> {
     context.client()?.read(route::TRUST).await
 }
 
+/// A role with its article.
+const fn named(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "an admin",
+        Role::Issuer => "an issuer",
+        Role::Timestamper => "a timestamper",
+    }
+}
+
 fn card(path: &std::path::Path, role: Role) -> Result<SignerCard, Failed> {
     let bytes = read_file(path, MAX_DOCUMENT_BYTES)?;
     let shown = path.display();
@@ -324,8 +367,9 @@ fn card(path: &std::path::Path, role: Role) -> Result<SignerCard, Failed> {
     })?;
     if card.role != role {
         let message = format!(
-            "`{shown}` is the card of an {}, an {role}'s is wanted",
-            card.role
+            "`{shown}` is the card of {}, that of {} is wanted",
+            named(card.role),
+            named(role)
         );
         return Err(Failed::input(message).with_reason("card_of_another_role"));
     }

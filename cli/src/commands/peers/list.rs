@@ -34,7 +34,15 @@ pub(super) fn show(peers: &[Peer], now: UnixSeconds, text: &mut Text) {
     text.table(&headers, &rows);
     for peer in peers {
         if let Some(error) = &peer.last_error {
+            // Errors of the node carry their hint as a second line.
+            let (error, hint) = match error.split_once("\nhint: ") {
+                Some((error, hint)) => (error, Some(hint)),
+                None => (error.as_str(), None),
+            };
             text.line(format!("{} ({}): {error}", name(peer), peer.id.short()));
+            if let Some(hint) = hint {
+                text.line(format!("  hint: {hint}"));
+            }
         }
     }
     if peers.iter().any(|p| p.versions.is_some()) {
@@ -136,6 +144,17 @@ mod tests {
             last_error: None,
             last_reason: None,
         };
+        let silent = Peer {
+            last_error: Some("does not answer\nhint: check it".into()),
+            ..peer.clone()
+        };
+        let mut told = Text::plain();
+        show(&[silent], UnixSeconds(1_000_000), &mut told);
+        let told = told.shown();
+        assert!(
+            told.contains("does not answer\n  hint: check it\n"),
+            "{told}"
+        );
         let mut text = Text::plain();
         show(&[peer], UnixSeconds(1_000_000), &mut text);
         let shown = text.shown();

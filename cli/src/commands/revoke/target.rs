@@ -175,14 +175,20 @@ pub(super) async fn tool(client: &Client, typed: &str) -> Result<Aim, Failed> {
                 node: Some(address.node.clone()),
                 server: Some(address.server.clone()),
             };
-            let tools = tools(client, Some(&filter)).await?;
-            let tool = tools.into_iter().find(|tool| tool.name == address.tool);
+            let listed = tools(client, Some(&filter)).await?;
+            let tool = listed.into_iter().find(|tool| tool.name == address.tool);
             let tool = tool.ok_or_else(|| {
                 Failed::input(format!("there is no tool `{address}`"))
                     .with_reason("unknown_tool")
                     .with_hint("see `hedgerow tools`")
             })?;
-            (digest(&tool.digest)?, vec![address.to_string()])
+            let digest = digest(&tool.digest)?;
+            // The same definition elsewhere is cut off with it.
+            let mut places = places(&tools(client, None).await?, &digest);
+            if !places.contains(&address.to_string()) {
+                places.insert(0, address.to_string());
+            }
+            (digest, places)
         }
         Err(_) => {
             let all = tools(client, None).await?;
@@ -197,22 +203,29 @@ pub(super) async fn tool(client: &Client, typed: &str) -> Result<Aim, Failed> {
                     })?)?
                 }
             };
-            let here = all
-                .iter()
-                .filter(|tool| tool.digest == digest.to_string())
-                .map(|tool| format!("{}/{}/{}", tool.node, tool.server, tool.name));
-            (digest, here.collect())
+            let places = places(&all, &digest);
+            (digest, places)
         }
     };
     let mut shown = vec![format!("the tool definition {digest}")];
     shown.extend(places.iter().map(|place| format!("  stands at {place}")));
     if places.is_empty() {
         shown.push("  stands nowhere that is known here".to_owned());
+    } else {
+        shown.push("  and on servers that do not answer now, wherever it is the same".to_owned());
     }
     Ok(Aim {
         act: Act::Tool(digest),
         shown,
     })
+}
+
+/// Where a definition stands, of these tools.
+fn places(tools: &[Tool], digest: &Digest) -> Vec<String> {
+    let digest = digest.to_string();
+    let same = tools.iter().filter(|tool| tool.digest == digest);
+    same.map(|tool| format!("{}/{}/{}", tool.node, tool.server, tool.name))
+        .collect()
 }
 
 fn digest(text: &str) -> Result<Digest, Failed> {
@@ -274,4 +287,25 @@ pub(super) fn issuer(
         },
         shown,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_of_a_definition_is_named() {
+        let digest: Digest = "cd".repeat(32).parse().unwrap();
+        let tool = |node: &str, digest: &str| -> Tool {
+            let json =
+                format!(r#"{{"node":"{node}","server":"shop","name":"T","digest":"{digest}"}}"#);
+            serde_json::from_str(&json).unwrap()
+        };
+        let tools = [
+            tool("b", &digest.to_string()),
+            tool("c", &digest.to_string()),
+            tool("d", &"ab".repeat(32)),
+        ];
+        assert_eq!(places(&tools, &digest), ["b/shop/T", "c/shop/T"]);
+    }
 }
