@@ -78,6 +78,10 @@ fn what_cannot_be_used_exits_with_three() {
         &["up", "--name", "a", "--admission", "f"],
         &["up", "--name", "No Name"],
         &["up", "--admission", "/nonexistent/file"],
+        // Before anything is founded.
+        &["up", "--gateway", "0.0.0.0:9"],
+        &["up", "--listen", "203.0.113.77:7443"],
+        &["revoke", "node", "b", "--reason", " "],
         &["membership", "issue", "/nonexistent/file", "--out", "x"],
         &["membership", "issue", "f", "--days", "0", "--out", "x"],
         &["envelope", "verify", "/nonexistent/file"],

@@ -43,8 +43,8 @@ pub use node::Node;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::sd_notify::{self, Notifier};
-use crate::setup::SetupError;
-use crate::state_dir::{StateDir, StateDirError};
+use crate::setup::{self, SetupError};
+use crate::state_dir::{CONFIG_FILE, StateDir, StateDirError};
 use crate::supervisor::{self, Signals, Supervisor};
 use crate::telemetry::{self, TelemetryError};
 
@@ -143,6 +143,13 @@ impl AppError {
                     "another process has it; stop that one or set another address for {what}"
                 ))
             }
+            Self::Listen { source, what, .. }
+                if source.kind() == std::io::ErrorKind::AddrNotAvailable =>
+            {
+                Some(format!(
+                    "no interface of this host has it (`ip address` lists them); set another address for {what}"
+                ))
+            }
             Self::Bind(crate::transport::BindError::InUse { .. }) => Some(
                 "another process may have the port; stop that one or choose another with --listen"
                     .to_owned(),
@@ -156,6 +163,65 @@ impl AppError {
     }
 }
 
+/// Checks what can be known to be wrong before anything is made: the configuration, and that the
+/// addresses to listen on are of this host. One that is in use may be free by then. Nothing stays
+/// bound, and the state directory need not exist.
+///
+/// # Errors
+/// [`AppError`].
+pub fn check(options: &Options) -> Result<(), AppError> {
+    let variable = |name: &str| -> Option<OsString> { std::env::var_os(name) };
+    let config = Config::load(&options.state.join(CONFIG_FILE), &variable)?;
+    check_gateway(options)?;
+    let listen = options.listen.unwrap_or(config.node().listen);
+    own_address("other nodes", listen, std::net::UdpSocket::bind(listen))?;
+    let gateway = options.gateway.unwrap_or(config.gateway().listen);
+    own_address("the gateway", gateway, std::net::TcpListener::bind(gateway))
+}
+
+fn own_address<T>(
+    what: &'static str,
+    address: SocketAddr,
+    bound: std::io::Result<T>,
+) -> Result<(), AppError> {
+    match bound {
+        Err(source) if source.kind() != std::io::ErrorKind::AddrInUse => Err(AppError::Listen {
+            what,
+            address: address.to_string(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The command line obeys what the configuration must.
+fn check_gateway(options: &Options) -> Result<(), ConfigError> {
+    match options.gateway {
+        Some(found) if !found.ip().is_loopback() => Err(ConfigError::GatewayNotLoopback { found }),
+        _ => Ok(()),
+    }
+}
+
+/// Why the node at `state`, which does not run, is revoked, as far as it has heard; `None` if it has
+/// heard of nothing.
+///
+/// # Errors
+/// [`AppError`]: it runs, or its state cannot be read.
+pub async fn revoked(state: &std::path::Path) -> Result<Option<String>, AppError> {
+    let dir = StateDir::open(state)?;
+    let _lock = dir.lock()?;
+    let identity = setup::load(&dir)?;
+    let crypto = Arc::clone(&identity.crypto);
+    let options = crate::store::Options::new(read_link(Arc::clone(&crypto)));
+    let store = crate::store::Store::open(&dir.store(), &options)?;
+    let trust = crate::overlay::trust::restore(&dir, &store, &*crypto);
+    // Whoever starts the node next finds it closed.
+    store.close().await?;
+    let trust = trust?;
+    let cause = trust.revoked().node(&identity.node());
+    Ok(cause.map(|cause| cause.reason.to_string()))
+}
+
 /// Runs the node until `stop` resolves, a signal comes, or a part of it fails.
 ///
 /// # Errors
@@ -167,6 +233,7 @@ pub async fn run(
     let dir = StateDir::open(&options.state)?;
     let variable = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     let config = Config::load(&dir.config(), &variable)?;
+    check_gateway(options)?;
     match telemetry::init(config.log(), &variable) {
         // A node inside another process logs as that process does.
         Ok(()) | Err(TelemetryError::AlreadySet) => {}

@@ -131,6 +131,22 @@ pub enum BackupError {
     /// The store, once open.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The backup cannot be opened.
+    #[error("cannot read `{}`: {source}", path.display())]
+    NotOpened {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file to write the backup to cannot be made.
+    #[error("cannot write `{}`: {source}", path.display())]
+    NotMade {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Reading failed.
     #[error("cannot read: {0}")]
     Read(io::Error),
@@ -236,8 +252,8 @@ impl BackupError {
             Self::StateDir(_) | Self::Private(_) => "state_directory",
             Self::Setup(_) | Self::Roots(_) => "no_node",
             Self::Open(_) | Self::Store(_) => "store",
-            Self::Read(_) => "unreadable",
-            Self::Write(_) => "unwritable",
+            Self::Read(_) | Self::NotOpened { .. } => "unreadable",
+            Self::Write(_) | Self::NotMade { .. } => "unwritable",
             Self::Random(_) => "no_randomness",
             Self::Sealing => "sealing_failed",
             Self::Memory { .. } => "no_memory",
@@ -271,8 +287,13 @@ impl BackupError {
             Self::Store(e) => return e.hint().map(str::to_owned),
             Self::UnknownVersion => "use the version that made it, or a newer one",
             Self::NeedsPassphrase => "set `HEDGEROW_PASSPHRASE` or give `--passphrase-file`",
-            Self::WrongPassphrase | Self::Damaged(_) | Self::Missing(_) | Self::Trust(_) => {
-                "try the passphrase once more, then another backup"
+            Self::WrongPassphrase => "try the passphrase once more, then another backup",
+            // What came before it opened, so the passphrase is right.
+            Self::Damaged(_) | Self::Missing(_) | Self::Trust(_) => {
+                "use another backup, or another copy of this one"
+            }
+            Self::NotMade { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "nothing is overwritten: name another file"
             }
             Self::Occupied(_) => {
                 "restore into an empty directory, or replace the node there with `--replace`"

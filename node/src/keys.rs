@@ -243,8 +243,8 @@ impl KeyFileError {
         match self {
             Self::Missing { path, kind } => match kind {
                 KeyKind::Tls | KeyKind::Signing => Some(format!(
-                    "restore it from a backup, or run `hedgerow up` to make a new identity in `{}`",
-                    path.parent().unwrap_or(path).display()
+                    "restore `{}` from a backup, or join as another node: `hedgerow --state-dir OTHER join TICKET`",
+                    path.display()
                 )),
                 _ => Some("run this on the host that has the key".to_owned()),
             },

@@ -361,6 +361,7 @@ pub fn load(dir: &StateDir) -> Result<Identity, SetupError> {
     if dir.restore_under_way().exists() {
         return Err(SetupError::RestoreUnfinished(dir.path().to_owned()));
     }
+    dir.is_private()?;
     finish_rotation(dir)?;
     let keys = load_keys(dir, &Primitives)?;
     let root = read(&dir.root())?;

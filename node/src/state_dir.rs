@@ -15,11 +15,16 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use protocol::limits::MAX_DOCUMENT_BYTES;
+
 pub mod private;
 
 use private::PrivateError;
 
 use crate::config::environment;
+
+/// The configuration, in the state directory.
+pub const CONFIG_FILE: &str = "config.toml";
 
 /// Longest process id text read from the lock file.
 const MAX_PID_BYTES: u64 = 20;
@@ -165,6 +170,26 @@ impl StateDir {
         Ok(dir)
     }
 
+    /// Refuses a directory of keys that others may enter, and a root or membership open to others.
+    /// What is not there is missed by whoever needs it.
+    ///
+    /// # Errors
+    /// [`StateDirError::Private`].
+    pub fn is_private(&self) -> Result<(), StateDirError> {
+        let document = |path: PathBuf| private::read_file(&path, MAX_DOCUMENT_BYTES).map(drop);
+        for looked in [
+            private::open_dir(&self.keys()).map(drop),
+            document(self.root()),
+            document(self.membership()),
+        ] {
+            match looked {
+                Ok(()) | Err(PrivateError::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the lock that one running node holds.
     ///
     /// # Errors
@@ -212,7 +237,7 @@ impl StateDir {
     /// The configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
-        self.path.join("config.toml")
+        self.path.join(CONFIG_FILE)
     }
 
     /// The directory of key files.
@@ -356,6 +381,12 @@ mod tests {
             StateDir::create(&path),
             Err(StateDirError::Private(PrivateError::Exposed { .. }))
         ));
+        assert!(dir.is_private().is_err());
+        std::fs::set_permissions(dir.keys(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        dir.is_private().unwrap();
+        std::fs::write(dir.membership(), b"").unwrap();
+        std::fs::set_permissions(dir.membership(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(dir.is_private().is_err());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let error = StateDir::open(&path).unwrap_err();
         assert!(error.hint().unwrap().contains("chmod 700"), "{error}");

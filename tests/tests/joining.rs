@@ -242,6 +242,19 @@ async fn a_ticket_the_admins_revoked_is_listed_as_that() {
     assert_eq!(listed().await, TicketState::Revoked);
 }
 
+#[tokio::test]
+async fn a_host_whose_node_is_revoked_is_told_so_before_it_uses_a_ticket() {
+    let (_mesh, hub) = TestMesh::found("hub").await;
+    let act = Act::Node(hub.id());
+    let state = hub.stop().await;
+    assert_eq!(node::app::revoked(&state).await.unwrap(), None);
+    let hub = TestNode::start(&state).await;
+    Admin::of(&state).revoke(&hub, act, "disk stolen").await;
+    let state = hub.stop().await;
+    let why = node::app::revoked(&state).await.unwrap();
+    assert_eq!(why.as_deref(), Some("disk stolen"));
+}
+
 /// What a bootstrap does that means ill.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Malice {

@@ -51,9 +51,13 @@ impl Join {
         let ticket = seam::ticket(&self.text()?)?;
         let origin = if state.standing() == Standing::Member {
             seam::same_mesh(state.path(), &ticket)?;
+            runtime()?.block_on(seam::not_revoked(state.path()))?;
             say("note: this host is a member of the ticket's mesh already; the ticket is not used");
             Origin::Existing
         } else {
+            if !self.no_run {
+                seam::check(state.path(), &self.overrides)?;
+            }
             let joined = self.join(&state, &ticket)?;
             if self.no_run {
                 return context.output.data(&joined, |text| {

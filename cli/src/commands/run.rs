@@ -74,6 +74,7 @@ impl SampleServer {
 
 /// The daemon, as the command line sees it. Every use of crate `node` stands here.
 pub(crate) mod seam {
+    use std::io::ErrorKind;
     use std::path::Path;
 
     use protocol::name::Name;
@@ -192,6 +193,18 @@ pub(crate) mod seam {
             .with_hint("join another mesh with another `--state-dir`"))
     }
 
+    /// Refuses a host whose node knows that it is revoked: no ticket lets its keys in again.
+    pub(crate) async fn not_revoked(state: &Path) -> Result<(), Failed> {
+        let Ok(Some(why)) = Box::pin(node::app::revoked(state)).await else {
+            // One that runs says so itself: `hedgerow doctor`.
+            return Ok(());
+        };
+        let message = format!("this host's node is revoked: {why}; no ticket lets its keys in");
+        Err(Failed::new(Exit::Denied, message)
+            .with_reason("node_revoked")
+            .with_hint("join as another node: `hedgerow --state-dir OTHER join TICKET`"))
+    }
+
     /// Joins with a ticket; `tell` hears how it goes.
     pub(crate) async fn enrol(
         state: &Path,
@@ -234,22 +247,45 @@ pub(crate) mod seam {
         overrides: &Overrides,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Failed> {
-        let options = node::app::Options {
+        let outcome = node::app::run(&options(state, overrides), stop).await;
+        outcome.map_err(not_run)
+    }
+
+    /// Refuses what can be known to keep a node from running before anything is made for it.
+    pub(crate) fn check(state: &Path, overrides: &Overrides) -> Result<(), Failed> {
+        node::app::check(&options(state, overrides)).map_err(not_run)
+    }
+
+    fn options(state: &Path, overrides: &Overrides) -> node::app::Options {
+        node::app::Options {
             state: state.to_owned(),
             listen: overrides.listen,
             gateway: overrides.gateway,
             dial: overrides.dial.clone(),
+        }
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "used as a function in map_err"
+    )]
+    fn not_run(error: AppError) -> Failed {
+        let exit = match &error {
+            AppError::Config(_) | AppError::Telemetry(_) => Exit::InvalidInput,
+            AppError::Listen { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => {
+                Exit::InvalidInput
+            }
+            AppError::Setup(error) => exit_of(error),
+            AppError::Membership(_) => Exit::Denied,
+            _ => Exit::Failure,
         };
-        node::app::run(&options, stop).await.map_err(|error| {
-            let exit = match &error {
-                AppError::Config(_) | AppError::Telemetry(_) => Exit::InvalidInput,
-                AppError::Setup(error) => exit_of(error),
-                AppError::Membership(_) => Exit::Denied,
-                _ => Exit::Failure,
-            };
-            let hint = error.hint();
-            hinted(Failed::new(exit, error.to_string()), hint)
-        })
+        let hint = match &error {
+            AppError::Config(node::config::ConfigError::GatewayNotLoopback { .. }) => Some(
+                "MCP clients connect on this host only: give `--gateway 127.0.0.1:PORT`".to_owned(),
+            ),
+            other => other.hint(),
+        };
+        hinted(Failed::new(exit, error.to_string()), hint)
     }
 
     #[expect(
@@ -331,6 +367,8 @@ pub(crate) mod seam {
             | BackupError::NeedsPassphrase
             | BackupError::TooLarge { .. }
             | BackupError::Missing(_)
+            | BackupError::NotOpened { .. }
+            | BackupError::NotMade { .. }
             | BackupError::Occupied(_) => Exit::InvalidInput,
             BackupError::WrongPassphrase
             | BackupError::Damaged(_)

@@ -34,8 +34,9 @@ const ORPHAN_STOP: Duration = Duration::from_secs(10);
 /// they reach no issuer, with two files carried by hand.
 ///
 /// A mesh is founded with policies: by default the starter, which `hedgerow policy show starter`
-/// shows. Agents of the groups named here (of all, if none is) may call pinned tools that only read;
-/// anything else waits until it is approved (`hedgerow approvals`).
+/// shows. Agents of nodes in the groups named with --group (of all nodes, if none is) may call pinned tools
+/// that only read; anything else of theirs waits until it is approved (`hedgerow approvals`), and what
+/// agents of other groups call is refused (`not_permitted`).
 ///
 /// Founding makes the mesh's first admin key, which signs what the mesh is and who is cut off from
 /// it. It is encrypted on disk and the running node never opens it. With --passphrase-file or
@@ -62,7 +63,8 @@ pub(crate) struct Up {
     /// The name of the mesh to found [default: mesh]
     #[arg(long, value_name = "MESH", conflicts_with = "admission")]
     mesh: Option<Name>,
-    /// A group to put the founding node in (repeatable)
+    /// A group to put the founding node in; the starter policy permits calls to its agents only
+    /// (repeatable)
     #[arg(long = "group", value_name = "GROUP", conflicts_with = "admission")]
     groups: Vec<Name>,
     /// The site the founding node stands at
@@ -112,13 +114,14 @@ impl Up {
                 let founding = self.name.is_some() || self.mesh.is_some();
                 if founding || !self.groups.is_empty() || !self.policies.is_empty() {
                     say(
-                        "note: the mesh is founded already; --name, --mesh, --group and --policy change nothing",
+                        "note: the mesh is founded already; --name, --mesh, --group and --policy change nothing (found another mesh with another `--state-dir`)",
                     );
                 }
                 Origin::Existing
             }
             (Standing::Outsider, Some(file)) => {
                 let admission = read_file(file, MAX_ADMISSION_BYTES)?;
+                seam::check(state.path(), &self.overrides)?;
                 seam::join(state.path(), &admission)?;
                 Origin::Joined
             }
@@ -135,6 +138,7 @@ impl Up {
     fn found(&self, context: &Context, state: &State) -> Result<Option<Passphrase>, Failed> {
         let founding = self.founding()?;
         let policies = self.first_policies()?;
+        seam::check(state.path(), &self.overrides)?;
         let found =
             |admin: &Passphrase| seam::found(state.path(), &founding, admin, policies.as_ref());
         if let Some(given) = self.passphrase.given()? {
@@ -236,7 +240,22 @@ pub(super) fn serve(
     });
     // Blocking reads (of stdin) are not waited for.
     runtime.shutdown_background();
-    outcome
+    outcome.map_err(|failed| after(origin, failed))
+}
+
+/// Says what stays of a host that was set up just now and whose node then did not run.
+fn after(origin: Origin, failed: Failed) -> Failed {
+    let done = match origin {
+        Origin::Existing => return failed,
+        Origin::Founded => "the mesh is founded",
+        Origin::Joined => "this host has joined the mesh",
+    };
+    let again = format!("{done}: when that is mended, run `hedgerow up` to start its node");
+    let hint = match &failed.hint {
+        Some(hint) => format!("{hint}; {again}"),
+        None => again,
+    };
+    failed.with_hint(hint)
 }
 
 /// What can tell the node to stop.
@@ -388,6 +407,19 @@ fn welcome(status: &Status, origin: Origin, text: &mut Text) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stays_after_a_start_that_failed_is_said() {
+        let failed = || Failed::input("no").with_hint("mend it");
+        assert_eq!(after(Origin::Existing, failed()), failed());
+        let founded = after(Origin::Founded, failed()).hint.unwrap_or_default();
+        assert!(
+            founded.starts_with("mend it; the mesh is founded: "),
+            "{founded}"
+        );
+        let joined = after(Origin::Joined, Failed::input("no")).hint;
+        assert!(joined.is_some_and(|hint| hint.contains("hedgerow up")));
+    }
 
     #[test]
     fn any_host_name_becomes_a_name() {

@@ -117,10 +117,10 @@ pub fn make(
         // A copy that stays takes space, and is removed by the next backup.
         let _ = std::fs::remove_file(state.join(name));
     }
-    if !matches!(done, Err(BackupError::Write(ref e)) if e.kind() == io::ErrorKind::AlreadyExists)
-        && done.is_err()
-    {
-        let _ = std::fs::remove_file(to);
+    match done {
+        // Whatever is there is not of this attempt.
+        Ok(_) | Err(BackupError::NotMade { .. }) => {}
+        Err(_) => drop(std::fs::remove_file(to)),
     }
     done
 }
@@ -142,7 +142,10 @@ fn write(
         .create_new(true)
         .mode(0o600)
         .open(to)
-        .map_err(BackupError::Write)?;
+        .map_err(|source| BackupError::NotMade {
+            path: to.to_owned(),
+            source,
+        })?;
     let mut sink = Sink::begin(BufWriter::new(file), passphrase)?;
     sink.put(&head.made.0.to_be_bytes())?;
     sink.put(head.mesh.as_bytes())?;

@@ -93,7 +93,10 @@ pub async fn restore(
         return Err(BackupError::Occupied(state.to_owned()));
     }
     // The file before the directory: what is no backup makes no directory.
-    let input = File::open(file).map_err(BackupError::Read)?;
+    let input = File::open(file).map_err(|source| BackupError::NotOpened {
+        path: file.to_owned(),
+        source,
+    })?;
     let mut source = Source::begin(BufReader::new(input), passphrase)?;
     let head = read_head(&mut source)?;
     let dir = StateDir::create(state)?;
