@@ -539,6 +539,30 @@ hint: see `hedgerow policy history`
     );
 }
 
+/// A server says its structured content as text too, as it should.
+#[test]
+fn what_is_hidden_is_so_in_the_text_that_repeats_it() {
+    let node = Node::up();
+    node.tools();
+    let hide = r#"{"policy_name": "hide", "allowed_tools": ["shop/*"],
+        "on_result": {"redact": ["/structuredContent/price"]}}"#;
+    let hide = node.file("hide.json", hide);
+    let read = || {
+        let called = node.json(&["call", "hub/shop/get_product_info", "sku=HR-1001"]);
+        called["result"].clone()
+    };
+    let before = read();
+    let price = before["structuredContent"]["price"].as_str().unwrap();
+    let text = |result: &Value| result["content"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text(&before).contains(price), "{before}");
+    node.ok(&["policy", "apply", &hide, "--yes"]);
+    let after = read();
+    assert_eq!(after["structuredContent"]["price"], "[redacted]");
+    let said: Value = serde_json::from_str(&text(&after)).unwrap();
+    assert_eq!(said, after["structuredContent"]);
+    assert!(!after.to_string().contains(price), "{after}");
+}
+
 /// What lies where, and what a result was tagged with: put, shown, decided on, told, taken back.
 #[test]
 fn labels() {
