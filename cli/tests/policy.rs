@@ -95,7 +95,7 @@ allow → deny: `/restricted_intents` of `mcp_read_only_enforcement`
 ";
     assert!(text.starts_with(changed), "{text}");
     assert!(
-        text.contains("Not tried:\n  alerts, who may approve"),
+        text.contains("Not tried:\n  what calls add up to"),
         "{text}"
     );
     seen(
@@ -154,6 +154,14 @@ At the server's node: deny
   violates     `/restricted_intents` of `mcp_read_only_enforcement` (block_and_alert)
 
 the tool's definition counts as an approved one
+
+Assumed, for it was not given
+  groups       none (as in the tests of documents)
+  site         none (as in the tests of documents)
+  posture      unknown (as in the tests of documents)
+  address      unknown (as in the tests of documents)
+  time         2026-01-05T12:00:00Z (as in the tests of documents)
+  via          direct (as in the tests of documents)
 --- stderr
 ",
     );
@@ -179,6 +187,13 @@ At the server's node: allow
   permitted by mcp_read_only_enforcement
 
 the tool's definition counts as an approved one
+
+Assumed, for it was not given
+  groups       none (as in the tests of documents)
+  site         none (as in the tests of documents)
+  posture      unknown (as in the tests of documents)
+  address      unknown (as in the tests of documents)
+  time         2026-01-05T12:00:00Z (as in the tests of documents)
 --- stderr
 ",
     );

@@ -6,6 +6,7 @@
 use clap::{Args, Subcommand};
 
 mod apply;
+mod assumed;
 mod check;
 mod definitions;
 mod diff;

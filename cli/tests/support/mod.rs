@@ -198,6 +198,8 @@ impl Operations for Fake {
             since: Some(UnixSeconds(1)),
             last_seen: Some(UnixSeconds(1_795_351_203)),
             membership_expires: Some(UnixSeconds(1_795_351_203)),
+            groups: Vec::new(),
+            site: None,
             versions: Some(DocumentVersions {
                 root: 2,
                 bundle: Some(7),

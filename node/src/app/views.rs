@@ -67,6 +67,8 @@ impl Node {
                 }
             },
             membership_expires: content.map(|c| c.not_after),
+            groups: content.map(|c| c.groups.clone()).unwrap_or_default(),
+            site: content.and_then(|c| c.site.clone()),
             servers: record
                 .map(|r| r.servers.iter().map(|s| s.name.clone()).collect())
                 .unwrap_or_default(),
@@ -208,6 +210,8 @@ impl Node {
                     since: None,
                     last_seen: None,
                     membership_expires: None,
+                    groups: Vec::new(),
+                    site: None,
                     versions: None,
                     servers: Vec::new(),
                     relayed_by: Vec::new(),

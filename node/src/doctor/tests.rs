@@ -104,6 +104,8 @@ fn peer(called: &str, state: PeerState, reason: Option<&str>) -> Peer {
         since: None,
         last_seen: None,
         membership_expires: None,
+        groups: Vec::new(),
+        site: None,
         versions: None,
         servers: vec![],
         last_error: reason.map(str::to_owned),

@@ -134,6 +134,8 @@ impl Source for Fake {
             since: None,
             last_seen: None,
             membership_expires: None,
+            groups: Vec::new(),
+            site: None,
             versions: Some(DocumentVersions::default()),
             servers: vec!["shop".parse().unwrap()],
             relayed_by: Vec::new(),

@@ -55,6 +55,12 @@ pub struct Peer {
     /// When its membership ends.
     #[serde(default)]
     pub membership_expires: Option<UnixSeconds>,
+    /// The groups its membership puts it in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Name>,
+    /// The site it stands at, by its membership.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Name>,
     /// The versions of the trust documents it was heard to hold.
     #[serde(default)]
     pub versions: Option<DocumentVersions>,

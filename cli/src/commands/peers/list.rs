@@ -135,6 +135,8 @@ mod tests {
             since: Some(UnixSeconds(1)),
             last_seen: Some(UnixSeconds(900_000)),
             membership_expires: Some(UnixSeconds(100_000_000)),
+            groups: Vec::new(),
+            site: None,
             versions: Some(DocumentVersions {
                 root: 123,
                 bundle: Some(12_345),

@@ -6,13 +6,14 @@ use protocol::control::{Tool, route};
 use protocol::policy::document::TrialCall;
 use protocol::policy::explain::{Explained, explain, rule_cedar};
 use protocol::policy::testing::is_vouched;
-use protocol::policy::{CompiledBundle, Decision as Decided, Verdict};
+use protocol::policy::{CallKind, CompiledBundle, Decision as Decided, Verdict};
 use protocol::record::Point;
 use protocol::trust::bundle::BundleBody;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{files, history, sets};
+use super::assumed::{Assumed, Known};
+use super::{assumed, files, history, sets};
 use crate::client::Client;
 use crate::commands::Context;
 use crate::commands::decisions::{find, view};
@@ -23,7 +24,9 @@ use crate::output::Text;
 ///
 /// With a number: a decision that was taken, with what is recorded of it. Otherwise a call, given
 /// by options or as JSON in the form of the tests of documents: what each hop would say of it under
-/// the policies in force, or under those of `--policies` alone, which needs no node.
+/// the policies in force, or under those of `--policies` alone, which needs no node. What is not
+/// given is taken from the mesh as this node knows it now (the groups, site, posture and address of
+/// the agent's node, the time, the waypoints policies want), and told below.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -65,6 +68,18 @@ pub(super) struct Explain {
     /// A group of the agent's node; may be given several times
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
+    /// The site of the agent's node
+    #[arg(long)]
+    site: Option<String>,
+    /// The address of the agent's node as the next hop sees it
+    #[arg(long)]
+    address: Option<String>,
+    /// When, in UTC, as `2026-11-22T19:30:00Z`
+    #[arg(long)]
+    time: Option<String>,
+    /// A waypoint on its route, as `group:NAME` or `node:NAME`
+    #[arg(long)]
+    via: Option<String>,
     /// The arguments, a JSON object
     #[arg(long, value_name = "JSON")]
     arguments: Option<String>,
@@ -78,10 +93,15 @@ pub(super) struct Explain {
 struct Told {
     bundle: u64,
     pinned: bool,
+    /// Whether it calls a tool.
+    #[serde(skip)]
+    tool: bool,
     /// Where a human is asserted: whether a document lets the caller's node vouch for humans.
     #[serde(skip_serializing_if = "Option::is_none")]
     human_vouched: Option<bool>,
     verdict: &'static str,
+    /// What was not given, and from where it was taken.
+    assumed: Vec<Assumed>,
     /// At which hop.
     at: &'static str,
     hops: Vec<Hop>,
@@ -118,6 +138,7 @@ impl Explain {
             return recorded(context, number).await;
         }
         let mut json = self.json()?;
+        let mut assumed;
         let bundle = if self.policies.is_empty() {
             let client = context.client()?;
             let running = sets::running(&client).await?;
@@ -129,22 +150,27 @@ impl Explain {
                 );
             }
             let compiled = running.compiled()?;
+            assumed = Known::ask(&client).await?.complete(&mut json);
             if !json.contains_key("pinned") {
                 let pinned = pinned(&client, &compiled, &json).await?;
                 json.insert("pinned".to_owned(), pinned.into());
             }
             compiled
         } else {
+            assumed = assumed::without_node(&json);
             let loaded = files::load(&sets::documents(&self.policies)?)?;
             let compiled = loaded.into_iter().map(|l| l.compiled).collect();
             CompiledBundle::of(0, compiled, &[], &[])
         };
         let text = Value::Object(json).to_string();
-        let call = TrialCall::parse("the call", text.as_bytes()).map_err(|errors| {
+        let mut call = TrialCall::parse("the call", text.as_bytes()).map_err(|errors| {
             let from = |error| (PathBuf::from("command line"), error);
             files::refused(&errors.into_iter().map(from).collect::<Vec<_>>())
         })?;
-        let told = told(&bundle, &call, &explain(&bundle, &call));
+        if call.via.is_none() && self.policies.is_empty() {
+            assumed.push(assumed::way(&bundle, &mut call));
+        }
+        let told = told(&bundle, &call, &explain(&bundle, &call), assumed);
         context.output.data(&told, |text| show(&told, text))
     }
 
@@ -168,6 +194,10 @@ impl Explain {
             ("agent", &self.agent),
             ("human", &self.human),
             ("node", &self.node),
+            ("site", &self.site),
+            ("address", &self.address),
+            ("time", &self.time),
+            ("via", &self.via),
         ];
         for (key, value) in given {
             if let Some(value) = value {
@@ -211,7 +241,12 @@ async fn pinned(
     }))
 }
 
-fn told(bundle: &CompiledBundle, call: &TrialCall, explained: &Explained) -> Told {
+fn told(
+    bundle: &CompiledBundle,
+    call: &TrialCall,
+    explained: &Explained,
+    assumed: Vec<Assumed>,
+) -> Told {
     let hops = explained.steps.iter();
     let hops: Vec<Hop> = hops
         .map(|step| hop(bundle, step.point, &step.decision))
@@ -222,6 +257,8 @@ fn told(bundle: &CompiledBundle, call: &TrialCall, explained: &Explained) -> Tol
         pinned: call.pinned,
         human_vouched: call.human.as_ref().map(|_| is_vouched(bundle, call)),
         verdict: deciding.map_or("", |s| s.decision.verdict.name()),
+        tool: call.kind == CallKind::Tool,
+        assumed,
         at: deciding.map_or("", |s| at(s.point)),
         hops,
     }
@@ -304,13 +341,24 @@ fn show(told: &Told, text: &mut Text) {
         "no approved"
     };
     text.line("");
-    text.line(format!("the tool's definition counts as {tool} one"));
+    if told.tool {
+        text.line(format!("the tool's definition counts as {tool} one"));
+    }
     match told.human_vouched {
         Some(true) => text.line("the caller's node vouches for the human"),
         Some(false) => text.line(
             "nobody vouches for the human: documents can restrict the call by it, not permit it",
         ),
         None => {}
+    }
+    if !told.assumed.is_empty() {
+        text.heading("Assumed, for it was not given");
+        for assumed in &told.assumed {
+            text.field(
+                assumed.fact,
+                format!("{} ({})", assumed.value, assumed.from),
+            );
+        }
     }
 }
 
