@@ -86,11 +86,13 @@ impl Approvals {
         match self.action.unwrap_or_else(|| Action::List(List::default())) {
             Action::List(List { node, all }) => {
                 let held = listed(&client, node.as_ref(), all).await?;
-                context.output.data(&held, |text| table(&held, text))
+                context
+                    .output
+                    .data(&held, |text| table(&held, node.as_ref(), text))
             }
             Action::Show(Show { approval, node }) => {
                 let held = listed(&client, node.as_ref(), true).await?;
-                let one = chosen(&held, &approval)?;
+                let one = chosen(&held, &approval, node.as_ref())?;
                 context.output.data(one, |text| show(one, text))
             }
             Action::Approve(answer) => {
@@ -128,7 +130,17 @@ async fn listed(client: &Client, node: Option<&Name>, all: bool) -> Result<Vec<A
     client.read(&path).await
 }
 
-fn chosen<'a>(held: &'a [Approval], text: &str) -> Result<&'a Approval, Failed> {
+/// Options that name a node again.
+fn at(node: Option<&Name>) -> String {
+    node.map(|node| format!(" --node {node}"))
+        .unwrap_or_default()
+}
+
+fn chosen<'a>(
+    held: &'a [Approval],
+    text: &str,
+    node: Option<&Name>,
+) -> Result<&'a Approval, Failed> {
     let mut found = held
         .iter()
         .filter(|a| text.len() >= 8 && a.id.to_string().starts_with(text));
@@ -136,10 +148,18 @@ fn chosen<'a>(held: &'a [Approval], text: &str) -> Result<&'a Approval, Failed> 
         (Some(one), None) => Ok(one),
         (None, _) => Err(Failed::new(
             crate::exit::Exit::Failure,
-            format!("no held call `{text}` is known here"),
+            match node {
+                Some(node) => format!("node `{node}` holds no call `{text}`"),
+                None => format!("this node holds no call `{text}`"),
+            },
         )
         .with_reason("unknown_approval")
-        .with_hint("see `hedgerow approvals list --all`")),
+        .with_hint(match node {
+            Some(_) => format!("see `hedgerow approvals list --all{}`", at(node)),
+            None => "see `hedgerow approvals list --all`; a call that another node holds is shown \
+                     with `--node NODE`"
+                .to_owned(),
+        })),
         (Some(_), Some(_)) => Err(
             Failed::input(format!("several held calls begin with `{text}`"))
                 .with_reason("ambiguous_approval")
@@ -148,15 +168,26 @@ fn chosen<'a>(held: &'a [Approval], text: &str) -> Result<&'a Approval, Failed> 
     }
 }
 
-fn table(held: &[Approval], text: &mut Text) {
+fn table(held: &[Approval], node: Option<&Name>, text: &mut Text) {
     if held.is_empty() {
-        text.line("no call waits for approval");
+        match node {
+            Some(node) => text.line(format!("no call waits for approval at node {node}")),
+            None => {
+                text.line("no call waits for approval at this node");
+                text.line(
+                    "each node holds the calls of its own servers: `--node NODE` asks another",
+                );
+            }
+        }
         return;
     }
     let rows: Vec<Vec<String>> = held.iter().map(row).collect();
     let headers = ["ID", "STATE", "WHO", "WHAT", "POLICY", "LEFT", "CALLER"];
     text.table(&headers, &rows);
-    text.line("what one asks for: `hedgerow approvals show ID`; then approve or deny it");
+    let at = at(node);
+    text.line(format!(
+        "what one asks for: `hedgerow approvals show ID{at}`; then approve or deny it"
+    ));
 }
 
 fn row(held: &Approval) -> Vec<String> {
@@ -306,7 +337,7 @@ mod tests {
     fn what_is_shown_is_inert_and_names_what_matters() {
         let mut text = Text::plain();
         show(&held(), &mut text);
-        table(&[held()], &mut text);
+        table(&[held()], None, &mut text);
         let shown = text.shown();
         assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
         for says in [
@@ -327,8 +358,27 @@ mod tests {
             ..held()
         };
         let all = [one, other];
-        assert!(chosen(&all, "1a1a1a1a").is_ok());
-        assert!(chosen(&all, "1a1a").is_err());
-        assert!(chosen(&all, "ffffffff").is_err());
+        assert!(chosen(&all, "1a1a1a1a", None).is_ok());
+        assert!(chosen(&all, "1a1a", None).is_err());
+        assert!(chosen(&all, "ffffffff", None).is_err());
+    }
+
+    #[test]
+    fn what_is_held_elsewhere_is_pointed_to() {
+        let beta: Name = "beta".parse().unwrap();
+        let shown = |held: &[Approval], node: Option<&Name>| {
+            let mut text = Text::plain();
+            table(held, node, &mut text);
+            text.shown().to_owned()
+        };
+        assert!(shown(&[], None).contains("`--node NODE`"));
+        assert!(shown(&[], Some(&beta)).contains("at node beta"));
+        assert!(shown(&[held()], Some(&beta)).contains("approvals show ID --node beta`"));
+        let hint = |node| {
+            let failed = chosen(&[], "ffffffff", node).unwrap_err();
+            failed.hint.unwrap_or_default().to_string()
+        };
+        assert!(hint(None).contains("--node NODE"));
+        assert!(hint(Some(&beta)).contains("--all --node beta"));
     }
 }

@@ -73,7 +73,7 @@ pub(crate) struct Up {
     /// Join with this file, which `hedgerow membership issue` wrote on the founding host
     #[arg(long, value_name = "FILE")]
     admission: Option<PathBuf>,
-    /// The policies to found the mesh with: `starter`, `open` for none, or a file of your own
+    /// The policies to found the mesh with: `starter` or `open` (none) alone, or files of your own
     /// (repeatable)
     #[arg(
         long = "policy",
@@ -96,6 +96,29 @@ pub(super) enum Origin {
     Founded,
     /// It joined just now.
     Joined,
+}
+
+/// Refuses the words that stand for a whole set of policies beside other ones.
+fn alone(policies: &[PathBuf]) -> Result<(), Failed> {
+    let word = |path: &&PathBuf| {
+        ["starter", "open"]
+            .iter()
+            .any(|word| path.as_os_str() == *word)
+    };
+    match policies.iter().find(word) {
+        None => Ok(()),
+        Some(word) => {
+            let word = word.display();
+            Err(
+                Failed::input(format!("`--policy {word}` does not go with other policies"))
+                    .with_reason("policies_conflict")
+                    .with_hint(format!(
+                        "found the mesh with one of them and `hedgerow policy apply` the rest; a \
+                         file of that name is `./{word}`"
+                    )),
+            )
+        }
+    }
 }
 
 impl Up {
@@ -172,7 +195,10 @@ impl Up {
         let word = match self.policies.as_slice() {
             [] => Some("starter"),
             [one] => one.to_str(),
-            _ => None,
+            several => {
+                alone(several)?;
+                None
+            }
         };
         let body = match word {
             Some("open") => return Ok(None),
@@ -419,6 +445,16 @@ mod tests {
         );
         let joined = after(Origin::Joined, Failed::input("no")).hint;
         assert!(joined.is_some_and(|hint| hint.contains("hedgerow up")));
+    }
+
+    #[test]
+    fn words_for_whole_sets_stand_alone() {
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert!(alone(&paths(&["a.json", "b.json"])).is_ok());
+        for list in [["a.json", "starter"], ["open", "a.json"]] {
+            let refused = alone(&paths(&list)).unwrap_err();
+            assert!(refused.message.contains("does not go with"), "{list:?}");
+        }
     }
 
     #[test]

@@ -163,12 +163,28 @@ impl Approvals {
         }
         let mut parts = kept.parts.iter();
         if !parts.any(|p| self.may_answer(who, p.by.as_ref())) {
-            return Err(ApprovalError::NotAnApprover(self.name_of(&said.by)));
+            return Err(self.not_an_approver(who));
         }
         if kept.answers.len() >= MAX_ANSWERS {
             return Err(ApprovalError::Answered(kept.state.shown()));
         }
         Ok(())
+    }
+
+    /// Why who answered may not: a human counts only where the node may vouch for humans.
+    fn not_an_approver(&self, who: Who<'_>) -> ApprovalError {
+        let node = self.name_of(who.node);
+        match who.human {
+            None => ApprovalError::NotAnApprover(node),
+            Some(human) if self.counted(who).human.is_some() => ApprovalError::NotAHumanApprover {
+                node,
+                human: human.to_owned(),
+            },
+            Some(human) => ApprovalError::NotVouched {
+                node,
+                human: human.to_owned(),
+            },
+        }
     }
 
     /// Whether every policy that holds the call has a yes.

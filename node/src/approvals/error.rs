@@ -46,6 +46,24 @@ pub enum ApprovalError {
     /// No policy that holds the call lets this operator approve it.
     #[error("no policy that holds this call lets the operator of node `{0}` approve it")]
     NotAnApprover(String),
+    /// The answer is given as a human's by a node that may not vouch for humans.
+    #[error(
+        "node `{node}` may not vouch for humans, so that the answer of `{human}` does not count"
+    )]
+    NotVouched {
+        /// The node that signed it.
+        node: String,
+        /// As whom.
+        human: String,
+    },
+    /// No policy lets this human approve it.
+    #[error("no policy that holds this call lets `{human}` of node `{node}` approve it")]
+    NotAHumanApprover {
+        /// The node that signed it.
+        node: String,
+        /// As whom.
+        human: String,
+    },
     /// The store did not take it.
     #[error("the store did not take the answer: {0}")]
     Store(String),
@@ -70,7 +88,9 @@ impl ApprovalError {
             Self::Outdated => "approval_misdated",
             Self::Late => super::APPROVAL_TIMED_OUT,
             Self::Answered(_) => "approval_answered",
-            Self::NotAnApprover(_) => "not_an_approver",
+            Self::NotAnApprover(_) | Self::NotVouched { .. } | Self::NotAHumanApprover { .. } => {
+                "not_an_approver"
+            }
             Self::Store(_) => "store_unavailable",
             Self::Signing(_) => "signing_failed",
         }
@@ -80,9 +100,16 @@ impl ApprovalError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Unknown(_) => Some("see `hedgerow approvals list --all`"),
+            Self::Unknown(_) => Some(
+                "see `hedgerow approvals list --all`; what another node holds is answered with \
+                 `--node NODE`",
+            ),
             Self::Ambiguous(_) => Some("give more digits"),
-            Self::NotAnApprover(_) => Some(
+            Self::NotVouched { .. } => Some(
+                "a policy with `vouches_for_humans` names the nodes that may: answer there, or \
+                 without `--as` where the operator may approve",
+            ),
+            Self::NotAnApprover(_) | Self::NotAHumanApprover { .. } => Some(
                 "see `hedgerow approvals show` for who may; the policy says so in `approval.by`",
             ),
             Self::Late | Self::Answered(_) => {
@@ -109,5 +136,29 @@ impl From<ApprovalError> for Failure {
             Some(hint) => failure.with_hint(hint),
             None => failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answers_for_a_human_is_told_about_vouching() {
+        let error = ApprovalError::NotVouched {
+            node: "beta".to_owned(),
+            human: "boss@x.org".to_owned(),
+        };
+        assert_eq!(error.reason(), "not_an_approver");
+        let said = error.to_string();
+        assert!(
+            said.contains("vouch") && said.contains("boss@x.org"),
+            "{said}"
+        );
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("vouches_for_humans"))
+        );
     }
 }

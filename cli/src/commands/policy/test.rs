@@ -42,6 +42,9 @@ struct Tested {
     test: String,
     passed: bool,
     expected: &'static str,
+    /// The document that was to decide, where the test names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_by: Option<String>,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
@@ -84,6 +87,7 @@ fn tested(outcome: &Outcome) -> Tested {
         test: outcome.name.clone(),
         passed: outcome.passed,
         expected: outcome.expected,
+        expected_by: outcome.by.clone(),
         verdict: outcome.decision.verdict.name(),
         by: match &outcome.decision.verdict {
             Verdict::Allow(_) => granted.cloned(),
@@ -99,7 +103,6 @@ fn show(ran: &Ran, text: &mut Text) {
         let Tested {
             policy,
             test,
-            expected,
             verdict,
             ..
         } = outcome;
@@ -109,14 +112,64 @@ fn show(ran: &Ran, text: &mut Text) {
         }
         text.check(
             false,
-            format!("{policy}: {test}: expected {expected}, got {verdict}"),
+            format!(
+                "{policy}: {test}: expected {}, got {}",
+                expected(outcome),
+                got(outcome)
+            ),
         );
         if let Some(message) = &outcome.message {
             text.line(format!("      {message}"));
         }
-        if let Some(by) = &outcome.by {
-            text.line(format!("      decided by `{by}`"));
-        }
     }
     text.line(format!("{} tests, {} failed", ran.tests, ran.failed));
+}
+
+/// What a test wants: a verdict, and by which document where it says so.
+fn expected(outcome: &Tested) -> String {
+    by(outcome.expected, outcome.expected_by.as_deref())
+}
+
+/// What came of it.
+fn got(outcome: &Tested) -> String {
+    by(outcome.verdict, outcome.by.as_deref())
+}
+
+fn by(verdict: &str, document: Option<&str>) -> String {
+    match document {
+        Some(document) => format!("{verdict} by `{document}`"),
+        None => verdict.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_fails_for_who_decided_says_who_was_to() {
+        let outcome = Tested {
+            policy: "p".to_owned(),
+            test: "t".to_owned(),
+            passed: false,
+            expected: "deny",
+            expected_by: Some("other".to_owned()),
+            verdict: "deny",
+            by: Some("p".to_owned()),
+            reason: None,
+            message: None,
+        };
+        let mut text = Text::plain();
+        let ran = Ran {
+            tests: 1,
+            failed: 1,
+            outcomes: vec![outcome],
+        };
+        show(&ran, &mut text);
+        let shown = text.shown();
+        assert!(
+            shown.contains("expected deny by `other`, got deny by `p`"),
+            "{shown}"
+        );
+    }
 }
