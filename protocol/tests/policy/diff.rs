@@ -374,6 +374,33 @@ fn schemas_are_tried() {
 }
 
 /// Schemas that nest, repeat themselves and ask for much cost no more than their size.
+/// Bounds behind a pattern, fractions, and patterns themselves.
+#[test]
+fn what_patterns_and_numbers_allow_is_tried() {
+    let of = |value: &str| {
+        format!(
+            r#""tools": ["*/get_it"], "arguments": {{"schema": {{"properties": {{"v": {value}}}}}}}"#
+        )
+    };
+    let list = |most: u8| {
+        format!(
+            r#"{{"type": "array", "maxItems": {most}, "items": {{"type": "string", "pattern": "^q"}}}}"#
+        )
+    };
+    let pattern = |pattern: &str| format!(r#"{{"type": "string", "pattern": "{pattern}"}}"#);
+    for (from, to) in [
+        (list(3), list(4)),
+        (
+            r#"{"type": "integer"}"#.to_owned(),
+            r#"{"type": "number"}"#.to_owned(),
+        ),
+        (pattern("^a+$"), pattern("^ab*$")),
+    ] {
+        let found = changes(&of(&from), &of(&to));
+        assert!(!found.is_empty(), "{from} → {to}");
+    }
+}
+
 #[test]
 fn schemas_are_tried_in_bounded_work() {
     let mut schema = r#"{"type": "string", "minLength": 400}"#.to_owned();

@@ -123,7 +123,8 @@ fn left_out(changed: &[&CompiledPolicy]) -> Vec<String> {
                     } else if witnesses.at.is_empty() {
                         out.push(format!(
                             "arguments that the JSON Schema of `{name}` is about, but for values \
-                             at and around each of its bounds"
+                             at and around bounds it names, as far as such are found: of patterns those without \
+                             groups, classes and escapes"
                         ));
                     }
                 }

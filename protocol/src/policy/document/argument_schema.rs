@@ -7,7 +7,7 @@ use super::arguments::{Found, MAX_WITNESS, compare};
 use super::json::Json;
 use super::{At, Shape, Sink};
 use crate::policy::error::{Checked, Problem, shown};
-use crate::policy::pattern::Pattern;
+use crate::policy::pattern::{Pattern, plain_texts};
 
 /// The keywords understood; the first four say nothing of values.
 pub(super) const KEYWORDS: Shape = Shape {
@@ -60,6 +60,11 @@ pub(crate) struct Schema {
     pattern: Option<Pattern>,
 }
 
+/// A number that is not whole.
+fn fraction(value: f64) -> Json {
+    serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number)
+}
+
 /// Deepest schema for which values are looked for.
 const MAX_DEPTH: usize = 6;
 
@@ -97,10 +102,12 @@ impl Schema {
                 tried.push(Json::Number(whole.saturating_sub(1).into()));
                 tried.push(Json::Number(whole.saturating_add(1).into()));
             }
+            tried.extend(bound.as_f64().map(|bound| fraction(bound - 0.5)));
         }
         tried.extend([
             Json::Text("x".to_owned()),
             Json::Number(7.into()),
+            fraction(7.5),
             Json::Bool(true),
             Json::Null,
         ]);
@@ -121,9 +128,8 @@ impl Schema {
         ];
         let lengths = around.into_iter().flatten().filter(|l| *l <= MAX_WITNESS);
         let text = |length| "x".repeat(usize::try_from(length).unwrap_or(0));
-        // A text without operators matches itself; of alternatives, each may.
-        let parts = self.pattern.iter().flat_map(|p| p.as_str().split('|'));
-        let texts = lengths.map(text).chain(parts.map(str::to_owned));
+        let plain = self.pattern.iter().flat_map(|p| plain_texts(p.as_str()));
+        let texts = lengths.map(text).chain(plain);
         texts.map(Json::Text).collect()
     }
 

@@ -8,7 +8,7 @@ use super::terms::pointer;
 use super::{At, Shape, Sink};
 use crate::policy::error::Problem;
 use crate::policy::glob::Glob;
-use crate::policy::pattern::Pattern;
+use crate::policy::pattern::{Pattern, plain_texts};
 
 /// The keys of a predicate.
 pub(super) const PREDICATE: Shape = Shape {
@@ -181,8 +181,7 @@ impl Predicate {
             tried.push(Json::Text(glob.as_str().replace('*', "x")));
         }
         if let Some(regex) = &self.regex {
-            // A text without operators matches itself; of alternatives, each may.
-            tried.extend(regex.as_str().split('|').map(|t| Json::Text(t.to_owned())));
+            tried.extend(plain_texts(regex.as_str()).into_iter().map(Json::Text));
         }
         if let Some(max) = self.max_length.filter(|max| *max < MAX_WITNESS) {
             let text = |length: u64| Json::Text("x".repeat(usize::try_from(length).unwrap_or(0)));
