@@ -181,6 +181,10 @@ async fn a_held_call_goes_on_once_its_operator_approves_it() {
     let given = all
         .iter()
         .find(|d| d.reason.as_deref() == Some("approval_given"));
+    // It is found by the policy that held the call.
+    let held = all.iter().find(|d| d.verdict == "hold").unwrap();
+    assert!(held.policy.is_some());
+    assert_eq!(given.unwrap().policy, held.policy);
     let given = given.unwrap().approval.as_ref().unwrap();
     assert_eq!(given.by.as_deref(), Some("hub"));
     assert_eq!(given.words.as_deref(), words);

@@ -170,6 +170,7 @@ impl Kept {
             server: self.server.clone(),
             method: self.method.clone(),
             target: self.target.clone(),
+            policy: self.parts.first().map(|part| part.policy.clone()),
         }
     }
 }

@@ -111,6 +111,8 @@ pub struct HeldCall {
     pub method: String,
     /// What it acts on.
     pub target: Option<String>,
+    /// The policy that holds it; of several the first.
+    pub policy: Option<String>,
 }
 
 /// What a node does with a message that policy wants approved.
@@ -264,6 +266,7 @@ impl Enforcer {
         record.server = Some(call.server);
         record.method = Some(call.method);
         record.target = call.target;
+        record.policy = call.policy;
         record.approval = Some(note);
         record.bundle_version = self.policy().bundle_version();
         match stopped {
@@ -273,7 +276,8 @@ impl Enforcer {
                 record.verdict = stopped.verdict.name().to_owned();
                 record.reason = Some(stopped.reason().to_owned());
                 let denial = stopped.verdict.denial();
-                record.policy = denial.and_then(|d| d.policy.clone());
+                let named = denial.and_then(|d| d.policy.clone());
+                record.policy = named.or(record.policy);
             }
         }
         self.write(record, true).await

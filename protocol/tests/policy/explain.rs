@@ -84,3 +84,22 @@ fn whether_a_human_is_vouched_for() {
         assert_eq!(is_vouched(&bundle, &call), expected, "{facts}");
     }
 }
+
+/// Calls are held by the server's node alone; the caller's lets them on, and says why.
+#[test]
+fn a_call_is_held_at_the_server() {
+    let asks = r#""allowed_tools": ["*/*"], "approval": {"required": true}"#;
+    let explained = explain(&one(asks, &[]), &call(r#"{"tool": "get_it"}"#));
+    let said = explained.steps.iter();
+    let said: Vec<_> = said
+        .map(|step| (step.point, step.decision.verdict.name(), step.passes_on))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (Point::Ingress, "allow", true),
+            (Point::Egress, "hold", false)
+        ]
+    );
+    assert_eq!(explained.deciding().unwrap().point, Point::Egress);
+}

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use protocol::control::{Tool, route};
 use protocol::policy::document::TrialCall;
-use protocol::policy::explain::{Explained, explain, rule_cedar};
+use protocol::policy::explain::{Explained, Step, explain, rule_cedar};
 use protocol::policy::testing::is_vouched;
-use protocol::policy::{CallKind, CompiledBundle, Decision as Decided, Verdict};
+use protocol::policy::{CallKind, CompiledBundle, Verdict};
 use protocol::record::Point;
 use protocol::trust::bundle::BundleBody;
 use serde::Serialize;
@@ -113,6 +113,8 @@ struct Hop {
     /// Whether it sees the arguments.
     full: bool,
     verdict: &'static str,
+    /// Whether it lets the call on only because the server's node will hold it.
+    passes_on: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     message: Option<String>,
@@ -248,9 +250,7 @@ fn told(
     assumed: Vec<Assumed>,
 ) -> Told {
     let hops = explained.steps.iter();
-    let hops: Vec<Hop> = hops
-        .map(|step| hop(bundle, step.point, &step.decision))
-        .collect();
+    let hops: Vec<Hop> = hops.map(|step| hop(bundle, step)).collect();
     let deciding = explained.deciding();
     Told {
         bundle: bundle.version(),
@@ -272,7 +272,8 @@ const fn at(point: Point) -> &'static str {
     }
 }
 
-fn hop(bundle: &CompiledBundle, point: Point, decision: &Decided) -> Hop {
+fn hop(bundle: &CompiledBundle, step: &Step) -> Hop {
+    let (point, decision) = (step.point, &step.decision);
     let violated = |v: &protocol::policy::Violation| Violated {
         policy: v.policy.clone(),
         rule: v.rule.clone(),
@@ -288,6 +289,7 @@ fn hop(bundle: &CompiledBundle, point: Point, decision: &Decided) -> Hop {
         at: at(point),
         full: point != Point::Relay,
         verdict: decision.verdict.name(),
+        passes_on: step.passes_on,
         reason: denial.map(|d| d.reason.clone()),
         message: denial.map(|d| d.message.clone()),
         permitted_by: decision.granted_by.clone(),
@@ -306,6 +308,9 @@ fn show(told: &Told, text: &mut Text) {
         text.heading(format!("At {}: {}", hop.at, hop.verdict));
         if !hop.full {
             text.line("  sees the signed header alone, no arguments");
+        }
+        if hop.passes_on {
+            text.line("  passes it on: the server's node holds it until it is approved");
         }
         if let Some(message) = &hop.message {
             text.field("because", message);
@@ -410,10 +415,20 @@ async fn recorded(context: &Context, number: u64) -> Result<(), Failed> {
     })
 }
 
+/// Whether a reason is one of what becomes of a held call.
+fn is_of_approval(reason: &str) -> bool {
+    reason.starts_with("approval_")
+}
+
 /// Why no rule can be shown.
 fn unasked(decision: &protocol::control::Decision) -> &'static str {
     match (decision.verdict.as_str(), decision.policy.is_some()) {
-        ("allow", _) => "it passed with the facts of the request it belongs to",
+        ("allow", _) if decision.reason.is_none() => {
+            "it passed with the facts of the request it belongs to"
+        }
+        _ if decision.reason.as_deref().is_some_and(is_of_approval) => {
+            "the policy held the call before: this is how that went on"
+        }
         (_, true) if decision.reason.as_deref() == Some("no_waypoint") => {
             "no route was found that passes what the policy wants calls to pass"
         }
