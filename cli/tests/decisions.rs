@@ -127,7 +127,7 @@ On which facts
   intents      update_price, write
   by rules of  version 2; who signed goes by 1
   labels       none
-  definition   0303030303030303030303030303030303030303030303030303030303030303
+  definition   0303030303030303030303030303030303030303030303030303030303030303 (not known whether approved: its bundle is not kept any more)
 
 Over which hops
 PLACE  NODE  FROM        VERDICT  BUNDLE  KEPT

@@ -84,7 +84,11 @@ fn a_missing_file_and_a_missing_directory_are_named() {
     let path = dir.path().join("no/tls.key");
     let error = load(&path, KeyKind::Tls, &crypto()).unwrap_err();
     assert!(matches!(error, KeyFileError::Missing { .. }), "{error}");
-    assert!(error.hint().unwrap().contains("hedgerow up"));
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains("from a backup") && hint.contains("join"),
+        "{hint}"
+    );
     let seeds = Seeds::generate(KeyKind::Tls, &crypto()).unwrap();
     let error = create(&path, KeyKind::Tls, &seeds, &crypto()).unwrap_err();
     assert!(matches!(error, KeyFileError::Write { .. }), "{error}");
