@@ -163,6 +163,12 @@ fn show(servers: &[Server], text: &mut Text) {
         "LAST ERROR",
     ];
     text.table(&headers, &rows);
+    for server in servers.iter().filter(|s| !s.last_words.is_empty()) {
+        text.heading(format!("The last words of {}", server.name));
+        for line in &server.last_words {
+            text.line(format!("  {line}"));
+        }
+    }
 }
 
 fn row(server: &Server) -> Vec<String> {

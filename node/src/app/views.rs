@@ -292,6 +292,7 @@ impl Node {
             spec: spec.unwrap_or(unknown),
             state,
             tools: status.tools.unwrap_or_default() as u64,
+            last_words: last_words(state, status.stderr),
             tools_left_out: (status.tools_left_out + unannounced) as u64,
             restarts: status.restarts,
             last_error,
@@ -498,5 +499,31 @@ pub(super) fn control_spec(spec: &ServerSpec) -> protocol::control::ServerSpec {
             url: url.clone(),
             headers: secrets(headers),
         },
+    }
+}
+
+/// Most lines of a server's standard error that operators are shown.
+const MAX_LAST_WORDS: usize = 10;
+
+/// The last words of a server that is down.
+fn last_words(state: ServerState, mut stderr: Vec<String>) -> Vec<String> {
+    if state != ServerState::BackingOff {
+        return Vec::new();
+    }
+    stderr.split_off(stderr.len().saturating_sub(MAX_LAST_WORDS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_what_a_server_that_is_down_said_is_shown() {
+        let said: Vec<String> = (0..30).map(|line| line.to_string()).collect();
+        let shown = last_words(ServerState::BackingOff, said.clone());
+        assert_eq!(shown.len(), MAX_LAST_WORDS);
+        assert_eq!(shown.last(), said.last());
+        assert_eq!(last_words(ServerState::BackingOff, vec!["x".into()]), ["x"]);
+        assert!(last_words(ServerState::Ready, said).is_empty());
     }
 }

@@ -222,6 +222,7 @@ impl Operations for Fake {
             spec: add.spec.info(),
             state: ServerState::Starting,
             tools: 0,
+            last_words: Vec::new(),
             tools_left_out: 0,
             restarts: 0,
             last_error: None,

@@ -368,7 +368,8 @@ fn bootstrap(facts: &Facts) -> Check {
 
 fn peers(facts: &Facts) -> Check {
     const NAME: &str = "peers";
-    let gone = |p: &&Peer| p.state == PeerState::Disconnected;
+    // Calls reach some without a link.
+    let gone = |p: &&Peer| p.state == PeerState::Disconnected && p.relayed_by.is_empty();
     let down: Vec<&Peer> = facts.peers.iter().filter(gone).collect();
     let names = listed(
         down.iter()
@@ -376,7 +377,14 @@ fn peers(facts: &Facts) -> Check {
     );
     if facts.status.links > 0 {
         if down.is_empty() {
-            return Check::ok(NAME, format!("{} links", facts.status.links));
+            let relayed = facts.peers.iter().filter(|p| !p.relayed_by.is_empty());
+            return Check::ok(
+                NAME,
+                match relayed.count() {
+                    0 => format!("{} links", facts.status.links),
+                    count => format!("{} links; {count} nodes over relays", facts.status.links),
+                },
+            );
         }
         return Check::warn(
             NAME,

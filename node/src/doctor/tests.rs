@@ -123,6 +123,7 @@ fn server(state: ServerState) -> Server {
         },
         state,
         tools: 0,
+        last_words: Vec::new(),
         tools_left_out: 0,
         restarts: 0,
         last_error: Some("exit code 127".into()),
@@ -520,4 +521,25 @@ fn a_node_that_no_other_host_can_dial_is_told_so() {
     assert_eq!(after(own, "addresses").level, Level::Warn);
     let named = |f: &mut Facts| f.status.addresses.push("127.0.0.1:7443".into());
     assert_eq!(after(named, "addresses").level, Level::Ok);
+}
+
+#[test]
+fn a_node_that_is_reached_over_relays_is_no_trouble() {
+    let down = |relays: &[&str]| {
+        after(
+            |facts| {
+                let mut far = peer("far", PeerState::Disconnected, Some("unreachable"));
+                far.relayed_by = relays.iter().map(|relay| name(relay)).collect();
+                facts.peers.push(far);
+            },
+            "peers",
+        )
+    };
+    assert_eq!(down(&[]).level, Level::Warn);
+    let relayed = down(&["hub"]);
+    assert_eq!(relayed.level, Level::Ok, "{relayed:?}");
+    assert!(
+        relayed.message.contains("1 nodes over relays"),
+        "{relayed:?}"
+    );
 }

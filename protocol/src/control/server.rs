@@ -210,6 +210,10 @@ pub struct Server {
     /// The last thing that went wrong, one line.
     #[serde(default)]
     pub last_error: Option<String>,
+    /// The last lines it wrote on standard error, oldest first, without control characters. Only of
+    /// servers that are down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<String>,
 }
 
 /// Whether a server answers.

@@ -32,8 +32,15 @@ pub(super) fn show(peers: &[Peer], now: UnixSeconds, text: &mut Text) {
     text.line("");
     let headers = ["NODE", "ADDRESS", "GROUP", "SIGNATURES", "HANDSHAKE"];
     text.table(&headers, &rows);
+    for peer in peers.iter().filter(|peer| is_relayed(peer)) {
+        let relays: Vec<&str> = peer.relayed_by.iter().map(|relay| relay.as_str()).collect();
+        let relays = relays.join(", ");
+        text.line(format!("{} is reached over {relays}", name(peer)));
+    }
     for peer in peers {
-        if let Some(error) = &peer.last_error {
+        // That there is no link with who is reached over relays is no trouble.
+        let error = peer.last_error.as_ref().filter(|_| !is_relayed(peer));
+        if let Some(error) = error {
             // Errors of the node carry their hint as a second line.
             let (error, hint) = match error.split_once("\nhint: ") {
                 Some((error, hint)) => (error, Some(hint)),
@@ -54,8 +61,15 @@ fn name(peer: &Peer) -> String {
     cut(&or_dash(peer.name.as_ref()), NAME_COLUMNS)
 }
 
+/// Whether calls reach it without a link.
+fn is_relayed(peer: &Peer) -> bool {
+    let down = !matches!(peer.state, PeerState::Connected | PeerState::Revoked);
+    down && !peer.relayed_by.is_empty()
+}
+
 fn link(peer: &Peer, now: UnixSeconds) -> Vec<String> {
     let state = match peer.state {
+        _ if is_relayed(peer) => "reached",
         PeerState::Connected => "connected",
         PeerState::Connecting => "connecting",
         PeerState::Disconnected => "down",
@@ -155,6 +169,22 @@ mod tests {
         let told = told.shown();
         assert!(
             told.contains("does not answer\n  hint: check it\n"),
+            "{told}"
+        );
+        // Who is reached over relays is in no trouble.
+        let relayed = Peer {
+            state: PeerState::Disconnected,
+            path: None,
+            relayed_by: vec!["r1".parse().unwrap(), "r2".parse().unwrap()],
+            last_error: Some("does not answer".into()),
+            ..peer.clone()
+        };
+        let mut told = Text::plain();
+        show(&[relayed], UnixSeconds(1_000_000), &mut told);
+        let told = told.shown();
+        assert!(told.contains("is reached over r1, r2\n"), "{told}");
+        assert!(
+            told.contains("reached  ") && !told.contains("does not answer"),
             "{told}"
         );
         let mut text = Text::plain();
