@@ -21,9 +21,10 @@ pub const INITIAL_MTU: u16 = 1200;
 pub const INITIAL_WINDOW: u64 = 32 * INITIAL_MTU as u64;
 
 /// Datagrams a peer is asked to take without acknowledging them at once
-/// (draft-ietf-quic-ack-frequency). A small signed message is four or five: its acknowledgement
-/// then travels with the answer instead of waking both ends for a packet of its own.
-pub const UNACKNOWLEDGED: u32 = 5;
+/// (draft-ietf-quic-ack-frequency). A small signed message is four or five, with the hop records of
+/// its relays up to ten: its acknowledgement then travels with the answer instead of waking both
+/// ends for a packet of its own.
+pub const UNACKNOWLEDGED: u32 = 10;
 
 /// Longest TLS handshake. Reordering costs up to four round trips, and a satellite path has
 /// 0.6 s each; below 10 s honest peers are lost.

@@ -35,6 +35,21 @@ fn seeds_read_back_to_the_same_set() {
     }
 }
 
+/// Ed25519 signatures are determined by key and message: both libraries must agree on them, so
+/// that which of them signs is nobody's concern.
+#[test]
+fn ed25519_signs_as_another_library_does() {
+    use ed25519_dalek::Signer as _;
+    for (seed, length) in [(0, 0), (1, 1), (7, 31), (0x5a, 32), (0xff, 4096)] {
+        let keys = SigningKeys::from_seeds(&[3; 32], &[seed; 32]).unwrap();
+        let other = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+        assert_eq!(keys.public().ed25519, other.verifying_key().to_bytes());
+        let message = vec![seed ^ 0x33; length];
+        let signature = keys.sign(Algorithm::Ed25519, &message).unwrap();
+        assert_eq!(signature, other.sign(&message).to_bytes());
+    }
+}
+
 #[test]
 fn two_generated_sets_differ() {
     let one = SigningKeys::generate(&Primitives).unwrap();
