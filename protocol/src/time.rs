@@ -62,6 +62,12 @@ impl UnixSeconds {
         Self(self.0.saturating_sub(seconds))
     }
 
+    /// This instant as documents write it (RFC 3339), in UTC: `2026-11-22T12:40:03Z`.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        self.calendar().replace(' ', "T")
+    }
+
     /// This instant as people read it, in UTC: `2026-11-22 12:40:03Z`.
     #[must_use]
     pub fn calendar(self) -> String {

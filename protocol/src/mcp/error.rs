@@ -11,12 +11,15 @@ pub enum McpError {
         /// What was found.
         found: usize,
     },
-    /// Not UTF-8, or begins with a byte order mark.
+    /// Not UTF-8.
     #[error("the message is not UTF-8 at byte {at}")]
     NotUtf8 {
         /// Offset of the first bad byte.
         at: usize,
     },
+    /// Begins with a byte order mark.
+    #[error("the message begins with a byte order mark; send UTF-8 without one")]
+    ByteOrderMark,
     /// A JSON array: JSON-RPC batches are not part of MCP since 2025-06-18.
     #[error("batches are refused; send one message at a time")]
     Batch,
@@ -171,7 +174,7 @@ impl McpError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "message_too_large",
-            Self::NotUtf8 { .. } => "message_not_utf8",
+            Self::NotUtf8 { .. } | Self::ByteOrderMark => "message_not_utf8",
             Self::Batch => "batch_refused",
             Self::NotObject => "message_not_object",
             Self::Syntax { .. } => "message_not_json",

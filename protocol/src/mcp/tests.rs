@@ -168,6 +168,8 @@ fn sizes_and_encodings_are_bounded() {
     );
     let bad = b"{\"jsonrpc\":\"2.0\",\"method\":\"a\xff\"}";
     assert_eq!(View::parse(bad).err(), Some(McpError::NotUtf8 { at: 28 }));
+    let marked = "\u{feff}{}".as_bytes();
+    assert_eq!(View::parse(marked).err(), Some(McpError::ByteOrderMark));
     // An overlong encoding of `"` and a surrogate in UTF-8 are no UTF-8.
     for bad in [&b"{\"a\xc0\xa2:1}"[..], &b"{\"\xed\xa0\x80\":1}"[..]] {
         assert!(matches!(View::parse(bad), Err(McpError::NotUtf8 { .. })));

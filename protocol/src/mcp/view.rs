@@ -121,7 +121,7 @@ impl<'a> View<'a> {
             at: e.valid_up_to(),
         })?;
         if text.starts_with('\u{feff}') {
-            return Err(McpError::NotUtf8 { at: 0 });
+            return Err(McpError::ByteOrderMark);
         }
         let mut scan = Scan::new(text);
         scan.message()?;
@@ -196,6 +196,16 @@ impl<'a> View<'a> {
     #[must_use]
     pub const fn target(&self) -> Option<&Target<'a>> {
         self.target.as_ref()
+    }
+
+    /// The URI in `params.uri` of a notification, unescaped, which `notifications/resources/updated`
+    /// is about; `None` if that is no string.
+    #[must_use]
+    pub fn updated_resource(&self) -> Option<Cow<'a, str>> {
+        let uri = self.slots.uri?;
+        let is_text = matches!(uri.kind, Kind::PlainString | Kind::EscapedString);
+        let notifies = self.kind == MessageKind::Notification;
+        (notifies && is_text).then(|| uri.string(self.text))?
     }
 
     /// The JSON text of a request's `params._meta.progressToken`: a string or an integer.

@@ -97,6 +97,12 @@ impl Needs {
         Self(self.0 | other.0)
     }
 
+    /// Whether it is among them.
+    pub(super) fn names(self, attribute: &str) -> bool {
+        let at = ATTRIBUTES.iter().position(|(name, _)| *name == attribute);
+        at.is_some_and(|at| self.has(at))
+    }
+
     const fn has(self, at: usize) -> bool {
         self.0 >> at & 1 == 1
     }

@@ -8,6 +8,12 @@ pub const MAX_POLICY_ERRORS: usize = 64;
 /// Longest piece of a document quoted in a message, in characters.
 const MAX_SHOWN: usize = 64;
 
+/// Longest explanation of a parser passed on, in characters.
+const MAX_TOLD: usize = 512;
+
+/// The mark that some editors begin a UTF-8 file with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What reading one value gives.
 pub type Checked<T> = Result<T, Problem>;
 
@@ -32,6 +38,17 @@ fn place(path: &str) -> String {
 }
 
 impl PolicyError {
+    /// Of a document that was not read whole because it has so many bytes.
+    #[must_use]
+    pub fn too_large(document: &str, bytes: usize) -> Self {
+        let max = super::document::MAX_POLICY_BYTES;
+        Self {
+            document: shown(document),
+            path: String::new(),
+            problem: Problem::TooLarge { bytes, max },
+        }
+    }
+
     /// The stable name of the reason.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -62,6 +79,9 @@ pub enum Problem {
     /// Bytes that are no UTF-8.
     #[error("the document is not UTF-8")]
     NotUtf8,
+    /// UTF-8 behind a byte order mark, which neither JSON (RFC 8259, section 8.1) nor Cedar has.
+    #[error("the document begins with a byte order mark")]
+    ByteOrderMark,
     /// Not one JSON value.
     #[error("not JSON at line {line}, column {column}: {why}")]
     NotJson {
@@ -80,8 +100,8 @@ pub enum Problem {
     UnknownKey {
         /// The key.
         key: String,
-        /// The known key closest to it.
-        nearest: &'static str,
+        /// The known key that was probably meant, if one is close.
+        nearest: Option<&'static str>,
     },
     /// A key given twice.
     #[error("the key `{0}` is there twice")]
@@ -117,8 +137,8 @@ pub enum Problem {
         /// The bound.
         max: usize,
     },
-    /// A number out of its range.
-    #[error("must be from {min} to {max}")]
+    /// A number out of its range, or with a fraction or exponent.
+    #[error("must be a whole number from {min} to {max}")]
     OutOfRange {
         /// The least.
         min: i64,
@@ -163,6 +183,9 @@ pub enum Problem {
     /// Keys that contradict each other, or one that needs another.
     #[error("{0}")]
     Conflict(&'static str),
+    /// Hours that end when they begin.
+    #[error("`from` and `to` are the same minute: that may mean the whole day or none of it")]
+    SameMinute,
     /// A key beside `vouches_for_humans`.
     #[error("`{0}` does not go with `vouches_for_humans`")]
     VouchesBeside(&'static str),
@@ -175,6 +198,9 @@ pub enum Problem {
     /// Cedar that the schema does not allow.
     #[error("does not fit the Cedar schema: {0}")]
     CedarSchema(String),
+    /// Cedar whose conditions no call meets.
+    #[error("this Cedar policy never applies: no call meets its conditions")]
+    CedarNeverApplies,
     /// A Cedar template, which nothing would ever fill in.
     #[error("a Cedar template decides nothing")]
     CedarTemplate,
@@ -191,6 +217,7 @@ impl Problem {
             Self::TooLarge { .. } => "policy_too_large",
             Self::MediaType(_) => "policy_media_type",
             Self::NotUtf8 => "policy_not_utf8",
+            Self::ByteOrderMark => "policy_byte_order_mark",
             Self::NotJson { .. } => "policy_not_json",
             Self::TooDeep(_) => "policy_nested_too_deep",
             Self::UnknownKey { .. } => "policy_unknown_key",
@@ -210,11 +237,12 @@ impl Problem {
             Self::Regex(_) => "policy_bad_pattern",
             Self::SchemaKeyword(_) => "policy_schema_keyword",
             Self::SchemaReference(_) => "policy_schema_reference",
-            Self::Conflict(_) => "policy_conflict",
+            Self::Conflict(_) | Self::SameMinute => "policy_conflict",
             Self::VouchesBeside(_) => "policy_vouches_beside",
             Self::VouchesForNobody => "policy_vouches_for_nobody",
             Self::Cedar(_) => "policy_not_cedar",
             Self::CedarSchema(_) => "policy_cedar_schema",
+            Self::CedarNeverApplies => "policy_cedar_never_applies",
             Self::CedarTemplate => "policy_cedar_template",
             Self::CedarAnnotation(_) => "policy_cedar_annotation",
         }
@@ -224,15 +252,20 @@ impl Problem {
     #[must_use]
     pub fn hint(&self) -> String {
         let hint = match self {
-            Self::UnknownKey { nearest, .. } => return format!("did you mean `{nearest}`?"),
-            Self::NotOneOf { given, known } => {
-                return format!("did you mean `{}`?", nearest(given, known));
-            }
+            Self::UnknownKey { nearest, .. } => match nearest {
+                Some(nearest) => return format!("did you mean `{nearest}`?"),
+                None => "remove it; the published JSON Schema has every key there is",
+            },
+            Self::NotOneOf { given, known } => match nearest(given, known) {
+                Some(nearest) => return format!("did you mean `{nearest}`?"),
+                None => "write one of those words",
+            },
             Self::TooLarge { .. } => "split the document, or use globs in place of long lists",
             Self::MediaType(_) => {
                 "use application/vnd.hedgerow.policy+json or application/vnd.cedar"
             }
             Self::NotUtf8 => "save the file as UTF-8",
+            Self::ByteOrderMark => "save the file without it (UTF-8 without BOM)",
             Self::NotJson { .. } => "check the file with a JSON editor; comments are not JSON",
             Self::TooDeep(_) => "no policy needs such nesting: flatten it",
             Self::DuplicateKey(_) | Self::DuplicateEntry(_) => "keep one of them",
@@ -242,7 +275,7 @@ impl Problem {
             Self::Missing(_) => "add it",
             Self::Empty => "leave the key out, or list what is meant",
             Self::TooMany { .. } => "split it over several documents, or use globs",
-            Self::OutOfRange { .. } => "choose a number in that range",
+            Self::OutOfRange { .. } => "choose a number in that range, written in digits alone",
             Self::Form { .. } => "write it in that form",
             Self::Characters(_) => "remove it, or write what is meant with visible characters",
             Self::Glob => "use a shorter glob, or several",
@@ -255,6 +288,7 @@ impl Problem {
             }
             Self::SchemaReference(_) => "write out what it refers to",
             Self::Conflict(_) => "keep one of them",
+            Self::SameMinute => "leave both out for the whole day",
             Self::VouchesBeside(_) => {
                 "give it a document of its own: one that vouches names nodes or groups as its \
                  `subjects`, and says nothing else"
@@ -264,6 +298,10 @@ impl Problem {
             }
             Self::Cedar(_) => "see docs.cedarpolicy.com for the language",
             Self::CedarSchema(_) => "see `hedgerow policy schema --cedar` for what there is",
+            Self::CedarNeverApplies => {
+                "remove it, or name what there is: tools, resources and prompts are \
+                 `context.target`, entities have no attributes (`hedgerow policy schema --cedar`)"
+            }
             Self::CedarTemplate => "write out principal and resource in place of the slots",
             Self::CedarAnnotation(_) => {
                 "the annotations are `@policy_name`, `@action`, `@mode`, `@id` and `@description`"
@@ -277,19 +315,38 @@ impl Problem {
 /// logs: what cannot be seen is spelled out.
 #[must_use]
 pub fn shown(text: &str) -> String {
+    cut(text, MAX_SHOWN, |c| invisible(c) || c == '`')
+}
+
+/// What a parser says of a document: as inert as [`shown`], but longer, and its backticks stay since
+/// it is quoted in none. Line breaks become spaces.
+pub(super) fn told(text: &str) -> String {
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    cut(&one_line, MAX_TOLD, invisible)
+}
+
+fn cut(text: &str, most: usize, escaped: impl Fn(char) -> bool) -> String {
     let mut out = String::new();
     for (count, c) in text.chars().enumerate() {
-        if count == MAX_SHOWN {
+        if count == most {
             out.push('…');
             break;
         }
-        if invisible(c) || c == '`' {
+        if escaped(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// The text of a document's bytes.
+pub(super) fn text_of(bytes: &[u8]) -> Checked<&str> {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        return Err(Problem::ByteOrderMark);
+    }
+    core::str::from_utf8(bytes).map_err(|_| Problem::NotUtf8)
 }
 
 /// Control characters, those that change the direction of text, and those without width.
@@ -302,15 +359,17 @@ pub(super) fn invisible(c: char) -> bool {
             | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Of `known`, the one that takes the fewest edits to become.
-pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> &'k str {
-    // Names are short; a long text is near to nothing anyway.
-    let given: Vec<char> = given.chars().take(PolicyName::MAX).collect();
-    known
-        .iter()
-        .min_by_key(|k| distance(&given, k))
-        .copied()
-        .unwrap_or_default()
+/// Of `known`, the one that takes the fewest edits to become, if most of it stays: else whatever
+/// somebody wrote would be near to something.
+pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
+    let given: Vec<char> = given.chars().collect();
+    // Names are short; a long text is near to nothing.
+    if given.len() > PolicyName::MAX {
+        return None;
+    }
+    let (edits, near) = known.iter().map(|k| (distance(&given, k), *k)).min()?;
+    let longer = given.len().max(near.chars().count());
+    (edits * 3 <= longer).then_some(near)
 }
 
 /// The Levenshtein distance.
@@ -338,9 +397,19 @@ mod tests {
     #[test]
     fn the_nearest_key_is_found() {
         let known = ["allowed_tools", "servers", "subjects"];
-        assert_eq!(nearest("allowed_tool", &known), "allowed_tools");
-        assert_eq!(nearest("subject", &known), "subjects");
-        assert_eq!(nearest("server", &known), "servers");
+        assert_eq!(nearest("allowed_tool", &known), Some("allowed_tools"));
+        assert_eq!(nearest("subject", &known), Some("subjects"));
+        assert_eq!(nearest("server", &known), Some("servers"));
+        for far in [
+            "",
+            "x",
+            "__proto__",
+            "\u{202e}evil",
+            "color",
+            &"s".repeat(10_000),
+        ] {
+            assert_eq!(nearest(far, &known), None, "{far}");
+        }
         let kitten: Vec<char> = "kitten".chars().collect();
         assert_eq!(distance(&kitten, "sitting"), 3);
         assert_eq!(distance(&kitten, ""), 6);
@@ -351,6 +420,11 @@ mod tests {
         assert_eq!(shown("a\u{1b}[31mb"), "a\\u{1b}[31mb");
         assert_eq!(shown("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(shown("a`b"), "a\\u{60}b");
+        assert_eq!(
+            told("a `b`\n \u{1b}[2J\u{202e}"),
+            "a `b` \\u{1b}[2J\\u{202e}"
+        );
+        assert_eq!(told(&"x".repeat(1000)).chars().count(), MAX_TOLD + 1);
         assert_eq!(shown(&"x".repeat(100)).chars().count(), MAX_SHOWN + 1);
     }
 }

@@ -11,6 +11,7 @@ use super::document::{Document, Json, Mode};
 use super::error::shown;
 use super::facts::{CallKind, Facts, Party};
 use super::sets::{Asking, Question, Said, Sets};
+use super::uri;
 use super::verdict::{
     Action, ApprovalPart, ApprovalTerms, Decision, Denial, LimitUse, Obligation, Policy, Verdict,
     Violation, Waypoint,
@@ -22,6 +23,9 @@ use crate::id::Digest;
 /// The reason for what no document permits.
 pub const NOT_PERMITTED: &str = "not_permitted";
 
+/// The reason for a request by a URI that can be read in several ways, where documents go by URIs.
+pub const AMBIGUOUS_URI: &str = "ambiguous_uri";
+
 /// The reason for a result that holds what a document denies.
 pub const RESULT_DENIED: &str = "result_denied";
 
@@ -32,6 +36,13 @@ fn at(policies: &[CompiledPolicy], number: u32) -> Option<&CompiledPolicy> {
     usize::try_from(number).ok().and_then(|n| policies.get(n))
 }
 
+const fn scope_of(facts: &Facts<'_>) -> Scope {
+    match facts.body {
+        Some(_) => Scope::Full,
+        None => Scope::HeaderOnly,
+    }
+}
+
 impl Policy for CompiledBundle {
     fn bundle_version(&self) -> u64 {
         self.version()
@@ -39,6 +50,10 @@ impl Policy for CompiledBundle {
 
     fn evaluate(&self, facts: &Facts<'_>) -> Decision {
         self.evaluate_pinned(facts, self.presents_pin(facts))
+    }
+
+    fn evaluate_template(&self, facts: &Facts<'_>) -> Decision {
+        self.evaluate_named(facts, self.presents_pin(facts), true)
     }
 
     fn vouches_for_humans(&self, node: Party<'_>) -> bool {
@@ -81,12 +96,44 @@ impl CompiledBundle {
     /// says is what slices must say too.
     #[must_use]
     pub fn evaluate_unsliced(&self, facts: &Facts<'_>) -> Decision {
-        self.evaluate_as(facts, self.presents_pin(facts), false)
+        match self.ambiguous(facts) {
+            Some(denied) => denied,
+            None => self.evaluate_named(facts, self.presents_pin(facts), false),
+        }
     }
 
     /// Decides, taking it as given whether the tool is an approved one.
     pub(super) fn evaluate_pinned(&self, facts: &Facts<'_>, pinned: bool) -> Decision {
-        self.evaluate_as(facts, pinned, true)
+        match self.ambiguous(facts) {
+            Some(denied) => denied,
+            None => self.evaluate_named(facts, pinned, true),
+        }
+    }
+
+    /// The decision on a request by a URI that can be read in several ways, where documents go by
+    /// URIs: they are not asked what they say of it, for the server may read it in another.
+    fn ambiguous(&self, facts: &Facts<'_>) -> Option<Decision> {
+        let named = self.resources.filter(|_| facts.kind == Kind::Request)?;
+        let uri = facts.target.unwrap_or_default();
+        let why = match facts.method {
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+                uri::ambiguity(uri, named)
+            }
+            "completion/complete" if facts.call() == Some(CallKind::Resource) => {
+                uri::template_ambiguity(uri, named)
+            }
+            _ => None,
+        }?;
+        let denial = Denial {
+            reason: AMBIGUOUS_URI.to_owned(),
+            message: why.message(uri),
+            policy: None,
+            hint: Some(why.hint().to_owned()),
+        };
+        Some(Decision {
+            scope: scope_of(facts),
+            ..Decision::of(Verdict::Deny(denial))
+        })
     }
 
     fn presents_pin(&self, facts: &Facts<'_>) -> bool {
@@ -96,12 +143,9 @@ impl CompiledBundle {
         })
     }
 
-    fn evaluate_as(&self, facts: &Facts<'_>, pinned: bool, sliced: bool) -> Decision {
-        let scope = if facts.body.is_some() {
-            Scope::Full
-        } else {
-            Scope::HeaderOnly
-        };
+    /// Decides by what the documents say of the name, whatever else can be read in it.
+    fn evaluate_named(&self, facts: &Facts<'_>, pinned: bool, sliced: bool) -> Decision {
+        let scope = scope_of(facts);
         let mut decision = Decision {
             scope,
             ..Decision::allow()

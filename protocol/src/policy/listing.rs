@@ -6,7 +6,7 @@
 //! some arguments would bring before an approver is therefore not shown.
 
 use super::facts::Facts;
-use super::verdict::{Action, Decision, Policy, Verdict};
+use super::verdict::{Action, Decision, Denial, Policy, Verdict};
 use crate::envelope::{Direction, Kind};
 use crate::id::Digest;
 use crate::mcp::ListKind;
@@ -71,11 +71,30 @@ impl<'a> Listed<'a> {
     where
         'a: 'f,
     {
-        let decision = policy.evaluate(&self.call(of));
-        match decision.verdict {
-            Verdict::Allow(_) | Verdict::Hold(_) => true,
-            Verdict::Deny(_) | Verdict::Sever(_) => only_the_route(&decision),
-        }
+        let call = self.call(of);
+        let decision = match self.kind {
+            ListKind::ResourceTemplates => policy.evaluate_template(&call),
+            ListKind::Tools | ListKind::Prompts | ListKind::Resources => policy.evaluate(&call),
+        };
+        stands_against(decision).is_none()
+    }
+}
+
+/// What stands against a call that is not made now: nothing if it may pass, or wait for approval. It
+/// would be planned over a route of its own, so that a waypoint is missing on this one does not
+/// count.
+#[must_use]
+pub fn against(policy: &dyn Policy, call: &Facts<'_>) -> Option<Denial> {
+    stands_against(policy.evaluate(call))
+}
+
+fn stands_against(decision: Decision) -> Option<Denial> {
+    if only_the_route(&decision) {
+        return None;
+    }
+    match decision.verdict {
+        Verdict::Allow(_) | Verdict::Hold(_) => None,
+        Verdict::Deny(denial) | Verdict::Sever(denial) => Some(denial),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use regex::{Regex, RegexBuilder};
 
-use super::error::{Checked, Problem, shown};
+use super::error::{Checked, Problem, told};
 
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 1024;
@@ -12,7 +12,7 @@ pub const MAX_PATTERN_BYTES: usize = 1024;
 const MAX_COMPILED: usize = 128 * 1024;
 
 /// Deepest nesting of a pattern.
-const MAX_NESTING: u32 = 32;
+pub(crate) const MAX_NESTING: u32 = 32;
 
 /// A pattern.
 #[derive(Debug, Clone)]
@@ -80,48 +80,8 @@ fn compile(text: &str) -> Checked<Regex> {
         let error = error.to_string();
         // Of the several lines of a syntax error the last says what it is.
         let why = error.lines().last().unwrap_or_default();
-        Problem::Regex(shown(why.trim_start_matches("error: ")))
+        Problem::Regex(told(why.trim_start_matches("error: ")))
     })
-}
-
-/// Texts that are likely to match a pattern, made from what is plain of it: of each alternative its
-/// letters, with what `*`, `+` and `?` stand behind left out, once and twice. Of one with groups,
-/// classes or escapes nothing but its own text. Whether they match is for the caller to see.
-pub(crate) fn plain_texts(pattern: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    for part in pattern.split('|') {
-        let part = part.strip_prefix('^').unwrap_or(part);
-        let part = part.strip_suffix('$').unwrap_or(part);
-        if part.contains(['(', ')', '[', ']', '{', '}', '\\']) {
-            out.push(part.to_owned());
-            continue;
-        }
-        out.extend([0, 1, 2].map(|times| repeated(part, times)));
-    }
-    out.sort();
-    out.dedup();
-    out
-}
-
-/// A plain part of a pattern with each repeated character so often, if it may be.
-fn repeated(part: &str, times: usize) -> String {
-    let mut text = String::new();
-    let mut chars = part.chars().peekable();
-    while let Some(c) = chars.next() {
-        let c = if c == '.' { 'x' } else { c };
-        let often = match chars.peek() {
-            Some('*') => times,
-            Some('+') => times.max(1),
-            Some('?') => times.min(1),
-            _ => {
-                text.push(c);
-                continue;
-            }
-        };
-        chars.next();
-        text.extend(core::iter::repeat_n(c, often));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -157,13 +117,5 @@ mod tests {
         // Deadly where engines backtrack; linear here.
         let pattern = Pattern::new("(a+)+$").unwrap();
         assert!(!pattern.matches(&format!("{}b", "a".repeat(100_000))));
-    }
-
-    #[test]
-    fn plain_patterns_have_texts() {
-        assert_eq!(plain_texts("^q"), ["q"]);
-        assert_eq!(plain_texts("^ab*$"), ["a", "ab", "abb"]);
-        assert_eq!(plain_texts("^a+$|b?"), ["", "a", "aa", "b"]);
-        assert_eq!(plain_texts("[a-z]+"), ["[a-z]+"]);
     }
 }

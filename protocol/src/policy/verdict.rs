@@ -255,6 +255,12 @@ pub trait Policy: Severs + Send + Sync {
     /// Decides. Pure: the same facts always give the same decision.
     fn evaluate(&self, facts: &Facts<'_>) -> Decision;
 
+    /// As [`Policy::evaluate`], of a template of URIs that is listed: it is no URI, and judged by its
+    /// text.
+    fn evaluate_template(&self, facts: &Facts<'_>) -> Decision {
+        self.evaluate(facts)
+    }
+
     /// Whom the route of a call must pass, whatever route the facts name. Whoever plans routes asks
     /// this; whether a route holds them is decided by [`Policy::evaluate`].
     fn waypoints(&self, _: &Facts<'_>) -> Vec<Waypoint> {

@@ -48,6 +48,23 @@ fn the_same_is_no_difference() {
     assert_eq!(compared.tried, 0);
 }
 
+/// A star in a pointer is tried with an entry of a list.
+#[test]
+fn a_bound_on_every_entry() {
+    let (before, after) = (
+        r#""arguments": {"/items/*/price": {"max": 100, "optional": true}}"#,
+        r#""arguments": {"/items/*/price": {"max": 5000, "optional": true}}"#,
+    );
+    let changed = changes(before, after);
+    let example = r#""arguments": {"items":[{"price":"#;
+    assert!(
+        changed
+            .iter()
+            .any(|line| line.starts_with("deny allow") && line.contains(example)),
+        "{changed:#?}"
+    );
+}
+
 #[test]
 fn a_word_more_or_less() {
     let (without, with) = (
@@ -323,8 +340,8 @@ fn what_is_only_observed_is_compared() {
 #[test]
 fn a_pattern_without_a_known_text_is_told() {
     let of = |said: &str| p(&format!(r#""on_result": {{"deny": ["{said}"]}}"#));
-    let compared = between(&[], &[("p", &of("[0-9]{16}"))]);
-    let untold = "results that the pattern [0-9]{16} of `p` denies";
+    let compared = between(&[], &[("p", &of("[0-9]{65}"))]);
+    let untold = "results that the pattern [0-9]{65} of `p` denies";
     assert!(
         compared.not_covered.iter().any(|line| line == untold),
         "{compared:#?}"

@@ -48,6 +48,9 @@ fn not_json() {
 fn not_utf8() {
     let errors = Document::parse("file", b"{\"policy_name\": \"\xff\"}").unwrap_err();
     assert_eq!(errors[0].reason(), "policy_not_utf8");
+    let errors = Document::parse("file", b"\xef\xbb\xbf{}").unwrap_err();
+    assert_eq!(errors[0].reason(), "policy_byte_order_mark");
+    assert!(errors[0].hint().contains("without"), "{}", errors[0].hint());
     let errors = Document::parse("file", b"[]").unwrap_err();
     assert_eq!(
         errors[0].to_string(),
@@ -92,6 +95,15 @@ fn a_wrong_type() {
         &p(r#""limits": {"calls": 1.5}"#),
         "policy_out_of_range",
         "/limits/calls",
+    );
+    let fraction = is(
+        &p(r#""limits": {"calls": 1.5}"#),
+        "policy_out_of_range",
+        "/limits/calls",
+    );
+    assert!(
+        fraction.to_string().contains("a whole number"),
+        "{fraction}"
     );
     is(&p(r#""mode": null"#), "policy_wrong_type", "/mode");
 }
@@ -385,6 +397,14 @@ fn cedar_that_does_not_fit() {
         "policy_cedar_schema",
         "/policy0",
     );
+    for never in [
+        "forbid (principal, action, resource) when { resource has name && resource.name == \"x\" };",
+        "forbid (principal, action, resource) when { false };",
+        "permit (principal, action, resource) when { context.agent == \"a\" && principal has x };",
+        "forbid (principal, action, resource is Agent);",
+    ] {
+        is(never, "policy_cedar_never_applies", "/policy0");
+    }
     is(
         "permit(principal == ?principal, action, resource);",
         "policy_cedar_template",

@@ -1,11 +1,13 @@
 //! What each key of a document means.
 
 use protocol::envelope::{Direction, Kind};
-use protocol::policy::{Action, Obligation, Per, Policy as _, Posture, Verdict, testing};
+use protocol::policy::{
+    Action, CompiledBundle, Obligation, Per, Policy as _, Posture, Verdict, testing,
+};
 use protocol::record::Point;
 use protocol::time::UnixMillis;
 
-use crate::world::{Call, bundle, name, node, one, p, said};
+use crate::world::{Call, body, bundle, name, node, one, p, said};
 
 #[test]
 fn prompts_and_resources_are_of_their_own_kind() {
@@ -592,4 +594,141 @@ fn documents_test_themselves() {
     let outcomes = testing::run(&bundle);
     let passed: Vec<bool> = outcomes.iter().map(|o| o.passed).collect();
     assert_eq!(passed, [true, true, false, false]);
+}
+
+/// Where documents go by URIs, one with several readings is refused before they are asked, by the
+/// header alone, and for every request that names one.
+#[test]
+fn a_uri_with_several_readings_is_denied_where_documents_name_uris() {
+    let public = r#""allowed_resources": ["file:///public/*"]"#;
+    let secret = r#""resources": ["file:///records/secret/*"], "approval": {"required": true}"#;
+    let cedar = |text: &str| bundle(&[("all", ALL), ("p", text)], &[]);
+    let naming = [
+        one(public, &[]),
+        bundle(&[("all", ALL), ("p", &p(secret))], &[]),
+        cedar(r#"forbid (principal, action, resource) when { context.target like "file:///s*" };"#),
+        cedar(r#"forbid (principal, action, resource == Target::"store/shop/file:///s");"#),
+        cedar(r#"forbid (principal, action, resource) when { context["target"] == "file:///s" };"#),
+    ];
+    for bundle in &naming {
+        for uri in [
+            "file:///public/../records/secret/b",
+            "file:///public/%2e%2e/records/secret/b",
+            "file:///records/%73ecret/b",
+        ] {
+            let mut call = Call::resource(uri);
+            for method in ["read", "subscribe", "unsubscribe"] {
+                call.method = format!("resources/{method}");
+                assert_eq!(call.says(bundle), "deny ambiguous_uri", "{uri}");
+            }
+            call.method = "completion/complete".to_owned();
+            assert_eq!(call.says(bundle), "deny ambiguous_uri", "{uri}");
+            assert_eq!(call.relayed().says(bundle), "deny ambiguous_uri", "{uri}");
+            let denied = call.decide(bundle);
+            let denial = denied.verdict.denial().unwrap();
+            assert!(
+                denial.message.contains("several ways: it has"),
+                "{denial:?}"
+            );
+            assert!(
+                denial.hint.as_ref().unwrap().starts_with("write"),
+                "{denial:?}"
+            );
+        }
+        let mut template = Call::of("completion/complete", Some("file:///public/{+path}"));
+        assert_ne!(template.says(bundle), "deny ambiguous_uri");
+        template.target = Some("file:///public/../{+path}".to_owned());
+        assert_eq!(template.says(bundle), "deny ambiguous_uri");
+        assert_ne!(
+            Call::resource("file:///public/a").says(bundle),
+            "deny ambiguous_uri"
+        );
+        // No URI, whatever it looks like.
+        assert_ne!(
+            Call::tool("file:///public/../a").says(bundle),
+            "deny ambiguous_uri"
+        );
+    }
+    assert_eq!(Call::resource("file:///public/a").says(&naming[0]), "allow");
+}
+
+/// Nothing else changes what URIs may look like.
+#[test]
+fn a_uri_may_look_like_anything_where_no_document_names_uris() {
+    let observes = p(r#""mode": "observe", "resources": ["file:///s/*"], "via": "node:gate""#);
+    let aside = r#"permit (principal, action, resource) when { context.agent == "a" };"#;
+    let seen =
+        r#"@mode("observe") forbid (principal, action, resource) when { context.target == "s" };"#;
+    for other in [&observes, aside, seen] {
+        let bundle = bundle(&[("all", ALL), ("p", other)], &[]);
+        let call = Call::resource("file:///public/../records/%73ecret");
+        assert_eq!(call.says(&bundle), "allow", "{other}");
+    }
+    // A label of a resource goes by its URI.
+    let mut labelled = body(&[("all", ALL)], &[]);
+    labelled.labels[0].target = "shop/file:///s/a".to_owned();
+    let labelled = CompiledBundle::compile(1, &labelled).unwrap();
+    assert_eq!(
+        Call::resource("file:///%73/a").says(&labelled),
+        "deny ambiguous_uri"
+    );
+}
+
+/// Permits every resource, whatever its URI.
+const ALL: &str = r#"{"policy_name": "all", "allowed_resources": ["*"]}"#;
+
+/// `*` in a pointer into arguments stands for all that is there.
+#[test]
+fn every_entry_must_be_as_a_pointer_with_a_star_asks() {
+    let says = |members: &str, arguments: &str| {
+        let document = format!(r#""allowed_tools": ["*/*"], "arguments": {{{members}}}"#);
+        let mut call = Call::tool("get_it");
+        call.arguments(arguments);
+        call.says(&one(&document, &[])) == "allow"
+    };
+    let (must, may) = (
+        r#""/items/*/price": {"max": 100}"#,
+        r#""/items/*/price": {"max": 100, "optional": true}"#,
+    );
+    for (arguments, by_must, by_may) in [
+        (r#"{"items": [{"price": 100}]}"#, true, true),
+        (r#"{"items": [{"price": 5000}]}"#, false, false),
+        (
+            r#"{"items": [{"price": 1}, {"price": 5000}]}"#,
+            false,
+            false,
+        ),
+        (r#"{"items": [{"price": 1}, {"price": 2}]}"#, true, true),
+        (r#"{"items": [{"price": 1}, {}]}"#, false, true),
+        (r#"{"items": [{"price": 1}, 7]}"#, false, true),
+        (r#"{"items": [{"price": 1, "price": 2}]}"#, false, false),
+        (r#"{"items": []}"#, false, true),
+        (r#"{"items": 5000}"#, false, true),
+        ("{}", false, true),
+        // Whatever its entries are called.
+        (r#"{"items": {"a": {"price": 5000}}}"#, false, false),
+        (
+            r#"{"items": {"a": {"price": 1}, "*": {"price": 2}}}"#,
+            true,
+            true,
+        ),
+        (
+            r#"{"items": {"a": {"price": 1}, "*": {"price": 5000}}}"#,
+            false,
+            false,
+        ),
+        (r#"{"items": [{"price": 1}], "items": []}"#, false, false),
+    ] {
+        assert_eq!(says(must, arguments), by_must, "{arguments}");
+        assert_eq!(says(may, arguments), by_may, "{arguments}");
+    }
+    let every = r#""/*": {"max": 1}"#;
+    assert!(says(every, r#"{"a": 1, "b": 0}"#));
+    assert!(!says(every, r#"{"a": 1, "b": 2}"#));
+    let deep = r#""/a/*/*/b*/*": {"max": 1}"#;
+    assert!(says(deep, r#"{"a": [[{"b*": [1]}], [{"b*": [0, 1]}]]}"#));
+    assert!(!says(deep, r#"{"a": [[{"b*": [1]}], [{"b*": [0, 2]}]]}"#));
+    // A star among other characters is one.
+    let named = r#""/a*": {"max": 1}"#;
+    assert!(says(named, r#"{"a*": 1, "ab": 2}"#));
 }

@@ -123,12 +123,23 @@ fn vacuous() {
     );
     is(r#""time": {"utc_offset": "Z"}"#, &["p /time vacuous"]);
     is(
+        r#""allowed_tools": ["shop/x"], "limits": {"calls": 1}, "action_on_violation": "require_approval""#,
+        &["p /limits vacuous"],
+    );
+    is(
         r#""mode": "observe", "limits": {"calls": 1}, "on_result": {"tag": ["x"]}, "restricted_intents": ["x"]"#,
         &["p /limits vacuous", "p /on_result vacuous"],
     );
     is(
         r#""servers": ["shop"], "allowed_tools": ["crm/get_it", "shop/get_it"]"#,
         &["p /allowed_tools/0 vacuous"],
+    );
+    is(
+        r#""resources": ["file:///a/*"], "allowed_resources": ["file:///a/../b", "http://X.org/*", "*.md"]"#,
+        &[
+            "p /allowed_resources/0 vacuous",
+            "p /allowed_resources/1 vacuous",
+        ],
     );
     is(
         r#""tools": ["refund_*"], "allowed_tools": ["shop/get_it", "shop/refund_*"]"#,
@@ -175,6 +186,102 @@ fn contradictory() {
         r#""arguments": {"/a": {"min": 4, "max": 4, "one_of": [4, "x"]}}"#,
         &[],
     );
+}
+
+/// A schema that nothing satisfies, by its simple bounds.
+#[test]
+fn schemas_nothing_satisfies() {
+    for (schema, at) in [
+        ("false", ""),
+        (r#"{"type": "array"}"#, "/type"),
+        (r#"{"enum": []}"#, "/enum"),
+        (r#"{"enum": [1, "a"], "type": "object"}"#, "/enum"),
+        (
+            r#"{"required": ["a"], "additionalProperties": false}"#,
+            "/required/0",
+        ),
+        (
+            r#"{"required": ["b", "a"], "properties": {"a": false, "b": true}}"#,
+            "/required/1",
+        ),
+        (
+            r#"{"properties": {"a": {"minimum": 2, "maximum": 1}}}"#,
+            "/properties/a/minimum",
+        ),
+        (
+            r#"{"properties": {"a/b": {"minLength": 5, "maxLength": 2}}}"#,
+            "/properties/a~1b/minLength",
+        ),
+        (
+            r#"{"properties": {"a": {"items": {"minItems": 1, "maxItems": 0}}}}"#,
+            "/properties/a/items/minItems",
+        ),
+        (
+            r#"{"additionalProperties": {"type": "string", "const": 5}}"#,
+            "/additionalProperties/const",
+        ),
+        (
+            r#"{"properties": {"a": {"enum": ["abc"], "maxLength": 2}}}"#,
+            "/properties/a/enum",
+        ),
+    ] {
+        is(
+            &format!(r#""arguments": {{"schema": {schema}}}"#),
+            &[&format!("p /arguments/schema{at} contradictory")],
+        );
+    }
+    for schema in [
+        "true",
+        r#"{"additionalProperties": false}"#,
+        r#"{"properties": {"a": false}}"#,
+        r#"{"properties": {"a": true}, "required": ["a"], "additionalProperties": false}"#,
+        r#"{"properties": {"a": {"minimum": 1, "maximum": 1, "enum": [1, "x"]}}}"#,
+    ] {
+        is(&format!(r#""arguments": {{"schema": {schema}}}"#), &[]);
+    }
+}
+
+/// Documents about the same calls that hold at other times.
+#[test]
+fn times_that_never_meet() {
+    let on = |name: &str, days: &str, rest: &str| {
+        format!(
+            r#"{{"policy_name": "{name}", "servers": ["shop"], "time": {{"days": [{days}]}}{rest}}}"#
+        )
+    };
+    let times = |documents: &[(&str, &str)]| {
+        let mut found = found(documents);
+        found.retain(|f| f.contains("/time"));
+        found
+    };
+    let grant = r#", "allowed_tools": ["shop/*"]"#;
+    let (a, b) = (on("a", r#""mon""#, grant), on("b", r#""tue""#, ""));
+    assert_eq!(
+        times(&[("a", &a), ("b", &b)]),
+        ["a /time contradictory", "b /time contradictory"]
+    );
+    // Only what lies within the scope of the other is surely lost.
+    let wide = b.replace(r#""servers": ["shop"], "#, "");
+    assert_eq!(times(&[("a", &a), ("b", &wide)]), ["a /time contradictory"]);
+    // Three of which any two meet.
+    let of = |name: &str, days: &str| on(name, days, "");
+    let (c, d, e) = (
+        of("c", r#""mon", "tue""#),
+        of("d", r#""tue", "wed""#),
+        of("e", r#""wed", "mon""#),
+    );
+    assert_eq!(times(&[("c", &c), ("d", &d)]), [""; 0]);
+    assert_eq!(times(&[("c", &c), ("d", &d), ("e", &e)]).len(), 3);
+    // Elsewhere, meeting, or not refused: nothing is lost.
+    for other in [
+        b.replace("shop", "mall"),
+        b.replace("tue", "mon"),
+        b.replace("]}", r#"]}, "action_on_violation": "alert""#),
+        b.replace("]}", r#"]}, "action_on_violation": "require_approval""#),
+        b.replace("]}", r#"]}, "mode": "observe""#),
+    ] {
+        assert_eq!(times(&[("a", &a), ("b", &other)]), [""; 0], "{other}");
+    }
 }
 
 #[test]
@@ -328,5 +435,27 @@ fn humans_nobody_vouches_for() {
     is(
         r#""subjects": {"humans": ["eve@*"]}, "restricted_intents": ["write"]"#,
         &[],
+    );
+}
+
+/// Nor can humans approve where nobody says who they are.
+#[test]
+fn approvers_nobody_vouches_for() {
+    let held = |by: &str| {
+        p(&format!(
+            r#""servers": ["shop"], "allowed_tools": ["shop/*"], "approval": {{"required": true, "by": {by}}}"#
+        ))
+    };
+    let vouches = r#"{"policy_name": "vouches", "subjects": {"groups": ["desk"]},
+        "vouches_for_humans": true}"#;
+    let ada = held(r#"{"humans": ["ada@*"]}"#);
+    let vacuous = ["p /approval/by/humans vacuous"];
+    assert_eq!(found(&[("p", &ada)]), vacuous);
+    assert_eq!(found(&[("p", &ada), ("vouches", vouches)]), [""; 0]);
+    let either = held(r#"{"humans": ["ada@*"], "groups": ["security"]}"#);
+    assert_eq!(found(&[("p", &either)]), vacuous);
+    assert_eq!(
+        found(&[("p", &held(r#"{"groups": ["security"]}"#))]),
+        [""; 0]
     );
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use protocol::envelope::{Direction, Kind};
 use protocol::mcp::ListKind;
-use protocol::policy::{CompiledBundle, Listed, Verdict, listing};
+use protocol::policy::{CompiledBundle, Decision, Listed, Policy as _, Verdict, listing};
 
 use crate::property::{call, compiled, documents};
 use crate::world::{Call, bundle, node, p};
@@ -33,8 +33,11 @@ fn is_shown(call: &Call, kind: ListKind, bundle: &CompiledBundle) -> bool {
 }
 
 fn passes(call: &Call, bundle: &CompiledBundle) -> bool {
-    let verdict = call.decide(bundle).verdict;
-    matches!(verdict, Verdict::Allow(_) | Verdict::Hold(_))
+    passed(&call.decide(bundle))
+}
+
+fn passed(decision: &Decision) -> bool {
+    matches!(decision.verdict, Verdict::Allow(_) | Verdict::Hold(_))
 }
 
 /// As the gate is asked where nobody knows the arguments.
@@ -124,8 +127,32 @@ proptest! {
         for kind in [ListKind::Resources, ListKind::ResourceTemplates, ListKind::Prompts] {
             let name = if kind == ListKind::Prompts { prompt } else { uri };
             let call = without_arguments(&Call::of(listing::method(kind), Some(name)));
-            prop_assert_eq!(is_shown(&call, kind, &bundle), passes(&call, &bundle));
+            // A template is judged by its text, and is no URI.
+            let shown = match kind {
+                ListKind::ResourceTemplates => passed(&call.facts(|f| bundle.evaluate_template(f))),
+                _ => passes(&call, &bundle),
+            };
+            prop_assert_eq!(is_shown(&call, kind, &bundle), shown);
         }
+    }
+}
+
+/// What cannot be read is not listed; a template of URIs is none.
+#[test]
+fn a_resource_whose_uri_has_several_readings_is_not_listed() {
+    let public = p(r#""allowed_resources": ["file:///public/*"]"#);
+    let all = p(r#""allowed_resources": ["*"]"#);
+    let [public, all] = [public, all].map(|document| bundle(&[("p", &document)], &[]));
+    for (uri, by_public) in [
+        ("file:///public/a", true),
+        ("file:///public/../records/a", false),
+        ("file:///public/%61", false),
+        ("file:///public/{+path}", false),
+    ] {
+        let call = Call::resource(uri);
+        assert_eq!(is_shown(&call, ListKind::Resources, &public), by_public);
+        assert!(is_shown(&call, ListKind::Resources, &all), "{uri}");
+        assert!(is_shown(&call, ListKind::ResourceTemplates, &public));
     }
 }
 

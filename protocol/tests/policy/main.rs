@@ -8,6 +8,7 @@
 )]
 
 mod diff;
+mod diff_texts;
 mod docs;
 mod explain;
 mod hostile;

@@ -303,14 +303,14 @@ proptest! {
     /// What a slice takes for a match of a glob is one for Cedar, whatever characters there are.
     #[test]
     fn scopes_match_alike(
-        globs in proptest::collection::btree_set("[ab*é\"\\\\/\u{1f600}]{1,6}", 1..4),
-        uri in "[ab*é\"\\\\/\u{1f600}]{0,8}",
+        globs in proptest::collection::btree_set("[ab*é\"\\\\\u{1f600}]{1,6}", 1..4),
+        prompt in "[ab*é\"\\\\/\u{1f600}]{0,8}",
     ) {
         let globs = serde_json::to_string(&globs).unwrap();
-        let members = format!(r#""resources": {globs}, "allowed_resources": ["*"], "limits": {{"calls": 5}}"#);
+        let members = format!(r#""prompts": {globs}, "allowed_prompts": ["*"], "limits": {{"calls": 5}}"#);
         let text = format!(r#"{{"policy_name": "p", {members}}}"#);
         let bundle = compiled(&[("p".to_owned(), text)]);
-        let call = Call::resource(&uri);
+        let call = Call::prompt(&prompt);
         prop_assert_eq!(call.decide(&bundle), unsliced(&call, &bundle));
     }
 

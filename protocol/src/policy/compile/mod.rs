@@ -5,6 +5,7 @@
 
 mod cedar;
 mod raw;
+mod resources;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,6 +23,7 @@ use super::document::{Document, Mode, Subjects};
 use super::error::{MAX_POLICY_ERRORS, PolicyError, Problem, shown};
 use super::sets::{Conditions, Ready};
 use super::slice::Index;
+use super::uri::Reserved;
 use super::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE};
 use crate::id::Digest;
 use crate::name::PolicyName;
@@ -204,6 +206,9 @@ pub struct CompiledBundle {
     labels: BTreeMap<String, Vec<String>>,
     /// Whether any document has a `via`.
     pub(super) wants_waypoints: bool,
+    /// Whether any document that enforces, or a label, goes by the URIs of resources, and the
+    /// characters they name that a URI may have encoded or not.
+    pub(super) resources: Option<Reserved>,
     /// The nodes that may vouch for humans, as each document that says so and counts names them.
     pub(super) vouchers: Vec<Subjects>,
     /// Sets of rules by the documents they are of, made when a call first meets just these.
@@ -269,6 +274,7 @@ impl CompiledBundle {
             digests.insert(pin.digest);
         }
         let labels = labels.iter().map(|l| (l.target.clone(), l.labels.clone()));
+        let labels: BTreeMap<String, Vec<String>> = labels.collect();
         let mut documents = policies.iter().filter_map(CompiledPolicy::document);
         let wants_waypoints = documents.any(|d| d.requirements.via.is_some());
         let documents = policies.iter().filter_map(CompiledPolicy::document);
@@ -277,11 +283,12 @@ impl CompiledBundle {
         Self {
             version,
             wants_waypoints,
+            resources: resources::named(&policies, labels.keys()),
             vouchers: vouchers.collect(),
             index: Index::over(&policies),
             policies,
             pins: pinned,
-            labels: labels.collect(),
+            labels,
             sets: RwLock::default(),
             conditions: Conditions::default(),
         }

@@ -8,7 +8,7 @@ use super::rules::{Decidable, Effect, Requirement, Rule};
 use super::{CompiledPolicy, CompiledRule, Source};
 use crate::name::PolicyName;
 use crate::policy::document::{ACTIONS, MAX_POLICY_BYTES, Mode, Sink};
-use crate::policy::error::{PolicyError, Problem, shown};
+use crate::policy::error::{PolicyError, Problem, shown, text_of, told};
 use crate::policy::schema;
 use crate::policy::verdict::Action;
 
@@ -55,14 +55,14 @@ fn parse(bytes: &[u8]) -> Result<PolicySet, Problem> {
         let (bytes, max) = (bytes.len(), MAX_POLICY_BYTES);
         return Err(Problem::TooLarge { bytes, max });
     }
-    let text = core::str::from_utf8(bytes).map_err(|_| Problem::NotUtf8)?;
+    let text = text_of(bytes)?;
     let visible = |c: &char| crate::policy::error::invisible(*c) && !"\n\r\t".contains(*c);
     if let Some(c) = text.chars().find(visible) {
         let code = format!("U+{:04X}", u32::from(c));
         return Err(Problem::Characters(code));
     }
     shallow(text)?;
-    let set = PolicySet::from_str(text).map_err(|e| Problem::Cedar(shown(&e.to_string())))?;
+    let set = PolicySet::from_str(text).map_err(|e| Problem::Cedar(told(&e.to_string())))?;
     if set.templates().next().is_some() {
         return Err(Problem::CedarTemplate);
     }
@@ -128,13 +128,22 @@ fn shallow(text: &str) -> Result<(), Problem> {
 fn validate(sink: &mut Sink, set: &PolicySet) {
     let schema = match schema::cedar() {
         Ok(schema) => schema,
-        Err(error) => return sink.refuse("", Problem::CedarSchema(shown(&error))),
+        Err(error) => return sink.refuse("", Problem::CedarSchema(told(&error))),
     };
     let result = Validator::new(schema).validate(set, ValidationMode::Strict);
     for error in result.validation_errors() {
         let place = format!("/{}", error.policy_id());
-        let why = shown(&error.to_string());
+        let why = told(&error.to_string());
         sink.refuse(&place, Problem::CedarSchema(why));
+    }
+    // Cedar only warns of what can never apply; here somebody relies on it.
+    let idle = result.validation_warnings().filter(|warning| {
+        use cedar_policy::ValidationWarning::{ImpossiblePolicy, InvalidActionApplication};
+        matches!(warning, ImpossiblePolicy(_) | InvalidActionApplication(_))
+    });
+    for warning in idle {
+        let place = format!("/{}", warning.policy_id());
+        sink.refuse(&place, Problem::CedarNeverApplies);
     }
 }
 

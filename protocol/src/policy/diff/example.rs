@@ -46,7 +46,7 @@ pub fn to_json(call: &TrialCall) -> String {
     );
     some("address", call.address.as_deref().map(quote));
     some("posture", call.posture.as_ref().map(posture));
-    let time = (call.time != TRIAL_TIME).then(|| quote(&instant(call.time.0 / 1000)));
+    let time = (call.time != TRIAL_TIME).then(|| quote(&call.time.seconds().rfc3339()));
     some("time", time);
     some("via", call.via.as_ref().map(|via| quote(&via.to_string())));
     some("pinned", (!call.pinned).then(|| "false".to_owned()));
@@ -62,13 +62,6 @@ pub fn to_json(call: &TrialCall) -> String {
         .map(|(key, value)| format!("\"{key}\": {value}"))
         .collect();
     format!("{{{}}}", members.join(", "))
-}
-
-/// `2026-11-22T12:40:03Z`.
-fn instant(seconds: u64) -> String {
-    crate::time::UnixSeconds(seconds)
-        .calendar()
-        .replace(' ', "T")
 }
 
 fn posture(posture: &Posture) -> String {

@@ -3,18 +3,22 @@
 //!
 //! Both sets are asked about the same universe of calls, made from what the documents that differ
 //! name: subjects, servers, tools and other targets, intents, labels, sites and addresses, postures,
-//! times and arguments at and around their bounds. For every document there is a call that meets
-//! all of it, and from that one fact after another is varied. Nothing is drawn at random: the same
+//! times and arguments at and around their bounds. Of globs and patterns that changed, texts at the
+//! edge of what they match are tried too. For every document there is a call that meets all of it,
+//! and from that one fact after another is varied. Nothing is drawn at random: the same
 //! documents give the same answer. Of calls that are decided alike it is compared what goes with the
 //! decision ([`About`]): limits and results of those that pass, who may approve those that are held,
 //! who is told, and what is only observed. What is not tried is said ([`Compared::not_covered`]); a
 //! difference that is shown is real, one that is not shown may still be there.
 
 mod beside;
+mod callers;
 mod example;
 mod facts;
+mod targets;
 mod terms;
 mod universe;
+mod vary;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -10,6 +10,7 @@ use super::{About, Differs, Key, severity};
 use crate::policy::CompiledBundle;
 use crate::policy::document::{OnResult, TrialCall};
 use crate::policy::error::shown;
+use crate::policy::examples::of_pattern;
 use crate::policy::testing;
 use crate::policy::verdict::{Decision, LimitUse, Obligation, Per};
 use crate::record::Point;
@@ -18,7 +19,10 @@ use crate::record::Point;
 pub(super) const MAX_RESULTS: usize = 2_000;
 
 /// Most texts tried in one result.
-const MAX_TEXTS: usize = 16;
+const MAX_TEXTS: usize = 24;
+
+/// Most texts made of one pattern for results.
+const MAX_OF_PATTERN: usize = 8;
 
 /// The limits that a call counts against otherwise.
 pub(super) fn limits(old: &Decision, new: &Decision) -> Vec<(Key, String)> {
@@ -73,9 +77,10 @@ impl Results {
             let of = |side: &CompiledBundle| side.policy(policy)?.document()?.on_result.clone();
             let (was, is) = (of(before), of(after));
             // Its scope may have changed all the same.
-            for (after, said) in [(false, was), (true, is)] {
+            let sides = [(false, was.clone(), &is), (true, is.clone(), &was)];
+            for (after, said, other) in sides {
                 if let Some(said) = said {
-                    results.find_texts(policy, &said);
+                    results.find_texts(policy, &said, other.as_ref());
                     results.said.push((policy.clone(), after, said));
                 }
             }
@@ -88,17 +93,19 @@ impl Results {
         results
     }
 
-    /// A text without operators matches itself; of alternatives, each may.
-    fn find_texts(&mut self, policy: &str, said: &OnResult) {
+    /// Texts that its patterns match: one of each that the other side has too, some of the others.
+    fn find_texts(&mut self, policy: &str, said: &OnResult, other: Option<&OnResult>) {
         for pattern in &said.deny {
-            let parts = pattern.as_str().split('|');
-            let found: Vec<&str> = parts.filter(|text| pattern.matches(text)).collect();
-            if found.is_empty() {
+            let kept = other.is_some_and(|other| other.deny.contains(pattern));
+            let texts = of_pattern(pattern.as_str()).into_iter();
+            let mut found = texts.filter(|text| pattern.matches(text)).peekable();
+            if found.peek().is_none() {
                 let text = shown(pattern.as_str());
                 let why = format!("results that the pattern {text} of `{policy}` denies");
                 self.unmet.push(why);
             }
-            self.texts.extend(found.into_iter().map(str::to_owned));
+            let most = if kept { 1 } else { MAX_OF_PATTERN };
+            self.texts.extend(found.take(most));
         }
     }
 

@@ -5,9 +5,11 @@
 
 use super::arguments::{Found, MAX_WITNESS, compare};
 use super::json::Json;
+use super::read::step;
 use super::{At, Shape, Sink};
 use crate::policy::error::{Checked, Problem, shown};
-use crate::policy::pattern::{Pattern, plain_texts};
+use crate::policy::examples::of_pattern;
+use crate::policy::pattern::Pattern;
 
 /// The keywords understood; the first four say nothing of values.
 pub(super) const KEYWORDS: Shape = Shape {
@@ -128,8 +130,8 @@ impl Schema {
         ];
         let lengths = around.into_iter().flatten().filter(|l| *l <= MAX_WITNESS);
         let text = |length| "x".repeat(usize::try_from(length).unwrap_or(0));
-        let plain = self.pattern.iter().flat_map(|p| plain_texts(p.as_str()));
-        let texts = lengths.map(text).chain(plain);
+        let made = self.pattern.iter().flat_map(|p| of_pattern(p.as_str()));
+        let texts = lengths.map(text).chain(made);
         texts.map(Json::Text).collect()
     }
 
@@ -189,21 +191,96 @@ impl Schema {
             Json::Object(members)
         };
         let mut out = vec![Json::Object(base.clone())];
-        for (name, (good, bad)) in &parts {
-            out.push(with(name, None));
-            let values = good.iter().skip(1).chain(bad);
-            out.extend(
-                values
-                    .take(MAX_TRIED / 4)
-                    .map(|value| with(name, Some(value))),
-            );
-        }
-        let (good, bad) = other;
+        out.extend(parts.iter().map(|(name, _)| with(name, None)));
+        let (good, bad) = &other;
         let values = good.iter().take(1).chain(bad.iter().take(1));
         out.extend(values.map(|value| with("other", Some(value))));
         out.extend(empty());
+        // One of each, then another of each: a property with many values leaves room for the others.
+        let rounds = (0..MAX_TRIED).flat_map(|n| {
+            let each = parts.iter();
+            each.flat_map(move |(name, (good, bad))| {
+                let values = [good.get(n + 1), bad.get(n)].into_iter().flatten();
+                values.map(move |value| (*name, value))
+            })
+        });
+        let room = (MAX_TRIED * 2).saturating_sub(out.len());
+        let rounds: Vec<Json> = rounds
+            .take(room)
+            .map(|(name, value)| with(name, Some(value)))
+            .collect();
+        out.extend(rounds);
         out.truncate(MAX_TRIED * 2);
         out
+    }
+
+    /// Where it asks for what no value can be, and why: by simple bounds alone. `place` is where it
+    /// stands in the document, a JSON pointer.
+    pub(super) fn contradictions(&self, place: &str) -> Vec<(String, &'static str)> {
+        let mut out = Vec::new();
+        let an_object = self.types.as_ref().is_none_or(|t| t.contains(&"object"));
+        if self.never {
+            out.push((place.to_owned(), "`false` allows nothing"));
+        } else if !an_object {
+            let why = "arguments are an object, which `type` does not allow";
+            out.push((format!("{place}/type"), why));
+        }
+        self.contradict(place, &mut out);
+        out
+    }
+
+    fn contradict(&self, place: &str, out: &mut Vec<(String, &'static str)>) {
+        let mut note = |key: &str, why| out.push((format!("{place}/{key}"), why));
+        let ends = self.minimum.as_ref().zip(self.maximum.as_ref());
+        if ends.is_some_and(|(least, most)| compare(least, most).is_some_and(|o| o.is_gt())) {
+            note("minimum", "`minimum` is greater than `maximum`");
+        }
+        let apart = |(least, most): (Option<u64>, Option<u64>)| {
+            least.zip(most).is_some_and(|(least, most)| least > most)
+        };
+        if apart(self.lengths) {
+            note("minLength", "`minLength` is greater than `maxLength`");
+        }
+        if apart(self.counts) {
+            note("minItems", "`minItems` is greater than `maxItems`");
+        }
+        match self.one_of.as_deref() {
+            Some([]) => note("enum", "`enum` lists nothing"),
+            Some(listed) if !listed.iter().any(|value| self.holds(value)) => {
+                note("enum", "no value of `enum` is as the rest asks");
+            }
+            _ => {}
+        }
+        if self
+            .constant
+            .as_ref()
+            .is_some_and(|value| !self.holds(value))
+        {
+            note("const", "the value of `const` is not as the rest asks");
+        }
+        for (at, name) in self.required.iter().enumerate() {
+            let known = self.properties.iter().find(|(known, _)| known == name);
+            let schema = known
+                .map(|(_, schema)| schema)
+                .or(self.additional.as_deref());
+            if schema.is_some_and(|schema| schema.never) {
+                note(
+                    &format!("required/{at}"),
+                    "a property is required that is not allowed",
+                );
+            }
+        }
+        for (name, schema) in &self.properties {
+            schema.contradict(&format!("{place}/properties/{}", step(name)), out);
+        }
+        for (key, schema) in [
+            ("items", &self.items),
+            ("additionalProperties", &self.additional),
+        ] {
+            if let Some(schema) = schema {
+                schema.contradict(&format!("{place}/{key}"), out);
+            }
+        }
     }
 
     pub(super) fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {

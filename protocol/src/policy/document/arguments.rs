@@ -7,8 +7,9 @@ use super::json::Json;
 use super::terms::pointer;
 use super::{At, Shape, Sink};
 use crate::policy::error::Problem;
+use crate::policy::examples::{of_glob, of_pattern};
 use crate::policy::glob::Glob;
-use crate::policy::pattern::{Pattern, plain_texts};
+use crate::policy::pattern::Pattern;
 
 /// The keys of a predicate.
 pub(super) const PREDICATE: Shape = Shape {
@@ -96,11 +97,7 @@ impl Check {
     pub(crate) fn holds(&self, arguments: Option<&Json>) -> bool {
         match &self.what {
             What::Value(pointer, predicate) => match arguments {
-                Some(arguments) => match arguments.pointer(pointer) {
-                    Found::One(value) => predicate.holds(value),
-                    Found::None => predicate.optional,
-                    Found::Ambiguous => false,
-                },
+                Some(arguments) => predicate.holds_at(arguments, pointer),
                 None => predicate.optional,
             },
             What::Whole(schema) => schema.holds(arguments.unwrap_or(&Json::Object(Vec::new()))),
@@ -109,12 +106,22 @@ impl Check {
 }
 
 impl Check {
-    /// Why no value can meet it, if none can.
-    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+    /// Where in the document it asks for what no value can be, as a JSON pointer, and why.
+    pub(crate) fn contradictions(&self) -> Vec<(String, &'static str)> {
         match &self.what {
-            What::Value(_, predicate) => predicate.contradiction(),
-            What::Whole(_) => None,
+            What::Value(_, predicate) => {
+                let why = predicate.contradiction();
+                why.map(|why| (self.place.clone(), why))
+                    .into_iter()
+                    .collect()
+            }
+            What::Whole(schema) => schema.contradictions(&self.place),
         }
+    }
+
+    /// Whether a single value is to match a pattern.
+    pub(crate) fn has_pattern(&self) -> bool {
+        matches!(&self.what, What::Value(_, predicate) if predicate.regex.is_some())
     }
 
     /// Values to try it with.
@@ -177,11 +184,10 @@ impl Predicate {
             }
         }
         if let Some(glob) = &self.glob {
-            tried.push(Json::Text(glob.as_str().replace('*', "")));
-            tried.push(Json::Text(glob.as_str().replace('*', "x")));
+            tried.extend(of_glob(glob.as_str()).into_iter().map(Json::Text));
         }
         if let Some(regex) = &self.regex {
-            tried.extend(plain_texts(regex.as_str()).into_iter().map(Json::Text));
+            tried.extend(of_pattern(regex.as_str()).into_iter().map(Json::Text));
         }
         if let Some(max) = self.max_length.filter(|max| *max < MAX_WITNESS) {
             let text = |length: u64| Json::Text("x".repeat(usize::try_from(length).unwrap_or(0)));
@@ -234,6 +240,33 @@ impl Predicate {
         })
     }
 
+    /// Whether what stands at a pointer is as it must be. `*` stands for every entry of a list and
+    /// every member of an object, each of which must hold; where there is none, nothing stands there.
+    /// No value is looked at twice, so the work is at most that of reading the whole.
+    fn holds_at(&self, value: &Json, pointer: &str) -> bool {
+        let Some((before, behind)) = split_at_any(pointer) else {
+            return self.holds_found(value.pointer(pointer));
+        };
+        let within: Vec<&Json> = match value.pointer(before) {
+            Found::One(Json::List(items)) => items.iter().collect(),
+            Found::One(Json::Object(members)) => members.iter().map(|(_, value)| value).collect(),
+            Found::One(_) | Found::None => Vec::new(),
+            Found::Ambiguous => return false,
+        };
+        if within.is_empty() {
+            return self.optional;
+        }
+        within.into_iter().all(|value| self.holds_at(value, behind))
+    }
+
+    fn holds_found(&self, found: Found<'_>) -> bool {
+        match found {
+            Found::One(value) => self.holds(value),
+            Found::None => self.optional,
+            Found::Ambiguous => false,
+        }
+    }
+
     fn holds(&self, value: &Json) -> bool {
         let text = match value {
             Json::Text(text) => Some(text.as_str()),
@@ -272,6 +305,19 @@ impl Predicate {
                 .regex
                 .as_ref()
                 .is_none_or(|r| text.is_some_and(|t| r.matches(t)))
+    }
+}
+
+/// What stands before and behind the first `*` of a pointer.
+fn split_at_any(pointer: &str) -> Option<(&str, &str)> {
+    let mut from = 0;
+    loop {
+        let at = from + pointer.get(from..)?.find("/*")?;
+        let behind = pointer.get(at + "/*".len()..)?;
+        if behind.is_empty() || behind.starts_with('/') {
+            return Some((pointer.get(..at)?, behind));
+        }
+        from = at + 1;
     }
 }
 

@@ -282,7 +282,8 @@ impl Network {
     /// Reads an address or a range in CIDR form.
     ///
     /// # Errors
-    /// [`Problem::Form`], also if bits beyond the prefix are set.
+    /// [`Problem::Form`], also if bits beyond the prefix are set, and if it is IPv4 mapped into IPv6
+    /// (`::ffff:10.0.0.0`): addresses are compared as what they are, and Cedar reads none like that.
     pub fn new(text: &str) -> Checked<Self> {
         let wrong = || Problem::Form {
             given: shown(text),
@@ -303,6 +304,12 @@ impl Network {
         let beyond = value.checked_shl(u32::from(bits)).unwrap_or(0);
         if bits > width || beyond != 0 {
             return Err(wrong());
+        }
+        if base.to_canonical() != base {
+            return Err(Problem::Form {
+                given: shown(text),
+                expected: "a network as calls come from it: of IPv4 write `10.0.0.0/8`, not mapped into IPv6",
+            });
         }
         Ok(Self { base, bits })
     }
@@ -325,7 +332,7 @@ pub struct Hours {
     pub days: Vec<u8>,
     /// First minute of the day.
     pub from: u16,
-    /// Minute of the day at which it ends; at or before `from` means the next day.
+    /// Minute of the day at which it ends; before `from` means the next day, and it is never the same.
     pub to: u16,
     /// Minutes the author's clock is ahead of UTC.
     pub utc_offset: i16,
@@ -364,8 +371,7 @@ impl Hours {
             sink.note(&at.path, offset(text))
         });
         if from.is_some() && from == to {
-            let why = "`from` and `to` are the same minute: leave both out for the whole day";
-            sink.refuse(&at.path, Problem::Conflict(why));
+            sink.refuse(&at.path, Problem::SameMinute);
         }
         Some(Self {
             days: days?,
@@ -501,6 +507,87 @@ impl core::fmt::Display for Via {
         match self {
             Self::Group(name) => write!(f, "group:{name}"),
             Self::Node(name) => write!(f, "node:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cedar_reads(network: Network) -> bool {
+        let text = format!("ip(\"{network}\").isInRange(ip(\"{network}\"))");
+        let uid = |text: &str| text.parse::<cedar_policy::EntityUid>().unwrap();
+        let (who, does, what) = (uid("A::\"\""), uid("Action::\"a\""), uid("B::\"\""));
+        let context = cedar_policy::Context::empty();
+        let request = cedar_policy::Request::new(who, does, what, context, None).unwrap();
+        let read = text.parse::<cedar_policy::Expression>().unwrap();
+        let entities = cedar_policy::Entities::empty();
+        let said = cedar_policy::eval_expression(&request, &entities, &read);
+        matches!(said, Ok(cedar_policy::EvalResult::Bool(true)))
+    }
+
+    #[test]
+    fn networks_are_what_cedar_reads() {
+        for text in [
+            "10.0.0.0/8",
+            "10.0.0.0/08",
+            "0.0.0.0/0",
+            "10.1.2.3",
+            "::/0",
+            "::1",
+            "::",
+            "::/96",
+            "::102:304",
+            "::1.2.3.4",
+            "2001:db8::/32",
+            "fe80::/10",
+            "::fffe:0:0/95",
+            "64:ff9b::1.2.3.4",
+            "2001:0DB8::/32",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+        ] {
+            assert!(cedar_reads(Network::new(text).unwrap()), "{text}");
+        }
+        for text in [
+            "::ffff:10.0.0.0/104",
+            "::ffff:10.0.0.1",
+            "::ffff:0:0/96",
+            "::ffff:a00:0/104",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "10.0.0/8",
+            "010.0.0.0/8",
+            "fe80::1%eth0",
+            "::/129",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "",
+        ] {
+            assert!(Network::new(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_is_read(v4 in any::<u32>(), v6 in any::<u128>(), bits in 0_u8..=128, low in any::<bool>()) {
+            // Where `::` and IPv4 within IPv6 are.
+            let v6 = if low { v6 >> 80 } else { v6 };
+            let bases = [
+                (IpAddr::V4(Ipv4Addr::from_bits(v4)), 32),
+                (IpAddr::V6(Ipv6Addr::from_bits(v6)), 128),
+            ];
+            for (base, width) in bases {
+                for text in [format!("{base}/{}", bits.min(width)), base.to_string()] {
+                    if let Ok(network) = Network::new(&text) {
+                        prop_assert!(cedar_reads(network), "{}", text);
+                    }
+                }
+            }
         }
     }
 }

@@ -265,7 +265,7 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Json, Problem> {
         let (bytes, max) = (bytes.len(), MAX_POLICY_BYTES);
         return Err(Problem::TooLarge { bytes, max });
     }
-    let text = core::str::from_utf8(bytes).map_err(|_| Problem::NotUtf8)?;
+    let text = super::error::text_of(bytes)?;
     let json: Json = serde_json::from_str(text).map_err(|error| {
         // The reader stops at 128 levels, and says so only in its message.
         if error.to_string().starts_with("recursion limit") {
@@ -276,7 +276,7 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Json, Problem> {
         Problem::NotJson {
             line: error.line(),
             column: error.column(),
-            why: super::error::shown(why),
+            why: super::error::told(why),
         }
     })?;
     if json.depth() > MAX_POLICY_DEPTH {

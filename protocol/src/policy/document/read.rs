@@ -300,7 +300,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A key as a step of a JSON pointer, inert.
-fn step(key: &str) -> String {
+pub(super) fn step(key: &str) -> String {
     shown(&key.replace('~', "~0").replace('/', "~1"))
 }
 

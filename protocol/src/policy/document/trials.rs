@@ -215,8 +215,14 @@ impl TrialCall {
         let (pinned, approved) = (flag("pinned"), flag("approved"));
         let human_vouched = flag("human_vouched");
         let arguments = fields.at("arguments").and_then(|at| {
-            at.members(sink)?;
-            Some(at.json.to_text())
+            // Keys named twice within are refused as the mesh refuses such a call.
+            let members = at.members(sink)?;
+            let unique = members.iter().map(|(_, value)| value.value(sink));
+            let unique: Vec<_> = unique.collect();
+            unique
+                .iter()
+                .all(Option::is_some)
+                .then(|| at.json.to_text())
         });
         let time = fields.at("time").map_or(Some(TRIAL_TIME), |at| {
             let text = at.text(sink)?;
@@ -334,7 +340,14 @@ fn read_date_time(text: &str) -> Option<UnixMillis> {
     };
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
     let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
-    let valid = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let valid = year >= 1970 && (1..=12).contains(&month) && (1..=last).contains(&day);
     if !valid || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
@@ -379,6 +392,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn arguments_name_no_key_twice() {
+        for (arguments, good) in [
+            (r#"{"a": 1, "b": {"a": [{"a": 1}]}}"#, true),
+            (r#"{"a": 1, "a": 2}"#, false),
+            (r#"{"a": [{"b": 1, "\u0062": 2}]}"#, false),
+            ("[]", false),
+        ] {
+            let call = format!(r#"{{"tool": "x", "arguments": {arguments}}}"#);
+            let read = TrialCall::parse("call", call.as_bytes());
+            assert_eq!(read.is_ok(), good, "{arguments}");
+        }
+    }
+
+    #[test]
     fn times_are_read() {
         let read = |text| read_date_time(text).map(|t| t.0);
         assert_eq!(read("1970-01-01T00:00:00Z"), Some(0));
@@ -389,6 +416,11 @@ mod tests {
             "2026-13-05T12:00:00Z",
             "2026-1-5T12:00:00Z",
             "1969-12-31T23:59:59Z",
+            "2026-02-30T09:00:00Z",
+            "2026-02-29T09:00:00Z",
+            "2100-02-29T09:00:00Z",
+            "2026-04-31T09:00:00Z",
+            "2026-01-00T09:00:00Z",
         ] {
             assert_eq!(read(bad), None, "{bad}");
         }

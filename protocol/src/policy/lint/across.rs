@@ -17,6 +17,7 @@ pub(super) fn look(policies: &[CompiledPolicy]) -> (Vec<Finding>, bool) {
     let mut findings = Vec::new();
     let mut left = MAX_COMPARED;
     for (place, document) in documents.iter().enumerate() {
+        let mut hours = CommonHours::of(document);
         for (at, other) in documents.iter().enumerate() {
             if place == at {
                 continue;
@@ -34,11 +35,73 @@ pub(super) fn look(policies: &[CompiledPolicy]) -> (Vec<Finding>, bool) {
                     mend: "remove one of them",
                 });
             }
+            if let Some(hours) = &mut hours {
+                hours.meet(document, other);
+            }
             findings.extend(shadowed(document, other));
             findings.extend(milder(document, other));
         }
+        findings.extend(hours.and_then(|hours| hours.finding(document)));
     }
     (findings, true)
+}
+
+/// The minutes of the week at which a document and those that restrict the same calls let them
+/// pass.
+struct CommonHours<'a> {
+    stretches: Vec<(u16, u16)>,
+    /// The other documents that say when.
+    with: Vec<&'a str>,
+}
+
+impl<'a> CommonHours<'a> {
+    /// Of a document alone; `None` where it does not refuse calls at other times.
+    fn of(document: &Document) -> Option<Self> {
+        let hours = document.requirements.time.as_ref()?;
+        let decides = document.mode == Mode::Enforce && document.action >= Action::Block;
+        decides.then(|| Self {
+            stretches: hours.stretches(),
+            with: Vec::new(),
+        })
+    }
+
+    /// Takes away when `other` refuses every call that `document` is about.
+    fn meet(&mut self, document: &Document, other: &'a Document) {
+        let Some(theirs) = Self::of(other) else {
+            return;
+        };
+        let wide = reaches(&other.scope, &document.scope) && targets(&other.scope, &document.scope);
+        if !wide || self.stretches.is_empty() {
+            return;
+        }
+        let both = self.stretches.iter().flat_map(|(from, to)| {
+            let common = theirs.stretches.iter();
+            common.map(move |(begin, end)| (*from.max(begin), *to.min(end)))
+        });
+        self.stretches = both.filter(|(from, to)| from < to).collect();
+        self.with.push(other.name.as_str());
+    }
+
+    fn finding(self, document: &Document) -> Option<Finding> {
+        let (last, rest) = self.with.split_last()?;
+        if !self.stretches.is_empty() {
+            return None;
+        }
+        let more = match rest.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(Finding {
+            document: document.name.to_string(),
+            path: "/time".to_owned(),
+            code: Code::Contradictory,
+            why: format!(
+                "policy `{last}`{more} holds these calls at other times only, so that none is ever \
+                 permitted"
+            ),
+            mend: "let the times overlap, or narrow the scope of one",
+        })
+    }
 }
 
 /// Whether two documents say the same under different names.

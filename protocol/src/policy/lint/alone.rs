@@ -5,6 +5,7 @@ use super::{Code, Notes};
 use crate::mcp::{Target, TargetKind, derive_intents, word};
 use crate::policy::document::{Document, Mode, Network, WEEK};
 use crate::policy::glob::{Glob, ItemGlob};
+use crate::policy::uri::glob_ambiguity;
 use crate::policy::verdict::Action;
 
 /// The intents that only look.
@@ -16,6 +17,7 @@ pub(super) fn look(document: &Document, notes: &mut Notes) {
     lists(document, notes);
     words(document, notes);
     unreachable(document, notes);
+    ambiguous(document, notes);
     taken_back(document, notes);
     arguments(document, notes);
     broad(document, notes);
@@ -98,6 +100,13 @@ fn vacuous(document: &Document, notes: &mut Notes) {
         }
     }
     let holds = document.action == Action::RequireApproval;
+    if holds && document.limits.is_some() {
+        note(
+            "/limits",
+            "a call over a limit is denied, and waits for nobody's approval",
+            "move it to a document that blocks",
+        );
+    }
     if let Some(approval) = document.approval.as_ref().filter(|a| !a.required && !holds) {
         let path = if approval.by.is_some() {
             "/approval/by"
@@ -320,6 +329,22 @@ fn unreachable(document: &Document, notes: &mut Notes) {
     }
 }
 
+/// Globs that match only URIs which are denied for having several readings.
+fn ambiguous(document: &Document, notes: &mut Notes) {
+    let lists = [
+        ("/resources", &document.scope.resources),
+        ("/allowed_resources", &document.requirements.resources),
+    ];
+    for (path, globs) in lists {
+        for (at, glob) in globs.iter().flatten().enumerate() {
+            if let Some(found) = glob_ambiguity(glob) {
+                let why = format!("no URI with one reading is like `{glob}`: {found}");
+                notes.note(format!("{path}/{at}"), Code::Vacuous, why, found.hint());
+            }
+        }
+    }
+}
+
 /// Tools that are permitted by name and forbidden by what they intend.
 fn taken_back(document: &Document, notes: &mut Notes) {
     if document.action < Action::Block {
@@ -371,9 +396,9 @@ pub(super) fn forbidden_intent(document: &Document, tool: &str) -> Option<(&'sta
 /// Predicates that no value can meet.
 fn arguments(document: &Document, notes: &mut Notes) {
     for check in &document.requirements.arguments {
-        if let Some(why) = check.contradiction() {
+        for (path, why) in check.contradictions() {
             let mend = "no value can be like that: correct it";
-            notes.note(&check.place, Code::Contradictory, why.to_owned(), mend);
+            notes.note(path, Code::Contradictory, why.to_owned(), mend);
         }
     }
 }

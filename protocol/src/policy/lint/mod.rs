@@ -122,6 +122,7 @@ pub fn lint(bundle: &CompiledBundle) -> Linted {
             Some(document) => {
                 alone::look(document, &mut notes);
                 unvouched(bundle, document, &mut notes);
+                unvouched_approvers(bundle, document, &mut notes);
                 only_approved(bundle, document, &mut notes);
             }
             None => cedar(policy, &mut notes),
@@ -149,6 +150,27 @@ fn unvouched(bundle: &CompiledBundle, document: &Document, notes: &mut Notes) {
                     agents";
         notes.note("/subjects/humans", Code::Vacuous, why.to_owned(), mend);
     }
+}
+
+/// Who is to approve what a document holds, where nobody may say that they are who they are.
+fn unvouched_approvers(bundle: &CompiledBundle, document: &Document, notes: &mut Notes) {
+    let Some(approval) = &document.approval else {
+        return;
+    };
+    let holds = approval.required || document.action == Action::RequireApproval;
+    let by = approval.by.as_ref().filter(|by| !by.humans.is_empty());
+    let Some(by) = by.filter(|_| holds && bundle.vouchers.is_empty()) else {
+        return;
+    };
+    let others = !(by.nodes.is_empty() && by.groups.is_empty() && by.agents.is_empty());
+    let why = if others {
+        "no document vouches for humans, so none of these can approve"
+    } else {
+        "no document vouches for humans, so nobody can approve, and what is held waits in vain"
+    };
+    let mend = "apply a document with `vouches_for_humans` beside it, or name nodes, groups or \
+                agents";
+    notes.note("/approval/by/humans", Code::Vacuous, why.to_owned(), mend);
 }
 
 /// A document that restricts, and yet is the only one by which calls on its servers could pass: what
