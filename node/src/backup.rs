@@ -153,6 +153,14 @@ pub enum BackupError {
     /// Writing failed.
     #[error("cannot write: {0}")]
     Write(io::Error),
+    /// The backup could not be written to its end, as on a full disk.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// No randomness.
     #[error(transparent)]
     Random(#[from] CryptoError),
@@ -253,7 +261,7 @@ impl BackupError {
             Self::Setup(_) | Self::Roots(_) => "no_node",
             Self::Open(_) | Self::Store(_) => "store",
             Self::Read(_) | Self::NotOpened { .. } => "unreadable",
-            Self::Write(_) | Self::NotMade { .. } => "unwritable",
+            Self::Write(_) | Self::NotMade { .. } | Self::Unfinished { .. } => "unwritable",
             Self::Random(_) => "no_randomness",
             Self::Sealing => "sealing_failed",
             Self::Memory { .. } => "no_memory",

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::enforcement::SEVERED;
 use crate::session::{ErrorKind, Fabric, OpenSession, Principal, SessionError};
 use crate::telemetry::Counters;
 
@@ -33,6 +34,7 @@ mod budget;
 mod client;
 #[cfg(test)]
 pub(crate) mod fake;
+mod farewells;
 mod http;
 #[cfg(test)]
 mod http_tests;
@@ -49,6 +51,8 @@ mod serve;
 mod streams;
 pub mod token;
 pub mod version;
+#[cfg(test)]
+mod version_tests;
 
 pub use limits::Limits;
 pub use lines::LineError;
@@ -57,6 +61,7 @@ pub use token::{AgentEntry, AgentTokens, Token, TokenError, TokenTable};
 
 use budget::{Budget, Kind, Permit};
 use client::ClientSession;
+use farewells::Farewells;
 use message::Head;
 use streams::HttpSession;
 
@@ -94,6 +99,8 @@ pub struct Gateway {
     sessions: Mutex<HashMap<String, Arc<HttpSession>>>,
     /// Sessions over lines; they have no ids. Ended ones are swept.
     lines: Mutex<Vec<std::sync::Weak<ClientSession>>>,
+    /// Of the HTTP sessions that were cut off.
+    farewells: Farewells,
     refusals: Counters,
     /// How often what is listed may have changed.
     changes: watch::Sender<u64>,
@@ -117,6 +124,7 @@ impl Gateway {
             budget: Arc::default(),
             sessions: Mutex::default(),
             lines: Mutex::default(),
+            farewells: Farewells::default(),
             refusals: Counters::new(),
             changes: watch::Sender::new(0),
             tasks: TaskTracker::new(),
@@ -150,6 +158,21 @@ impl Gateway {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    /// The same of the sessions of one agent.
+    pub fn lists_changed_of(&self, agent: &Name) {
+        let of_http = self
+            .sessions()
+            .values()
+            .map(|s| Arc::clone(s.core()))
+            .collect();
+        let mut sessions: Vec<Arc<ClientSession>> = of_http;
+        let of_lines = self.lines();
+        sessions.extend(of_lines.iter().filter_map(std::sync::Weak::upgrade));
+        drop(of_lines);
+        let of_agent = sessions.iter().filter(|s| &s.principal().agent == agent);
+        of_agent.for_each(|session| session.relist());
+    }
+
     /// Ends every session of an agent at once, its calls and streams included. For when the
     /// agent is removed or revoked; its token must be refused already.
     pub async fn close_agent(&self, agent: &Name) {
@@ -175,9 +198,15 @@ impl Gateway {
 
     async fn close_where(&self, which: impl Fn(&Principal) -> bool, why: Option<&SessionError>) {
         let mut ending: Vec<Arc<ClientSession>> = Vec::new();
-        self.sessions().retain(|_, session| {
-            let hit = which(session.core().principal());
+        let severing = why.filter(|why| why.reason == SEVERED);
+        self.sessions().retain(|id, session| {
+            let principal = session.core().principal();
+            let hit = which(principal);
             if hit {
+                if let Some(why) = severing {
+                    let (id, whose) = (id.clone(), principal.clone());
+                    self.farewells.add(id, whose, why.clone(), Instant::now());
+                }
                 ending.push(Arc::clone(session.core()));
             }
             !hit
@@ -212,6 +241,7 @@ impl Gateway {
         head: &Head,
         initialize: Bytes,
     ) -> Result<OpenSession, SessionError> {
+        let initialize = version::asked(initialize);
         match scope {
             Scope::Every => Ok(aggregate::open(
                 Arc::clone(&self.fabric),
@@ -223,9 +253,14 @@ impl Gateway {
             Scope::Server { node, server } => {
                 let target = names::resolve(&self.fabric.servers(), node, server)?;
                 let opening = self.fabric.open(principal, &target, initialize);
-                tokio::time::timeout(self.limits.open_wait, opening)
+                let opened = tokio::time::timeout(self.limits.open_wait, opening)
                     .await
-                    .unwrap_or_else(|_| Err(open_timed_out(node, server)))
+                    .unwrap_or_else(|_| Err(open_timed_out(node, server)))?;
+                if let Err(failure) = version::check_answer(&opened.response) {
+                    opened.session.close().await;
+                    return Err(failure.at(node, server));
+                }
+                Ok(opened)
             }
         }
     }
@@ -273,12 +308,16 @@ impl Gateway {
     /// Ends what has been idle too long and forgets what has ended.
     async fn sweep(&self, now: Instant) {
         let mut ending = Vec::new();
-        self.sessions().retain(|_, session| {
+        self.sessions().retain(|id, session| {
             session.sweep(now, self.limits.detached);
             let idle = now.saturating_duration_since(session.core().used());
             let over = session.core().ended().is_cancelled()
                 || (!session.is_busy() && idle >= self.limits.session_idle);
             if over {
+                if let Some(why) = session.core().cut_off() {
+                    let whose = session.core().principal().clone();
+                    self.farewells.add(id.clone(), whose, why, now);
+                }
                 ending.push(Arc::clone(session));
             }
             !over

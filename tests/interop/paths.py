@@ -2,7 +2,8 @@
 
 `outward` turns an operation into what a client must ask on this path, `inward` turns what it saw
 back into what it would have seen directly. Only the aggregate path changes names: tools and
-prompts are `NODE__SERVER__NAME`, resources `hedgerow://NODE/SERVER/URI`.
+prompts are `NODE__SERVER__NAME`, resources `hedgerow://NODE/SERVER/URI`, in lists and in what
+answers link to, embed or contain.
 """
 
 import copy
@@ -14,6 +15,21 @@ LISTS = {
     "resources/list": ("resources", None, "uri"),
     "resources/templates/list": ("resourceTemplates", None, "uriTemplate"),
 }
+
+
+def links(method, result):
+    """What in the result of `method` has a URI that says whose resource it is."""
+    if method == "resources/read":
+        return result.get("contents", [])
+    if method == "tools/call":
+        blocks = result.get("content", [])
+    elif method == "prompts/get":
+        contents = [message["content"] for message in result.get("messages", [])]
+        blocks = [b for c in contents for b in (c if isinstance(c, list) else [c])]
+    else:
+        return []
+    embedded = [block["resource"] for block in blocks if block["type"] == "resource"]
+    return embedded + [block for block in blocks if block["type"] == "resource_link"]
 
 
 class Direct:
@@ -72,10 +88,13 @@ class Aggregate(Transparent):
         return op
 
     def inward(self, op, seen):
+        seen = copy.deepcopy(seen)
+        for holder in links(op["method"], seen.get("result", {})):
+            inner = holder["uri"].removeprefix(self.scheme)
+            holder["uri"] = inner if inner != holder["uri"] else f"unqualified: {inner}"
         key, name, uri = LISTS.get(op["method"], (None, None, None))
         if key is None or key not in seen.get("result", {}):
             return seen
-        seen = copy.deepcopy(seen)
         member, prefix = (name, self.prefix) if name else (uri, self.scheme)
         mine = [i for i in seen["result"][key] if i[member].startswith(prefix)]
         for item in mine:

@@ -128,6 +128,13 @@ impl Admin {
         root.sign(&Primitives, &signers).unwrap()
     }
 
+    /// Puts the root that follows in force at a node, changed so.
+    pub async fn put_root(&self, at: &TestNode, change: impl FnOnce(&mut Root)) {
+        let root = self.root(at, &[], change).await;
+        let documents = vec![PublishedDocument::Root(FileBytes(root))];
+        assert!(hand(at, Publish { documents }).await.unwrap().new);
+    }
+
     /// The bundle that follows the one in force at a node, of these documents.
     pub async fn bundle(&self, at: &TestNode, body: &BundleBody) -> Publish {
         let trust = in_force(at).await;
@@ -149,6 +156,15 @@ impl Admin {
     }
 }
 
+/// Puts this bundle in force at the first of these nodes, and waits until all decide by it.
+pub async fn put_everywhere(version: u64, body: &BundleBody, nodes: &[&TestNode]) {
+    let founder = nodes.first().unwrap();
+    Admin::of(&founder.state).put(founder, body).await;
+    for at in nodes {
+        has_bundle(at, version).await;
+    }
+}
+
 /// A bundle's body of these documents.
 #[must_use]
 pub fn body_of(documents: &[&str]) -> BundleBody {
@@ -160,9 +176,13 @@ pub fn body_of(documents: &[&str]) -> BundleBody {
     }
 }
 
-/// Waits until a node has this bundle, and decides by it.
+/// Waits until a node has this bundle, and decides by it unless something else does.
 pub async fn has_bundle(at: &TestNode, version: u64) {
     let has = || async {
+        if at.lawless {
+            let bundle = in_force(at).await.bundle;
+            return bundle.is_some_and(|bundle| bundle.version == version);
+        }
         let running = at.status().await.trust.and_then(|trust| trust.policies);
         running.is_some_and(|running| running.version == version)
     };

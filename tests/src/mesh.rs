@@ -55,8 +55,27 @@ pub struct TestNode {
     pub node: Arc<Node>,
     /// Its state directory.
     pub state: PathBuf,
+    /// Whether something else than the bundle in force decides here.
+    pub lawless: bool,
     tasks: Tasks,
     running: JoinHandle<Stopped>,
+}
+
+/// Copies a state directory, with its modes, as a thief or a restored backup would.
+pub fn copy_state(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    let permissions = std::fs::metadata(from).unwrap().permissions();
+    std::fs::set_permissions(to, permissions).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy_state(&entry.path(), &target);
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// A session with a server, as the gateway would hold it.
@@ -95,6 +114,17 @@ impl TestMesh {
         };
         let admin = Passphrase::new(ADMIN_PASSPHRASE.to_owned().into()).unwrap();
         setup::found(&self.state(first), &founding, &admin).unwrap();
+    }
+
+    /// `host` with the fixture as `bench`, and `user`, which sees it, composed so.
+    pub async fn pair(host: Composition, user: Composition) -> (Self, TestNode, TestNode) {
+        let mesh = Self::empty();
+        mesh.found_at("host");
+        let host = TestNode::compose(&mesh.state("host"), host).await;
+        host.attach_fixture("bench", &[]).await;
+        let user = mesh.join_composed(&host, "user", user).await;
+        user.sees("host", "bench").await;
+        (mesh, host, user)
     }
 
     /// Where a host of this mesh keeps its state.
@@ -178,6 +208,7 @@ impl TestNode {
     }
 
     async fn try_compose(state: &Path, composition: Composition) -> Result<Self, AppError> {
+        let lawless = composition.danger_policy.is_some();
         let any = "127.0.0.1:0".parse().unwrap();
         let dir = StateDir::open(state).unwrap();
         let config = Config::load(&dir.config(), &|_| None).unwrap();
@@ -201,6 +232,7 @@ impl TestNode {
         Ok(Self {
             node,
             state,
+            lawless,
             tasks,
             running,
         })

@@ -37,9 +37,24 @@ pub async fn ran(state: &Path, words: &[&str]) -> Output {
     soon(hedgerow(state, words).output()).await.unwrap()
 }
 
+/// What a command with `--format json` failed of, as its last line has it, in the lines that people
+/// are given instead.
+fn in_words(said: &str) -> String {
+    let (before, last) = said.trim_end().rsplit_once('\n').unwrap_or(("", said));
+    let Ok(failed) = serde_json::from_str::<serde_json::Value>(last) else {
+        return said.to_owned();
+    };
+    let text = |key: &str| failed["error"][key].as_str();
+    let mut words = format!("{before}\nerror: {}", text("message").unwrap());
+    words.extend(text("reason").map(|reason| format!(" [{reason}]")));
+    words.extend(text("hint").map(|hint| format!("\nhint: {hint}")));
+    words
+}
+
 /// Checks what a command that failed said at its end: one line why, at most one how to mend it,
 /// nothing after either, and that they contain these words.
 pub fn complained(said: &str, why: &[&str], how: &[&str]) {
+    let said = in_words(said);
     let lines = |start: &str| -> Vec<String> {
         let lines = said.lines().filter(|line| line.starts_with(start));
         lines.map(str::to_owned).collect()

@@ -11,51 +11,19 @@ use node::app::Composition;
 use node::control::Operations as _;
 use node::enforcement::{LIMIT_EXCEEDED, SEVERED};
 use protocol::control::DecisionQuery;
-use protocol::trust::bundle::{BundleBody, Policy};
-use tests::admin::{Admin, in_force, policy};
+use tests::admin::{body_of, put_everywhere};
 use tests::lawless::{honest, lawless};
 use tests::mesh::{Session, TestMesh, TestNode};
-use tests::wait::until;
+
+async fn put(version: u64, documents: &[&str], nodes: &[&TestNode]) {
+    put_everywhere(version, &body_of(documents), nodes).await;
+}
+
+async fn pair(host: Composition, user: Composition) -> (TestMesh, TestNode, TestNode) {
+    TestMesh::pair(host, user).await
+}
 
 const ALL: &str = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
-
-fn body(documents: &[&str]) -> BundleBody {
-    let mut policies: Vec<Policy> = documents.iter().map(|text| policy(text)).collect();
-    policies.sort_by(|a, b| a.name.cmp(&b.name));
-    BundleBody {
-        policies,
-        ..BundleBody::default()
-    }
-}
-
-/// Puts these documents in force at every one of these nodes.
-async fn put(version: u64, documents: &[&str], nodes: &[&TestNode]) {
-    let founder = nodes[0];
-    Admin::of(&founder.state)
-        .put(founder, &body(documents))
-        .await;
-    for at in nodes {
-        let has = || async {
-            in_force(at)
-                .await
-                .bundle
-                .is_some_and(|bundle| bundle.version == version)
-        };
-        until("the node has the bundle", has).await;
-    }
-}
-
-/// Two nodes, composed so, with the fixture at the first.
-async fn pair(host: Composition, user: Composition) -> (TestMesh, TestNode, TestNode) {
-    let mesh = TestMesh::empty();
-    mesh.found_at("host");
-    let host = TestNode::compose(&mesh.state("host"), host).await;
-    host.attach_fixture("bench", &[]).await;
-    let user = mesh.join_composed(&host, "user", user).await;
-    user.linked(host.id()).await;
-    user.sees("host", "bench").await;
-    (mesh, host, user)
-}
 
 async fn sized(session: &Session, id: u64, bytes: u64) -> Result<(), node::session::SessionError> {
     let arguments = format!(r#"{{"bytes": {bytes}}}"#);

@@ -279,6 +279,8 @@ async fn a_stream_that_is_reset() {
     let error = failed(&mut call).await;
     assert_eq!(error.reason, "stream_failed");
     assert_eq!(error.kind, ErrorKind::BrokenStream);
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("waited for approval"), "{hint}");
     answered(&stage, &session).await;
     stage.undisturbed().await;
 }

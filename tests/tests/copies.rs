@@ -6,28 +6,10 @@
     reason = "a test that cannot go on should say where"
 )]
 
-use std::path::Path;
-
 use node::control::Operations as _;
 use protocol::control::{Check, Level};
-use tests::mesh::{TestMesh, TestNode};
+use tests::mesh::{TestMesh, TestNode, copy_state};
 use tests::wait::until;
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    let permissions = std::fs::metadata(from).unwrap().permissions();
-    std::fs::set_permissions(to, permissions).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            copy(&entry.path(), &target);
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 async fn copies(node: &TestNode) -> Check {
     let checks = node.node.doctor().await.unwrap();
@@ -52,7 +34,7 @@ async fn two_copies_of_a_node_are_named_by_its_peer_and_by_both() {
     assert_eq!(copies(&hub).await.level, Level::Ok);
     let state = e.stop().await;
     let copied = mesh.state("copy");
-    copy(&state, &copied);
+    copy_state(&state, &copied);
     let (one, two) = (
         TestNode::start(&state).await,
         TestNode::start(&copied).await,

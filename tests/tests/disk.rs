@@ -174,6 +174,7 @@ async fn late(tools: &TestNode, peer: &Hostile) -> String {
         direction: Direction::ToServer,
         path: None,
         stream: None,
+        within: None,
         awaited: &|_| None,
     });
     let refused = tools.node.enforcer().enforce(Point::Egress, subject).await;

@@ -434,7 +434,7 @@ mod listing {
         let (mesh, host) = TestMesh::found("host").await;
         host.attach("shop", shop(&mesh.file("called"))).await;
         let session = host.open("agent", "host", "shop").await.unwrap();
-        for (list, count) in LISTS.into_iter().zip([6, 3, 2, 3]) {
+        for (list, count) in LISTS.into_iter().zip([6, 4, 2, 3]) {
             assert_eq!(listed(&session, list).await.len(), count, "{list:?}");
         }
     }

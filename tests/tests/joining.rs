@@ -28,7 +28,7 @@ use serde_json::json;
 use tests::admin::Admin;
 use tests::forge::now;
 use tests::hostile::Hostile;
-use tests::mesh::{LOCAL, TestMesh, TestNode, name};
+use tests::mesh::{LOCAL, TestMesh, TestNode, copy_state, name};
 use tests::process::{hedgerow, ran};
 use tests::wait::{soon, until};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -519,7 +519,7 @@ async fn rotated_keys_are_let_in_and_the_old_ones_are_not() {
     let state = b.stop().await;
     // The disk as it was, in other hands.
     let stolen = mesh.state("stolen");
-    copy(&state, &stolen);
+    copy_state(&state, &stolen);
     let rotated = soon(enrol::rotate(&state)).await.unwrap();
     assert_eq!((rotated.old, rotated.name), (old, name("b")));
     let b = TestNode::start(&state).await;
@@ -542,22 +542,6 @@ async fn superseded(thief: &Hostile, node: &TestNode) {
         panic!("{told:?}");
     };
     assert_eq!(refusal.reason, "superseded");
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    let permissions = std::fs::metadata(from).unwrap().permissions();
-    std::fs::set_permissions(to, permissions).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            copy(&entry.path(), &target);
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// A hub as a process of its own, on this port; its ticket may name it across restarts.

@@ -10,12 +10,11 @@
 use node::app::Composition;
 use node::control::Operations as _;
 use protocol::control::{Decision, DecisionQuery};
-use protocol::trust::bundle::{BundleBody, Label, Policy};
-use tests::admin::{Admin, in_force, policy};
+use protocol::trust::bundle::{BundleBody, Label};
+use tests::admin::{body_of, put_everywhere};
 use tests::lawless::{honest, lawless};
 use tests::line::{Line, LineOptions};
 use tests::mesh::{Session, TestMesh, TestNode};
-use tests::wait::until;
 
 const ALL: &str = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
 
@@ -30,30 +29,13 @@ const NO_PCI: &str = r#"{"policy_name": "no_pci", "tools": ["state"],
 const REASON: &str = "label_not_allowed";
 
 fn body(documents: &[&str], labels: &[(&str, &str)]) -> BundleBody {
-    let mut policies: Vec<Policy> = documents.iter().map(|text| policy(text)).collect();
-    policies.sort_by(|a, b| a.name.cmp(&b.name));
     let labels = labels.iter().map(|(target, label)| Label {
         target: (*target).to_owned(),
         labels: vec![(*label).to_owned()],
     });
     BundleBody {
-        policies,
         labels: labels.collect(),
-        ..BundleBody::default()
-    }
-}
-
-async fn put(version: u64, body: &BundleBody, nodes: &[&TestNode]) {
-    let founder = nodes[0];
-    Admin::of(&founder.state).put(founder, body).await;
-    for at in nodes {
-        let has = || async {
-            in_force(at)
-                .await
-                .bundle
-                .is_some_and(|bundle| bundle.version == version)
-        };
-        until("the node has the bundle", has).await;
+        ..body_of(documents)
     }
 }
 
@@ -63,14 +45,8 @@ async fn pair(
     host: Composition,
     user: Composition,
 ) -> (TestMesh, TestNode, TestNode) {
-    let mesh = TestMesh::empty();
-    mesh.found_at("host");
-    let host = TestNode::compose(&mesh.state("host"), host).await;
-    host.attach_fixture("bench", &[]).await;
-    let user = mesh.join_composed(&host, "user", user).await;
-    user.linked(host.id()).await;
-    user.sees("host", "bench").await;
-    put(1, body, &[&host, &user]).await;
+    let (mesh, host, user) = TestMesh::pair(host, user).await;
+    put_everywhere(1, body, &[&host, &user]).await;
     (mesh, host, user)
 }
 
@@ -176,7 +152,7 @@ async fn line(body: &BundleBody, composed: fn(&str) -> Composition) -> (Line, Se
     };
     let line = Line::build(options).await;
     line.a.sees("c", "fix").await;
-    put(1, body, &[&line.b, &line.a, &line.c]).await;
+    put_everywhere(1, body, &[&line.b, &line.a, &line.c]).await;
     let session = line.a.open("agent", "c", "fix").await.unwrap();
     (line, session)
 }
@@ -243,7 +219,7 @@ async fn a_label_may_be_of_all_on_a_server_and_is_signed_by_the_caller_s_node() 
     }
     // What is labelled in the bundle is not carried on by those who called it.
     labelled.labels.clear();
-    put(2, &labelled, &[&host, &user]).await;
+    put_everywhere(2, &labelled, &[&host, &user]).await;
     session.call(3, "state", "{}").await.unwrap();
     let none: Vec<String> = Vec::new();
     assert_eq!(noted(&user, "request", "state").await.unwrap(), none);

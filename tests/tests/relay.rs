@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hedgerow_crypto::Primitives;
 use node::clock::{Clock, SystemClock};
-use node::control::Operations as _;
+use node::control::{ApprovalOperations as _, Operations as _};
 use node::enforcement::ENVELOPE_LIFE_S;
 use node::session::ErrorKind;
-use protocol::control::{CallRequest, DecisionQuery};
+use protocol::control::{ApprovalQuery, CallRequest, DecisionQuery};
 use protocol::envelope::Direction;
 use protocol::evidence::Evidence;
 use protocol::limits::MAX_MESSAGE_BYTES;
@@ -33,8 +33,15 @@ use tests::wait::until;
 #[tokio::test]
 async fn a_call_goes_over_the_relay_its_target_names() {
     let line = Line::build(LineOptions::default()).await;
+    let heard = || line.a.node.enforcer().heard_over_others(&line.c.id());
+    assert_eq!(heard(), None);
     let session = line.a.open("agent", "c", "fix").await.unwrap();
+    let opened = heard().unwrap();
     let answer = session.call(1, "echo", r#"{"text":"over b"}"#).await;
+    assert!(heard().unwrap() >= opened);
+    let peers = line.a.node.peers().await.unwrap();
+    let c = peers.iter().find(|peer| peer.id == line.c.id()).unwrap();
+    assert!(c.last_seen.unwrap() >= heard().unwrap().seconds());
     let answer = answer.unwrap();
     assert_eq!(answer["result"]["echo"]["text"], "over b");
     assert!(line.a.node.links().get(line.c.id()).is_none());
@@ -42,6 +49,22 @@ async fn a_call_goes_over_the_relay_its_target_names() {
     for node in [&line.a, &line.b, &line.c] {
         assert_eq!(node.refusals().await, std::collections::BTreeMap::new());
     }
+    line.stop().await;
+}
+
+/// Relays carry calls, and no answers to those that are held.
+#[tokio::test]
+async fn a_holder_beyond_a_relay_is_not_asked_and_it_is_said_why() {
+    let line = Line::build(LineOptions::default()).await;
+    let held = ApprovalQuery {
+        node: Some("c".parse().unwrap()),
+        all: false,
+    };
+    let refused = line.a.node.held(held).await.unwrap_err();
+    assert_eq!(refused.reason, "holder_unreachable");
+    let text = "node `c`, which holds the call, is reached over `b` only";
+    assert!(refused.message.starts_with(text), "{refused:?}");
+    assert!(refused.hint.unwrap().contains("peers --dial"));
     line.stop().await;
 }
 
@@ -204,6 +227,11 @@ async fn a_node_that_does_not_offer_to_relay_does_not() {
     let refused = line.a.open("agent", "c", "fix").await.err().unwrap();
     assert_eq!(refused.reason, "relaying_not_offered", "{refused:?}");
     assert!(refused.message.contains("`b`"), "{refused:?}");
+    let hint = refused.hint.as_deref().unwrap_or_default();
+    assert!(
+        hint.contains("accept") && hint.contains("through"),
+        "{hint}"
+    );
     line.b.counted("relaying_not_offered", 1).await;
     line.stop().await;
 }

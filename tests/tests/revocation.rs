@@ -17,8 +17,8 @@ use node::setup;
 use node::state_dir::StateDir;
 use node::transport::LinkError;
 use protocol::control::{
-    FileBytes, FreshnessState, Invite, IssueMembership, Level, MAX_SPREAD_WAIT_MS, Publish,
-    PublishedDocument, RevocationQuery, RevocationState, SpreadQuery,
+    FileBytes, FreshnessState, Invite, IssueMembership, Level, MAX_SPREAD_WAIT_MS, RevocationQuery,
+    RevocationState, SpreadQuery,
 };
 use protocol::crypto::Signer as _;
 use protocol::distribution::pull::MAX_OWN_PULLS;
@@ -29,11 +29,11 @@ use protocol::trust::root::Retired;
 use protocol::trust::{Root, Ticket};
 use reqwest::StatusCode;
 use serde_json::Value;
-use tests::admin::{Admin, hand, holds, in_force, patience_ms, spread};
+use tests::admin::{Admin, holds, in_force, patience_ms, spread};
 use tests::client::McpClient;
 use tests::forge::now;
 use tests::hostile::Hostile;
-use tests::mesh::{ADMIN_PASSPHRASE, LOCAL, TestMesh, TestNode, last, name, tool_call};
+use tests::mesh::{ADMIN_PASSPHRASE, LOCAL, TestMesh, TestNode, copy_state, last, name, tool_call};
 use tests::process::{Process, hedgerow, ran};
 use tests::wait::{soon, until};
 
@@ -65,22 +65,6 @@ async fn refuses(node: &TestNode, member: &Hostile, reason: &str) {
     };
     assert_eq!(refusal.reason, reason);
     assert!(node.node.links().get(member.id()).is_none());
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    let permissions = std::fs::metadata(from).unwrap().permissions();
-    std::fs::set_permissions(to, permissions).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            copy(&entry.path(), &target);
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 async fn join(
@@ -223,7 +207,7 @@ async fn a_revoked_node_does_not_come_back() {
     other.name = name("somebody");
     for (n, forged) in [older, newer, other].into_iter().enumerate() {
         let stolen = mesh.state(&format!("stolen-{n}"));
-        copy(&state, &stolen);
+        copy_state(&state, &stolen);
         let bytes = forged.sign(&Primitives, &issuer).unwrap();
         std::fs::write(StateDir::open(&stolen).unwrap().membership(), bytes).unwrap();
         let thief = Hostile::enter(&stolen);
@@ -279,7 +263,7 @@ async fn a_revoked_node_is_not_issued_a_membership_again() {
     let ticket = hub.node.invite(LOCAL, invite).await.unwrap();
     let ticket = Ticket::parse(&Primitives, ticket.ticket.expose()).unwrap();
     let anew = mesh.state("anew");
-    copy(&state, &anew);
+    copy_state(&state, &anew);
     for file in ["membership.cose", "root.cose"] {
         std::fs::remove_file(anew.join(file)).unwrap();
     }
@@ -473,13 +457,6 @@ async fn a_revocation_outlives_a_restart() {
     refuses(&hub, &thief, "node_revoked").await;
 }
 
-/// Puts the next root in force at a node, changed so by the founding admin.
-async fn put_root(at: &TestNode, admin: &Admin, change: impl FnOnce(&mut Root)) {
-    let root = admin.root(at, &[], change).await;
-    let documents = vec![PublishedDocument::Root(FileBytes(root))];
-    hand(at, Publish { documents }).await.unwrap();
-}
-
 #[tokio::test]
 async fn what_a_removed_admin_has_revoked_holds_for_who_joins_later() {
     let (mesh, hub) = TestMesh::found("hub").await;
@@ -490,7 +467,9 @@ async fn what_a_removed_admin_has_revoked_holds_for_who_joins_later() {
     hub.attach_fixture("bench", &[]).await;
     let x = mesh.join(&hub, "x").await;
     let public = second.keys.public().clone();
-    put_root(&hub, &founder, |root| root.admins.push(public.clone())).await;
+    founder
+        .put_root(&hub, |root| root.admins.push(public.clone()))
+        .await;
     let entry = second.revoke(&hub, node(&x), WHY).await;
     let place = second.place(&hub).await;
     let retire = |root: &mut Root| {
@@ -502,7 +481,7 @@ async fn what_a_removed_admin_has_revoked_holds_for_who_joins_later() {
             link,
         }]);
     };
-    put_root(&hub, &founder, retire).await;
+    founder.put_root(&hub, retire).await;
 
     let invite = Invite {
         groups: Vec::new(),

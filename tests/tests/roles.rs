@@ -11,10 +11,10 @@ use node::control::Enrolling as _;
 use node::enrol;
 use node::setup::{self, NodeRole};
 use node::state_dir::StateDir;
-use protocol::control::{FileBytes, Invite, Publish, PublishedDocument};
+use protocol::control::Invite;
 use protocol::crypto::Signer as _;
-use protocol::trust::{Issuer, Root, Ticket};
-use tests::admin::{Admin, hand, in_force};
+use protocol::trust::{Issuer, Ticket};
+use tests::admin::{Admin, in_force};
 use tests::mesh::{LOCAL, TestMesh, TestNode, name};
 use tests::wait::{soon, until};
 
@@ -28,12 +28,6 @@ fn invite() -> Invite {
         pending: false,
         life_s: None,
     }
-}
-
-async fn put(admin: &Admin, at: &TestNode, change: impl FnOnce(&mut Root)) {
-    let root = admin.root(at, &[], change).await;
-    let documents = vec![PublishedDocument::Root(FileBytes(root))];
-    assert!(hand(at, Publish { documents }).await.unwrap().new);
 }
 
 #[tokio::test]
@@ -60,11 +54,12 @@ async fn a_node_takes_roles_up_and_lays_them_down_while_it_runs() {
         max_life_s: setup::FOUNDER_LIFE_S,
         max_per_hour: 100,
     };
-    put(&admin, &hub, |root| {
-        root.issuers.push(named);
-        root.timestampers.push(timestamper.public().clone());
-    })
-    .await;
+    admin
+        .put_root(&hub, |root| {
+            root.issuers.push(named);
+            root.timestampers.push(timestamper.public().clone());
+        })
+        .await;
     let issues = || async { b.node.invite(LOCAL, invite()).await.is_ok() };
     until("it issues", issues).await;
     let own = timestamper.public().id(&Primitives);
@@ -83,11 +78,12 @@ async fn a_node_takes_roles_up_and_lays_them_down_while_it_runs() {
     let c = TestNode::start(&state).await;
     c.linked(hub.id()).await;
 
-    put(&admin, &hub, |root| {
-        root.issuers.retain(|i| i.keys != *issuer.public());
-        root.timestampers.retain(|t| t != timestamper.public());
-    })
-    .await;
+    admin
+        .put_root(&hub, |root| {
+            root.issuers.retain(|i| i.keys != *issuer.public());
+            root.timestampers.retain(|t| t != timestamper.public());
+        })
+        .await;
     let over = || async { b.node.invite(LOCAL, invite()).await.is_err() };
     until("it issues no more", over).await;
     let refused = b.node.invite(LOCAL, invite()).await.unwrap_err();
@@ -100,6 +96,6 @@ async fn a_node_takes_roles_up_and_lays_them_down_while_it_runs() {
         max_life_s: setup::FOUNDER_LIFE_S,
         max_per_hour: 100,
     };
-    put(&admin, &hub, |root| root.issuers.push(again)).await;
+    admin.put_root(&hub, |root| root.issuers.push(again)).await;
     until("it issues again", issues).await;
 }

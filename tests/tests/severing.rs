@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use node::control::Operations as _;
 use node::enforcement::SEVERED;
-use protocol::control::DecisionQuery;
+use protocol::control::{DecisionQuery, Level};
 use protocol::policy::AllowMembers;
-use tests::admin::{Admin, body_of, has_bundle};
+use tests::admin::{Admin, body_of, has_bundle, put_everywhere};
 use tests::client::McpClient;
 use tests::line::{Line, LineOptions};
 use tests::mesh::{TestMesh, TestNode, last, tool_call};
@@ -69,11 +69,24 @@ async fn the_servers_node_ends_the_sessions_of_an_agent_it_severs() {
         let message = answer.response()["error"]["message"].to_string();
         assert!(message.contains("`lan`"), "{message}");
     }
+    // The other call has broken nothing, and may have taken effect.
+    assert_eq!(waiting.reason(), SEVERED, "{waiting:?}");
+    let hint = waiting.response()["error"]["data"]["hint"].to_string();
+    assert!(hint.contains("takes calls again in"), "{hint}");
+    assert!(hint.contains("may have taken effect"), "{hint}");
     for client in [&client, &second] {
         let gone = || async { client.post(tool_call(9, "echo", "{}")).await.status == 404 };
         until("the session is over", gone).await;
+        let told = client.post(tool_call(10, "echo", "{}")).await;
+        assert_eq!(told.reason(), SEVERED, "{told:?}");
+        assert!(told.response().to_string().contains("`lan`"), "{told:?}");
     }
     sessions(&hub, 1).await;
+    let checks = hub.node.doctor().await.unwrap();
+    let check = checks.iter().find(|c| c.name == "severed").unwrap();
+    assert_eq!(check.level, Level::Warn);
+    let whom = "cut off at this node: agent `client` of node `user` by policy `lan` for ";
+    assert!(check.message.starts_with(whom), "{check:?}");
     // Nor does it come back before its time.
     let again = user.open("client", "hub", "bench").await.err().unwrap();
     assert_eq!(again.reason, SEVERED, "{again:?}");
@@ -86,6 +99,45 @@ async fn the_servers_node_ends_the_sessions_of_an_agent_it_severs() {
     assert_eq!(decided.policy.as_deref(), Some("lan"));
     assert_eq!(decided.alerts, ["lan"]);
     assert_eq!(decided.agent.as_deref(), Some("client"));
+}
+
+/// What the caller's own node decides, it says of each call and session by itself.
+#[tokio::test]
+async fn the_callers_node_tells_each_what_became_of_it() {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    hub.attach_fixture("bench", &[]).await;
+    let user = mesh.join(&hub, "user").await;
+    user.sees("hub", "bench").await;
+    put_everywhere(1, &body_of(&[ALL, TRIPWIRE]), &[&hub, &user]).await;
+    let token = user.token("client").await;
+    let path = "/mcp/hub/bench";
+    let client = McpClient::open(&user, path, &token).await;
+    let second = McpClient::open(&user, path, &token).await;
+    let idle = McpClient::open(&user, path, &token).await;
+    let begun = hub.node.enforcer().calls().incoming();
+    let (severed, waiting) = tokio::join!(
+        async {
+            let waits = || async { hub.node.enforcer().calls().incoming() > begun };
+            until("the second session waits for an answer", waits).await;
+            client.post(tool_call(7, "crash", "{}")).await
+        },
+        second.post(tool_call(8, "hold", "{}")),
+    );
+    assert_eq!(severed.reason(), "intent_restricted", "{severed:?}");
+    let message = severed.response()["error"]["message"].to_string();
+    let for_how_long = "node `user` cuts agent `client` off for 60 s";
+    assert!(message.contains(for_how_long), "{message}");
+    assert_eq!(waiting.reason(), SEVERED, "{waiting:?}");
+    let hint = waiting.response()["error"]["data"]["hint"].to_string();
+    assert!(hint.contains("may have taken effect"), "{hint}");
+    for client in [&client, &second, &idle] {
+        let gone = || async { client.post(tool_call(9, "echo", "{}")).await.status == 404 };
+        until("the session is over", gone).await;
+        let told = client.post(tool_call(10, "echo", "{}")).await;
+        assert_eq!(told.reason(), SEVERED, "{told:?}");
+        let hint = told.response()["error"]["data"]["hint"].to_string();
+        assert!(hint.contains("takes calls again in"), "{hint}");
+    }
 }
 
 #[tokio::test]

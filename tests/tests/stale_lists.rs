@@ -8,9 +8,9 @@
 )]
 
 use protocol::trust::Act;
-use tests::admin::{Admin, body_of, has_bundle};
+use tests::admin::{Admin, body_of, has_bundle, in_force};
 use tests::client::McpClient;
-use tests::mesh::{TestMesh, name};
+use tests::mesh::{TestMesh, name, tool_call};
 
 const ALL: &str = r#"{"policy_name": "all", "allowed_tools": ["*/*"]}"#;
 
@@ -62,6 +62,39 @@ async fn a_client_is_told_and_lists_anew() {
     assert_eq!(told["method"], "notifications/tools/list_changed");
     let last = listed(&client).await;
     assert!(!lists(&last, "echo") && lists(&last, "state"), "{last:?}");
+}
+
+/// What an agent carries is its own: nobody else is told.
+#[tokio::test]
+async fn an_agent_that_is_handed_labelled_data_is_told() {
+    let tagger = r#"{"policy_name": "tagger", "tools": ["echo"], "on_result": {"tag": ["pci"]}}"#;
+    let no_pci =
+        r#"{"policy_name": "no_pci", "tools": ["state"], "labels": {"restricted": ["pci"]}}"#;
+    let (mesh, hub) = TestMesh::found("hub").await;
+    hub.attach_fixture("bench", &[]).await;
+    let user = mesh.join(&hub, "user").await;
+    user.sees("hub", "bench").await;
+    let admin = Admin::of(&hub.state);
+    admin.put(&hub, &body_of(&[ALL, tagger, no_pci])).await;
+    has_bundle(&user, 1).await;
+    let client = McpClient::open(&user, "/mcp", &user.token("client").await).await;
+    let other = McpClient::open(&user, "/mcp", &user.token("other").await).await;
+    assert!(lists(&listed(&client).await, "state"));
+    assert!(lists(&listed(&other).await, "state"));
+    let (mut heard, mut others) = (client.listen().await, other.listen().await);
+    let answer = client.post(tool_call(2, "hub__bench__echo", "{}")).await;
+    assert!(answer.response()["result"].is_object(), "{answer:?}");
+    let told = heard.next().await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    assert!(!lists(&listed(&client).await, "state"));
+    assert!(lists(&listed(&other).await, "state"));
+
+    // The first the other hears of is the bundle.
+    admin.put(&hub, &body_of(&[ALL, tagger])).await;
+    let told = others.next().await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    assert_eq!(in_force(&user).await.bundle.unwrap().version, 2);
+    assert!(lists(&listed(&client).await, "state"));
 }
 
 /// What was hidden is shown again: no node goes on with the older list.

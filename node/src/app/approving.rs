@@ -10,7 +10,7 @@ use super::node::Node;
 use crate::approvals::{ApprovalError, chosen};
 use crate::control::{ApprovalOperations, Caller};
 use crate::members::Resolved;
-use crate::transport::{IncomingStream, StreamKind};
+use crate::transport::{IncomingStream, LinkError, StreamKind};
 
 #[async_trait]
 impl ApprovalOperations for Node {
@@ -64,6 +64,30 @@ impl Node {
         }
     }
 
+    /// Why a node without a link cannot be asked. Relays carry calls, and no answers.
+    fn unlinked_holder(&self, holder: NodeId, error: &LinkError) -> Failure {
+        let member = self.members.member(&holder);
+        let node = member.map_or_else(
+            || holder.short(),
+            |member| format!("`{}`", member.membership.name),
+        );
+        let relays = self.relays_to(&holder);
+        let text = if relays.is_empty() {
+            format!("no link with node {node}, which holds the call: {error}")
+        } else {
+            let relays: Vec<String> = relays.iter().map(|r| format!("`{r}`")).collect();
+            let relays = relays.join(", ");
+            format!(
+                "node {node}, which holds the call, is reached over {relays} only: \
+                 answers take a direct link, relays carry none"
+            )
+        };
+        Failure::new(FailureKind::Unavailable, "holder_unreachable", text).with_hint(
+            "answer on that node or on one with a link to it, or open one: \
+             `hedgerow peers --dial HOST:PORT` of that node here, or of this one there",
+        )
+    }
+
     async fn ask_holder(
         &self,
         holder: NodeId,
@@ -71,14 +95,7 @@ impl Node {
         all: bool,
     ) -> Result<Vec<Approval>, Failure> {
         let opened = self.links.open(holder, StreamKind::Approval).await;
-        let (mut send, mut recv) = opened.map_err(|e| {
-            Failure::new(
-                FailureKind::Unavailable,
-                "holder_unreachable",
-                format!("there is no link with the node that holds the call: {e}"),
-            )
-            .with_hint("answer on that node, or on one that has a link with it")
-        })?;
+        let (mut send, mut recv) = opened.map_err(|e| self.unlinked_holder(holder, &e))?;
         let asked = self
             .approvals
             .ask(holder, answer, all, &mut recv, &mut send)

@@ -362,6 +362,12 @@ impl Node {
         records.measured_by(Arc::clone(&posture));
         let severed = Arc::new(Severed::default());
         enforcer.ask_through(Arc::new(trust.clone()));
+        let labelled = Arc::downgrade(&gateway);
+        enforcer.tell_labelled(Box::new(move |agent| {
+            if let Some(gateway) = labelled.upgrade() {
+                gateway.lists_changed_of(agent);
+            }
+        }));
         enforcer.attend(Arc::new(Severing {
             links: links.clone(),
             dialing: Arc::clone(&dialing),

@@ -194,6 +194,7 @@ impl Operations for Node {
             servers: self.servers().await?,
             store_fault: self.store.progress().fault.map(|f| f.to_string()),
             copied: self.copied(),
+            cut_off: self.cut_off(),
             is_copied: self.links.is_copied(),
             told_ahead: self.enforcer.is_told_ahead(),
         }))

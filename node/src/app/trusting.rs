@@ -151,7 +151,8 @@ impl Trusting {
     /// A proposal for people.
     fn shown(&self, state: &TrustState, proposal: &Proposal) -> protocol::control::Proposal {
         let effects = self.effects(state, proposal);
-        views::proposal(&*self.crypto, proposal, effects)
+        let overtaken = views::overtaken(state, proposal);
+        views::proposal(&*self.crypto, proposal, effects, overtaken)
     }
 
     /// What a proposal that follows the root in force would do here: to the revocations held, or to
@@ -267,9 +268,9 @@ impl TrustOperations for Trusting {
         let join = move |proposals: &Proposals| proposals.join(&root, &propose.file.0);
         let proposal = self.blocking(join).await?;
         // As it stands before: afterwards there is nothing left that would change.
-        let effects = self.effects(&state, &proposal);
+        let shown = self.shown(&state, &proposal);
         let in_force = self.settle(&proposal).await?;
-        let proposal = views::proposal(&*self.crypto, &proposal, effects);
+        let proposal = shown;
         Ok(Proposed { proposal, in_force })
     }
 

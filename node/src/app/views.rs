@@ -63,7 +63,9 @@ impl Node {
                 Some(_) => Some(self.clock.now().seconds()),
                 None => {
                     let heard = self.links.last_heard(id).map(|at| at.seconds());
-                    heard.max(record.map(|r| r.issued))
+                    let over_others = self.enforcer.heard_over_others(&id);
+                    let over_others = over_others.map(|at| at.seconds());
+                    heard.max(over_others).max(record.map(|r| r.issued))
                 }
             },
             membership_expires: content.map(|c| c.not_after),
@@ -139,7 +141,7 @@ impl Node {
     }
 
     /// The names of those who would carry a call to this node now.
-    fn relays_to(&self, node: &NodeId) -> Vec<Name> {
+    pub(super) fn relays_to(&self, node: &NodeId) -> Vec<Name> {
         if *node == self.identity.node() {
             return Vec::new();
         }
@@ -384,6 +386,27 @@ impl Node {
 
     pub(super) fn gateway_url(&self) -> String {
         format!("http://{}/mcp", self.gateway_address)
+    }
+
+    /// Who is cut off here by policy, for people.
+    pub(super) fn cut_off(&self) -> Vec<String> {
+        let own = self.identity.node();
+        let cut_off = self.enforcer.everybody_cut_off().into_iter();
+        let shown = cut_off.map(|cut| {
+            let node = match self.members.member(&cut.node) {
+                _ if cut.node == own => "this node".to_owned(),
+                Some(member) => format!("node `{}`", member.membership.name),
+                None => format!("node {}", cut.node.short()),
+            };
+            let whom = match cut.agent {
+                Some(agent) => format!("agent `{agent}` of {node}"),
+                None => format!("all agents of {node}"),
+            };
+            let policy = cut.policy.map(|policy| format!(" by policy `{policy}`"));
+            let policy = policy.unwrap_or_default();
+            format!("{whom}{policy} for {} s", cut.left_s)
+        });
+        shown.collect()
     }
 
     pub(super) fn last_used(&self, agent: &Name) -> Option<UnixSeconds> {

@@ -205,9 +205,11 @@ impl Host {
             sequence: 0,
             stream_hash: None,
             server: &server,
+            within: None,
             answers: None,
             tool_digest: None,
             address: None,
+            refuses: false,
             message: &message,
         };
         let enforcer = &running.enforcer;
@@ -226,6 +228,7 @@ impl Host {
             direction: Direction::ToServer,
             path: None,
             stream: None,
+            within: None,
             awaited: &|_| None,
         };
         let passed = enforcer.enforce(Point::Egress, Subject::Incoming(incoming));

@@ -112,7 +112,13 @@ pub fn make(
         StoreFrom::Stopped => (Some(lock(state)?), STORE),
         StoreFrom::Copy(name) => (None, name),
     };
-    let done = write(state, store, passphrase, to);
+    let done = write(state, store, passphrase, to).map_err(|error| match error {
+        BackupError::Write(source) => BackupError::Unfinished {
+            path: to.to_owned(),
+            source,
+        },
+        error => error,
+    });
     if let StoreFrom::Copy(name) = from {
         // A copy that stays takes space, and is removed by the next backup.
         let _ = std::fs::remove_file(state.join(name));

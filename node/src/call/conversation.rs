@@ -3,9 +3,12 @@
 //! [`Speaker`] signs and sends, [`Listener`] receives and verifies; each advances its own
 //! [`StreamState`]. They share the [`Exchange`]: the requests each side still waits on, which is
 //! what a response's header and body are checked against.
+//!
+//! What policy denies within a call costs that message and not the call: whoever asked is answered
+//! by this node, in the form of every other refusal; a notification is left out.
 
 use core::fmt::Display;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +18,14 @@ use protocol::id::{Digest, EnvelopeId, NodeId, RequestId, SessionId};
 use protocol::mcp::McpError;
 use protocol::name::Name;
 use protocol::record::Point;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::trace::{Trace, Traced};
 use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
-    Answered, Described, Draft, Enforcer, Incoming, Message, Occasion, Open, Origin, Passed, Path,
-    Stopped, Subject,
+    Answered, Described, Draft, Dropped, Enforcer, Incoming, Message, Occasion, Open, Origin,
+    Passed, Path, Stopped, Subject,
 };
 use crate::members::Member;
 use crate::transport::frame::{FrameError, FrameReader, FrameType, FrameWriter, Unexpected};
@@ -44,6 +47,8 @@ pub(super) struct Topic {
     pub(super) session: SessionId,
     pub(super) request_id: RequestId,
     pub(super) server: Name,
+    /// The request it began with.
+    pub(super) call: Arc<Answered>,
     /// Where this node stands: ingress or egress.
     pub(super) point: Point,
     /// At the server's node: the address of the caller's, as the next hop saw it.
@@ -67,6 +72,13 @@ impl Topic {
         }
     }
 
+    /// What whoever asked is answered in place of what policy denied.
+    fn refusal(&self, enforcer: &Enforcer, id: Option<&str>, stopped: Stopped) -> Vec<u8> {
+        let node = enforcer.identity().name().to_string();
+        let error = stopped.into_error().at(node, self.server.to_string());
+        error.to_json_rpc(id)
+    }
+
     /// What a refusal on this stream is recorded with.
     pub(super) fn occasion(&self) -> Occasion {
         Occasion {
@@ -82,6 +94,10 @@ impl Topic {
 /// The requests without a response yet, by the raw JSON of their id.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
+    /// This node's answers to requests of the other side that it let nobody see, to be said: one
+    /// for each at most, so never more than [`MAX_AWAITED`].
+    refusals: Mutex<VecDeque<Vec<u8>>>,
+    refused: Notify,
     /// Requests of this side.
     ours: Mutex<HashMap<String, Answered>>,
     /// Requests of the other side.
@@ -97,6 +113,28 @@ impl Exchange {
         note(&self.theirs, id, request)
     }
 
+    /// The next answer of this node itself that is to be said. Cancel safe.
+    pub(super) async fn refusal(&self) -> Vec<u8> {
+        loop {
+            if let Some(refusal) = self.take_refusal() {
+                return refusal;
+            }
+            self.refused.notified().await;
+        }
+    }
+
+    fn take_refusal(&self) -> Option<Vec<u8>> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.pop_front()
+    }
+
+    fn refuse(&self, answer: Vec<u8>) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.push_back(answer);
+        drop(refusals);
+        self.refused.notify_one();
+    }
+
     /// The definitions of the tools whose calls wait for their responses.
     fn tools(&self) -> Vec<Digest> {
         let of = |side: &Mutex<HashMap<String, Answered>>| {
@@ -106,6 +144,12 @@ impl Exchange {
         };
         [of(&self.ours), of(&self.theirs)].concat()
     }
+}
+
+/// Forgets a request, and returns what it was.
+fn forget(map: &Mutex<HashMap<String, Answered>>, id: &str) -> Option<Answered> {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    map.remove(&key(id))
 }
 
 fn note(
@@ -158,6 +202,30 @@ impl Broken {
     }
 }
 
+/// What became of a message that was to be said.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// It was sent, or of a response to the other side, this node's refusal in its place.
+    Sent,
+    /// It was sent, and is the final response.
+    Last,
+    /// Policy denies it, and the call goes on without it. Of a request: what whoever made it is
+    /// answered.
+    Withheld(Option<Vec<u8>>),
+}
+
+/// A message that was signed and sent, or not.
+enum Uttered {
+    Sent {
+        ends: bool,
+    },
+    Withheld {
+        kind: Kind,
+        id: Option<String>,
+        stopped: Stopped,
+    },
+}
+
 /// The sending direction.
 pub(super) struct Speaker {
     enforcer: Arc<Enforcer>,
@@ -184,8 +252,42 @@ impl Speaker {
         }
     }
 
-    /// Signs and sends one message. Returns whether it was the final response.
-    pub(super) async fn say(&mut self, body: &[u8], trace: Option<&Trace>) -> Result<bool, Broken> {
+    /// Signs and sends one message.
+    pub(super) async fn say(&mut self, body: &[u8], trace: Option<&Trace>) -> Result<Said, Broken> {
+        let (kind, id, stopped) = match self.utter(body, trace, false).await? {
+            Uttered::Sent { ends: true } => return Ok(Said::Last),
+            Uttered::Sent { ends: false } => return Ok(Said::Sent),
+            Uttered::Withheld { kind, id, stopped } => (kind, id, stopped),
+        };
+        tracing::debug!(reason = stopped.reason(), "withheld within a call");
+        let answer = || self.topic.refusal(&self.enforcer, id.as_deref(), stopped);
+        match kind {
+            Kind::Notification => Ok(Said::Withheld(None)),
+            Kind::Request => Ok(Said::Withheld(Some(answer()))),
+            Kind::Response => {
+                let answer = answer();
+                self.answer(&answer).await?;
+                Ok(Said::Sent)
+            }
+        }
+    }
+
+    /// Says this node's own refusal of what the other side asked, or of what it would have been
+    /// answered.
+    pub(super) async fn answer(&mut self, refusal: &[u8]) -> Result<(), Broken> {
+        // Refusals are few: what they take is not in the future of every call.
+        match Box::pin(self.utter(refusal, None, true)).await? {
+            Uttered::Sent { .. } => Ok(()),
+            Uttered::Withheld { stopped, .. } => Err(Broken::Stopped(stopped)),
+        }
+    }
+
+    async fn utter(
+        &mut self,
+        body: &[u8],
+        trace: Option<&Trace>,
+        refuses: bool,
+    ) -> Result<Uttered, Broken> {
         let message = match Message::read(body) {
             Ok(message) => message,
             Err(e) => return Err(Broken::unusable(&self.enforcer, self.own(), &e).await),
@@ -193,14 +295,7 @@ impl Speaker {
         let described = message.described();
         let id = described.id.as_deref().unwrap_or("null");
         let answers = match described.kind {
-            Kind::Response => {
-                let mut theirs = self
-                    .exchange
-                    .theirs
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                theirs.remove(&key(id))
-            }
+            Kind::Response => forget(&self.exchange.theirs, id),
             Kind::Request => {
                 let method = described.method.clone().unwrap_or_default();
                 let target = described.target.clone();
@@ -229,24 +324,40 @@ impl Speaker {
             sequence: self.state.next_sequence(),
             stream_hash: Some(self.state.running_hash()),
             server: &self.topic.server,
+            within: Some(&self.topic.call),
             answers: answers.as_ref(),
             tool_digest: None,
             address: self.topic.address.as_deref(),
+            refuses,
             message: &message,
         };
         let passed = self
             .enforcer
             .enforce(self.topic.point, Subject::Outgoing(draft))
             .await;
-        let Passed::Sealed(sealed, _) = passed.map_err(Broken::Stopped)? else {
-            return Err(Broken::Transport(
-                "an outgoing message was not sealed".to_owned(),
-            ));
+        let sealed = match passed {
+            Ok(Passed::Sealed(sealed, _)) => sealed,
+            Ok(Passed::Withheld(stopped)) => {
+                self.unsaid(described, answers);
+                return Ok(Uttered::Withheld {
+                    kind: described.kind,
+                    id: described.id.clone(),
+                    stopped,
+                });
+            }
+            Err(stopped) => {
+                self.unsaid(described, None);
+                return Err(Broken::Stopped(stopped));
+            }
+            Ok(_) => {
+                let text = "an outgoing message was not sealed";
+                return Err(Broken::Transport(text.to_owned()));
+            }
         };
         let crypto = &*self.enforcer.identity().crypto;
         self.state.push(crypto, sealed.id, described.kind);
-        let ended = self.state.ended();
-        if ended && let Some(trace) = trace {
+        let ends = self.state.ended();
+        if ends && let Some(trace) = trace {
             trace.response(Traced {
                 id: sealed.id,
                 issuer: self.enforcer.identity().node(),
@@ -255,7 +366,20 @@ impl Speaker {
             });
         }
         self.send(sealed.bytes).await?;
-        Ok(ended)
+        Ok(Uttered::Sent { ends })
+    }
+
+    /// Takes back what was noted of a message that is not sent: nobody will answer it, and what it
+    /// answers still waits.
+    fn unsaid(&self, described: &Described, answers: Option<Answered>) {
+        let id = described.id.as_deref().unwrap_or("null");
+        if described.kind == Kind::Request {
+            drop(forget(&self.exchange.ours, id));
+        }
+        if let Some(answered) = answers {
+            // There is room: it was there a moment ago, and only this side's answers make any.
+            drop(self.exchange.await_theirs(id, answered));
+        }
     }
 
     /// What the refusal of a message of this side is recorded with.
@@ -267,16 +391,23 @@ impl Speaker {
     }
 
     /// As [`Speaker::say`], for what nobody waits on: a message that may not be sent, such as an
-    /// answer that comes too late, costs itself and not the session. It was counted.
-    pub(super) async fn pass_on(&mut self, body: &[u8]) -> Result<(), Broken> {
+    /// answer that comes too late, costs itself and not the session. It was counted. Returns what
+    /// whoever made a request is answered that policy denies.
+    pub(super) async fn pass_on(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
         match self.say(body, None).await {
-            Ok(_) => Ok(()),
+            Ok(Said::Withheld(answer)) => Ok(answer),
+            Ok(Said::Sent | Said::Last) => Ok(None),
             Err(Broken::Stopped(stopped)) => {
                 tracing::debug!(reason = stopped.reason(), "a message was not sent");
-                Ok(())
+                Ok(None)
             }
             Err(broken) => Err(broken),
         }
+    }
+
+    /// What both directions share.
+    pub(super) fn exchange(&self) -> Arc<Exchange> {
+        Arc::clone(&self.exchange)
     }
 
     /// Sends a signed message.
@@ -436,12 +567,26 @@ impl Listener {
         Broken::refused(&self.enforcer, self.topic.occasion(), stopped).await
     }
 
+    /// Whether anything came yet on a direction that began with nothing.
+    pub(super) const fn has_heard(&self) -> bool {
+        self.state.next_sequence() > 0
+    }
+
     /// The next message, or `None` when the other side ended the direction in good order. Not
     /// cancel safe.
     pub(super) async fn hear(&mut self) -> Result<Option<Heard>, Broken> {
-        let Some(frame) = self.next_frame().await? else {
-            return Ok(None);
-        };
+        loop {
+            let Some(frame) = self.next_frame().await? else {
+                return Ok(None);
+            };
+            if let Some(heard) = self.take(frame).await? {
+                return Ok(Some(heard));
+            }
+        }
+    }
+
+    /// Judges what came; `None` of what nobody is to see.
+    async fn take(&mut self, frame: EnvelopeFrame) -> Result<Option<Heard>, Broken> {
         let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
         let exchange = Arc::clone(&self.exchange);
         let awaited = move |id: &str| {
@@ -459,16 +604,20 @@ impl Listener {
             direction: self.topic.inbound(),
             path: Some(&self.topic.path),
             stream: Some(&self.state),
+            within: Some(&self.topic.call),
             awaited: &awaited,
         };
         let passed = self
             .enforcer
             .enforce(self.topic.point, Subject::Incoming(incoming))
             .await;
-        let Passed::Verified(verified, described, _) = passed.map_err(Broken::Stopped)? else {
-            return Err(Broken::Transport(
-                "an incoming message was not verified".to_owned(),
-            ));
+        let (verified, described) = match passed.map_err(Broken::Stopped)? {
+            Passed::Verified(verified, described, _) => (verified, described),
+            Passed::Dropped(dropped) => return Box::pin(self.leave_out(*dropped, frame)).await,
+            _ => {
+                let text = "an incoming message was not verified";
+                return Err(Broken::Transport(text.to_owned()));
+            }
         };
         let (id, kind) = (verified.id(), verified.header().claims.kind);
         let issuer = verified.header().cwt.iss;
@@ -492,6 +641,43 @@ impl Listener {
             sealed,
             ends,
         }))
+    }
+
+    /// Counts a message that policy denies and nobody sees: a request is answered by this node, an
+    /// answer is replaced by the refusal of it.
+    async fn leave_out(
+        &mut self,
+        dropped: Dropped,
+        frame: EnvelopeFrame,
+    ) -> Result<Option<Heard>, Broken> {
+        let Dropped {
+            id,
+            described,
+            stopped,
+        } = dropped;
+        let kind = described.kind;
+        tracing::debug!(reason = stopped.reason(), "left out within a call");
+        self.state.push(&*self.enforcer.identity().crypto, id, kind);
+        let refusal = self
+            .topic
+            .refusal(&self.enforcer, described.id.as_deref(), stopped);
+        self.settle(kind, described).await?;
+        match kind {
+            Kind::Notification => Ok(None),
+            Kind::Request => {
+                self.exchange.refuse(refusal);
+                Ok(None)
+            }
+            Kind::Response => Ok(Some(Heard {
+                id,
+                issuer: self.topic.path.far(),
+                body: refusal,
+                envelope: frame.envelope.into(),
+                records: frame.records.into_iter().map(Into::into).collect(),
+                sealed: None,
+                ends: false,
+            })),
+        }
     }
 
     /// Watches for the other side to leave, or to say more than is kept, while it has nothing to
@@ -538,11 +724,7 @@ impl Listener {
                 }
             }
             Kind::Response => {
-                self.exchange
-                    .ours
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&key(id));
+                drop(forget(&self.exchange.ours, id));
                 Ok(())
             }
             Kind::Notification => Ok(()),

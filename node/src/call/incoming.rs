@@ -18,7 +18,7 @@ use protocol::record::Point;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::{Broken, Exchange, Listener, Speaker, Topic, next_frame, refuse};
+use super::conversation::{Broken, Exchange, Listener, Said, Speaker, Topic, next_frame, refuse};
 use super::drain::{InFlight, Place};
 use super::relay::Relay;
 use super::serving::Serving;
@@ -216,15 +216,11 @@ impl Acceptor {
         let _served = self.serving.begin(peer);
         let mut writer = FrameWriter::new(write);
         let mut reader = FrameReader::new(read);
-        let frame = self.first_frame(&origin, &mut reader).await;
-        if let Ok(frame) = &frame
-            && let Some(relay) = self.onward(frame)
-        {
-            let frame = frame.clone();
-            return relay.carry(origin, kind, frame, reader, writer).await;
-        }
-        let begun = match frame {
-            Ok(frame) => self.begin(origin, kind, frame, reader).await,
+        let begun = match self.first_frame(&origin, &mut reader).await {
+            Ok(frame) => match self.onward(&frame) {
+                Some(relay) => return relay.carry(origin, kind, frame, reader, writer).await,
+                None => self.begin(origin, kind, frame, reader).await,
+            },
             Err(broken) => Err(broken),
         };
         let begun = match begun {
@@ -300,6 +296,7 @@ impl Acceptor {
             direction: Direction::ToServer,
             path: None,
             stream: None,
+            within: None,
             awaited: &|_| None,
         };
         let passed = self
@@ -328,13 +325,18 @@ impl Acceptor {
                     Some(Box::new(held.hold)),
                 )
             }
-            Passed::Sealed(..) | Passed::Crossed(_) => {
+            Passed::Sealed(..) | Passed::Crossed(_) | Passed::Withheld(_) | Passed::Dropped(_) => {
                 return Err(Broken::Transport(
                     "an incoming message was not verified".to_owned(),
                 ));
             }
         };
         let claims = &first.header().claims;
+        let answered = Answered {
+            method: claims.method.clone(),
+            target: claims.name.clone(),
+            tool_digest: claims.tool_digest,
+        };
         let topic = Topic {
             agent: first.header().cwt.sub.clone(),
             human: claims.human.clone(),
@@ -343,6 +345,7 @@ impl Acceptor {
             session: claims.session,
             request_id: claims.request_id,
             server: claims.server.clone(),
+            call: Arc::new(answered.clone()),
             point: Point::Egress,
             address,
             _open: open.map(Arc::new),
@@ -353,11 +356,6 @@ impl Acceptor {
             return Err(self.stop(on, "wrong_stream_kind", message).await);
         }
         let exchange = Arc::new(Exchange::default());
-        let answered = Answered {
-            method: claims.method.clone(),
-            target: claims.name.clone(),
-            tool_digest: claims.tool_digest,
-        };
         let id = described.id.as_deref().unwrap_or("null");
         if let Err(s) = exchange.await_theirs(id, answered) {
             return Err(Broken::refused(&self.enforcer, topic.occasion(), s).await);
@@ -454,7 +452,12 @@ impl Acceptor {
             let ended = {
                 let speaking = async {
                     while let Some(event) = events.recv().await {
-                        speaker.pass_on(&event).await?;
+                        let refusal = speaker.pass_on(&event).await?;
+                        if let Some(refusal) = refusal
+                            && let Err(error) = session.send(refusal.into()).await
+                        {
+                            tracing::debug!(%error, "the server was not told of a refusal");
+                        }
                     }
                     Ok::<(), Broken>(())
                 };
@@ -597,8 +600,13 @@ impl Acceptor {
             loop {
                 match inbound.recv().await {
                     Some(Ok(message)) => {
-                        if speaker.say(&message, None).await? {
-                            return Ok(None);
+                        match speaker.say(&message, None).await? {
+                            Said::Last => return Ok(None),
+                            Said::Sent | Said::Withheld(None) => {}
+                            // A server that takes no more is about to end the call itself.
+                            Said::Withheld(Some(refusal)) => {
+                                drop(outbound.send(refusal.into()).await);
+                            }
                         }
                     }
                     Some(Err(error)) => return Ok(Some(error)),

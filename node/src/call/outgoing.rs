@@ -640,9 +640,11 @@ impl Core {
             sequence: 0,
             stream_hash: None,
             server: &server.server,
+            within: None,
             answers: None,
             tool_digest,
             address: None,
+            refuses: false,
             message,
         };
         let passed = self
@@ -672,6 +674,7 @@ impl Core {
         let writer = FrameWriter::new(write);
         let exchange = Arc::new(Exchange::default());
         let id = described.id.as_deref().unwrap_or("null");
+        let call = Arc::new(answered.clone());
         if let Err(s) = exchange.await_ours(id, answered) {
             let on = self.occasion(agent, server);
             return Err(Broken::refused(&self.enforcer, on, s).await);
@@ -685,6 +688,7 @@ impl Core {
             session,
             request_id,
             server: server.server.clone(),
+            call,
             point: Point::Ingress,
             address: None,
             _open: issued.open.clone(),

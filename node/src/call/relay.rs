@@ -391,7 +391,11 @@ impl Relay {
             "node `{name}` does not relay calls of node {}",
             issuer.short()
         );
-        Err(Stopped::refuse("relaying_not_offered", message))
+        let hint = format!(
+            "its operator lets it carry these calls with `[relay] accept` in the configuration of \
+             `{name}`; or the target's operator names another relay in `[relay] through`"
+        );
+        Err(Stopped::refuse("relaying_not_offered", message).with_hint(hint))
     }
 
     fn take(&self, peer: NodeId) -> Result<Carried<'_>, Stopped> {

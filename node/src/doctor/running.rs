@@ -57,6 +57,8 @@ pub struct Facts {
     pub store_fault: Option<String>,
     /// Other nodes of which two processes run at once, as people call them.
     pub copied: Vec<String>,
+    /// Who is cut off here by policy: whom, by which policy, for how long.
+    pub cut_off: Vec<String>,
     /// Whether another process runs with the key of this node.
     pub is_copied: bool,
     /// Whether another node says that what this one sends comes from the future.
@@ -260,12 +262,24 @@ fn severed(facts: &Facts) -> Check {
         let why = peer.and_then(|p| p.last_error.clone());
         Some((refused_for(facts, reason)?, why.unwrap_or_default()))
     });
-    match kept_off {
-        Some((who, why)) => Check::warn(NAME, format!("{who} and this node are kept apart: {why}"))
-            .because("a call broke a policy that severs nodes, or a relay delivered what no honest one would")
-            .mend("`hedgerow decisions list --verdict sever`, here or there, has the call; the link comes back by itself"),
-        None => Check::ok(NAME, "no node is cut off from this one"),
+    let apart = kept_off.map(|(who, why)| format!("{who} and this node are kept apart: {why}"));
+    let cut_off = (!facts.cut_off.is_empty()).then(|| {
+        let whom = listed(facts.cut_off.iter().map(String::as_str));
+        format!("cut off at this node: {whom}")
+    });
+    let cause = match &apart {
+        Some(_) => {
+            "a call broke a policy that severs nodes, or a relay delivered what no honest one would"
+        }
+        None => "a call broke a policy that severs; nothing of whom it cuts off passes meanwhile",
+    };
+    let found: Vec<String> = apart.into_iter().chain(cut_off).collect();
+    if found.is_empty() {
+        return Check::ok(NAME, "nobody is cut off at this node");
     }
+    Check::warn(NAME, found.join("; ")).because(cause).mend(
+        "`hedgerow decisions list --verdict sever`, here or there, has the call; it ends by itself",
+    )
 }
 
 fn copies(facts: &Facts) -> Check {

@@ -81,6 +81,7 @@ fn healthy() -> Facts {
         servers: vec![server(ServerState::Ready)],
         store_fault: None,
         copied: vec![],
+        cut_off: vec![],
         is_copied: false,
         told_ahead: false,
     }
@@ -168,7 +169,7 @@ fn nothing_is_wrong_with_a_healthy_node() {
 #[test]
 fn each_trouble_has_its_check_its_cause_and_its_mend() {
     type Trouble = (&'static str, Level, &'static str, fn(&mut Facts));
-    let troubles: [Trouble; 33] = [
+    let troubles: [Trouble; 34] = [
         ("ready", Level::Fail, "serving", |f| {
             f.status.ready = false;
             f.status.conditions = vec![Condition {
@@ -183,6 +184,14 @@ fn each_trouble_has_its_check_its_cause_and_its_mend() {
         ("severed", Level::Warn, "node `b`", |f| {
             cut_off(f, "severed");
         }),
+        (
+            "severed",
+            Level::Warn,
+            "cut off at this node: agent `a` of node `b` by policy `p` for 7 s",
+            |f| {
+                f.cut_off = vec!["agent `a` of node `b` by policy `p` for 7 s".to_owned()];
+            },
+        ),
         ("ready", Level::Warn, "not synced", |f| {
             trust(f).waiting = Some("not synced".into());
         }),

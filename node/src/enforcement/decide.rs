@@ -16,8 +16,9 @@ use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
 use super::intents::Meant;
-use super::policies::Asked;
+use super::policies::{Asked, Duties};
 use super::subject::{Described, Draft, Incoming, describe};
+use super::within::{Dropped, is_alone};
 use super::{
     ENVELOPE_LIFE_S, Enforcer, Held, Issued, Ledger, LedgerError, Open, Opening, Passed, Stopped,
     chain,
@@ -26,6 +27,14 @@ use crate::standing::Barred;
 
 /// The name under which a peer's flood is counted.
 const RATE_LIMITED: &str = "peer_rate_limited";
+
+/// What becomes of a message of this node.
+enum Decided {
+    /// It may be signed.
+    Agreed(Box<Agreed>),
+    /// It is denied, and the call goes on without it.
+    Withheld(Stopped),
+}
 
 /// What policy lets this node sign.
 struct Agreed {
@@ -58,7 +67,10 @@ impl Enforcer {
             instead,
             open,
         } = match decided {
-            Ok(agreed) => agreed,
+            Ok(Decided::Agreed(agreed)) => *agreed,
+            Ok(Decided::Withheld(stopped)) => {
+                return Ok(Passed::Withheld(self.stop(record, own, stopped).await));
+            }
             Err(stopped) => return Err(self.stop(record, own, stopped).await),
         };
         let at = header.cwt.iat;
@@ -100,7 +112,7 @@ impl Enforcer {
         now: UnixMillis,
         draft: &Draft<'_>,
         record: &mut DecisionRecord,
-    ) -> Result<Agreed, Stopped> {
+    ) -> Result<Decided, Stopped> {
         let described = draft.message.described();
         record.kind = Some(described.kind);
         let mut header = self.header(now, draft, described)?;
@@ -142,9 +154,19 @@ impl Enforcer {
             address: draft.address,
             hops: &[],
             intents: &header.claims.intents,
+            within: draft.within,
             body: Some(draft.message.body()),
         };
-        let mut duties = self.evaluate(&asked, record)?;
+        let evaluated = if draft.refuses {
+            self.evaluate_refusal(&asked, record)
+        } else {
+            self.evaluate(&asked, record)
+        };
+        let mut duties = match evaluated {
+            Ok(duties) => duties,
+            Err(stopped) if is_alone(&stopped, &header) => return Ok(Decided::Withheld(stopped)),
+            Err(stopped) => return Err(stopped),
+        };
         let instead = duties.instead.take();
         if !duties.tags.is_empty() {
             header.claims.labels.extend(duties.tags.iter().cloned());
@@ -156,11 +178,11 @@ impl Enforcer {
             header.validate().map_err(unmet)?;
         }
         let open = duties.open.map(Arc::new);
-        Ok(Agreed {
+        Ok(Decided::Agreed(Box::new(Agreed {
             header,
             instead,
             open,
-        })
+        })))
     }
 
     fn header(
@@ -263,6 +285,18 @@ impl Enforcer {
         record.issuer = incoming.origin.peer;
         match self.verify(point, now, incoming, &mut record).await {
             Ok((envelope, described, mut call)) => {
+                let issuer = envelope.header().cwt.iss;
+                if issuer != incoming.origin.peer {
+                    self.heard.note(issuer, now);
+                }
+                if let Some(stopped) = call.denied.take() {
+                    let stopped = self.stop(record, incoming.origin.peer, stopped).await;
+                    return Ok(Passed::Dropped(Box::new(Dropped {
+                        id: envelope.id(),
+                        described,
+                        stopped,
+                    })));
+                }
                 let envelope = Box::new(envelope);
                 let Some(hold) = call.hold.take() else {
                     self.write(record, false).await?;
@@ -368,14 +402,22 @@ impl Enforcer {
             address,
             hops: &hops,
             intents: &intents,
+            within: incoming.within,
             body: Some(verified.body()),
         };
-        let mut duties = self.evaluate(&asked, record)?;
+        let (mut duties, denied) = match self.evaluate(&asked, record) {
+            Ok(duties) => (duties, None),
+            Err(stopped) if is_alone(&stopped, verified.header()) => {
+                (Duties::default(), Some(stopped))
+            }
+            Err(stopped) => return Err(stopped),
+        };
         described.instead = duties.instead.take();
         let begun = Opening {
             seal: taken_up,
             open: duties.open,
             hold: duties.hold.map(Box::new),
+            denied,
             address: address.map(str::to_owned),
         };
         Ok((verified, described, begun))

@@ -225,6 +225,7 @@ impl Enforcer {
             address: hold.address(),
             hops: &hold.hops,
             intents: &intents,
+            within: None,
             body: Some(envelope.body()),
         };
         let duties = self.evaluate_by(&asked, Some(covers), record)?;

@@ -39,6 +39,9 @@ pub const TOO_MANY_LABELS: &str = "too_many_labels";
 /// The refusal of a tagged result for which no room is left in the memory of labels.
 pub const TOO_MANY_LABELLED: &str = "too_many_labelled";
 
+/// Told of an agent that what it may do may be less now.
+pub type Labelled = dyn Fn(&Name) + Send + Sync;
+
 /// The labels of the results that agents of this node were handed.
 #[derive(Debug, Default)]
 pub(super) struct Touched(Mutex<HashMap<Name, Data>>);
@@ -68,16 +71,17 @@ impl Touched {
         data.labels.iter().cloned().collect()
     }
 
-    /// Remembers that this agent is handed a result with these labels.
+    /// Remembers that this agent is handed a result with these labels. Returns whether it had not all
+    /// of them.
     fn add<'l>(
         &self,
         agent: &Name,
         labels: impl Iterator<Item = &'l String>,
         now: UnixMillis,
-    ) -> Result<(), Stopped> {
+    ) -> Result<bool, Stopped> {
         let mut labels = labels.peekable();
         if labels.peek().is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let mut agents = self.agents();
         if !agents.contains_key(agent) && agents.len() >= MAX_LABELLED_AGENTS {
@@ -89,11 +93,13 @@ impl Touched {
         }
         let kept = agents.get(agent).filter(|data| data.until > now);
         let mut all = kept.map(|data| data.labels.clone()).unwrap_or_default();
+        let before = all.len();
         all.extend(labels.cloned());
         bounded(all.len())?;
+        let more = all.len() > before;
         let until = kept_until(now);
         agents.insert(agent.clone(), Data { labels: all, until });
-        Ok(())
+        Ok(more)
     }
 }
 
@@ -194,7 +200,17 @@ impl Enforcer {
             return Ok(());
         }
         let labels = claims.labels.iter().chain(tags);
-        self.touched.add(&header.cwt.sub, labels, now)
+        let more = self.touched.add(&header.cwt.sub, labels, now)?;
+        if more && let Some(labelled) = self.labelled.get() {
+            labelled(&header.cwt.sub);
+        }
+        Ok(())
+    }
+
+    /// Gives it whom to tell that an agent of this node carries more labels than before; called once,
+    /// by whoever builds the node.
+    pub fn tell_labelled(&self, labelled: Box<Labelled>) {
+        drop(self.labelled.set(labelled));
     }
 }
 
@@ -212,7 +228,12 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn add(touched: &Touched, name: &str, labels: &[&str], now: UnixMillis) -> Result<(), Stopped> {
+    fn add(
+        touched: &Touched,
+        name: &str,
+        labels: &[&str],
+        now: UnixMillis,
+    ) -> Result<bool, Stopped> {
         let labels: Vec<String> = labels.iter().map(|&l| l.to_owned()).collect();
         touched.add(&agent(name), labels.iter(), now)
     }
@@ -220,9 +241,10 @@ mod tests {
     #[test]
     fn labels_add_up_and_go_with_their_agent_alone() {
         let touched = Touched::default();
-        add(&touched, "a", &["pci"], NOW).unwrap();
-        add(&touched, "a", &["phi", "pci"], NOW).unwrap();
-        add(&touched, "b", &[], NOW).unwrap();
+        assert!(add(&touched, "a", &["pci"], NOW).unwrap());
+        assert!(add(&touched, "a", &["phi", "pci"], NOW).unwrap());
+        assert!(!add(&touched, "a", &["pci"], NOW).unwrap(), "nothing new");
+        assert!(!add(&touched, "b", &[], NOW).unwrap());
         assert_eq!(touched.of(&agent("a"), NOW), ["pci", "phi"]);
         assert!(touched.of(&agent("b"), NOW).is_empty());
         assert_eq!(touched.agents().len(), 1);

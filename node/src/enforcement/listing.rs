@@ -53,11 +53,7 @@ impl Enforcer {
                 format!("a page of {count} items, allowed are {MAX_LISTED}: the server must page");
             return Err(Stopped::refuse(LIST_TOO_LONG, message));
         }
-        // What an agent has been handed goes with its calls from the client's node alone.
-        let labels = match facts.point {
-            Point::Ingress => self.touched.of(facts.agent, facts.now),
-            Point::Egress | Point::Relay | Point::Link => Vec::new(),
-        };
+        let labels = self.labels_of_listed(facts);
         let mut hidden = 0_usize;
         let rewritten = rewrite_items(body, kind, |item| {
             if self.is_shown(policy, facts, kind, item, &labels) {
@@ -72,6 +68,15 @@ impl Enforcer {
             tracing::debug!(server = %facts.server, hidden, count, "items not listed");
         }
         Ok((hidden > 0).then_some(rewritten))
+    }
+
+    /// The labels that a call which is not made would carry, as far as this node knows.
+    pub(super) fn labels_of_listed(&self, facts: &Facts<'_>) -> Vec<String> {
+        // What an agent has been handed goes with its calls from the client's node alone.
+        match facts.point {
+            Point::Ingress => self.touched.of(facts.agent, facts.now),
+            Point::Egress | Point::Relay | Point::Link => Vec::new(),
+        }
     }
 
     fn is_shown(

@@ -17,6 +17,7 @@ mod chain;
 mod charges;
 mod decide;
 mod doubt;
+mod heard;
 mod held;
 mod intents;
 mod labels;
@@ -30,7 +31,9 @@ mod relayed;
 mod severed;
 mod subject;
 mod unknown;
+mod updates;
 mod waypoints;
+mod within;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -43,7 +46,7 @@ use protocol::mcp::{DeriveIntents, Hints};
 use protocol::name::Name;
 use protocol::policy::{Denial, Party, Policy, Verdict};
 use protocol::record::Point;
-use protocol::time::UnixSeconds;
+use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::PostureFacts;
 
 pub use behind::{Ask, BUNDLE_WAIT, IN_VAIN, NO_BUNDLE};
@@ -52,7 +55,9 @@ pub use charges::{MAX_CHARGED, Open};
 pub use doubt::CLOCK_DOUBT;
 pub use held::{APPROVAL_OUTDATED, APPROVAL_REQUIRED, Covers, Held, HeldCall, Hold};
 pub use intents::INTENT_UNDERSTATED;
-pub use labels::{LABELS_KEPT_MS, MAX_LABELLED_AGENTS, TOO_MANY_LABELLED, TOO_MANY_LABELS};
+pub use labels::{
+    LABELS_KEPT_MS, Labelled, MAX_LABELLED_AGENTS, TOO_MANY_LABELLED, TOO_MANY_LABELS,
+};
 pub use ledger::{Ledger, LedgerError};
 pub use limit::{PEER_ENVELOPES_AT_ONCE, PEER_ENVELOPES_PER_S, PeerRate};
 pub use listing::{LIST_TOO_LONG, MAX_LISTED};
@@ -60,12 +65,14 @@ pub use path::Path;
 pub use policies::LIMIT_EXCEEDED;
 pub use refusals::{FURTHER_REFUSALS, Occasion, RECORDED_REFUSALS, REFUSAL_WINDOW_MS};
 pub use relayed::{Crossed, Relayed};
-pub use severed::{SEVER_COOL_DOWN_MS, SEVERED};
+pub use severed::{CutOff, SEVER_COOL_DOWN_MS, SEVERED};
 pub use subject::{
     Answered, Copied, Described, Draft, Incoming, Message, Origin, Subject, describe,
 };
 pub use unknown::TOOL_UNKNOWN_HERE;
+pub use updates::UPDATE_UNNAMED;
 pub use waypoints::RouteQuestion;
+pub use within::Dropped;
 
 use crate::clock::Clock;
 use crate::identity::Identity;
@@ -100,6 +107,12 @@ pub enum Passed {
     Held(Box<Held>),
     /// One between others, whose header is verified.
     Crossed(Box<Crossed>),
+    /// One of this node's within a call, which policy denies and that goes on without it: not
+    /// signed. The refusal is counted and recorded.
+    Withheld(Stopped),
+    /// One of another's within a call, which policy denies and that goes on without it. The refusal
+    /// is counted and recorded.
+    Dropped(Box<Dropped>),
 }
 
 /// What of a signed message is not in its bytes.
@@ -122,6 +135,8 @@ pub struct Opening {
     pub open: Option<Open>,
     /// What it must wait for before anything acts on it.
     hold: Option<Box<held::Wanted>>,
+    /// Why nothing may act on it, while the call it belongs to goes on.
+    denied: Option<Stopped>,
     /// The address of the caller's node, as the next hop saw it.
     pub address: Option<String>,
 }
@@ -162,6 +177,15 @@ impl Stopped {
             verdict: Verdict::Deny(denial),
             by_policy: false,
         }
+    }
+
+    /// With what can be done about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        if let Verdict::Deny(denial) = &mut self.verdict {
+            denial.hint = Some(hint.into());
+        }
+        self
     }
 
     /// A refusal because of what is in force in the mesh: an admin's or the root's decision.
@@ -260,8 +284,10 @@ pub struct Enforcer {
     severed: severed::Severed,
     charges: charges::Charges,
     touched: labels::Touched,
+    labelled: OnceLock<Box<Labelled>>,
     judged: behind::Judged,
     doubt: doubt::Doubt,
+    heard: heard::Heard,
     ask: OnceLock<Arc<dyn Ask>>,
     /// The posture this node announced when it was last asked for, and its digest.
     named: Mutex<Option<(PostureFacts, Digest)>>,
@@ -299,6 +325,7 @@ impl Enforcer {
     /// An enforcer over `parts`.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let here = parts.identity.name().to_string();
         Self {
             identity: parts.identity,
             members: parts.members,
@@ -310,6 +337,7 @@ impl Enforcer {
             counters: parts.counters,
             judged: behind::Judged::new(parts.policy.bundle_version()),
             doubt: doubt::Doubt::default(),
+            heard: heard::Heard::default(),
             ask: OnceLock::new(),
             policy: RwLock::new(parts.policy),
             intents: parts.intents,
@@ -317,9 +345,10 @@ impl Enforcer {
             allowances: refusals::Allowances::default(),
             calls: CallCounts::default(),
             sever: OnceLock::new(),
-            severed: severed::Severed::for_ms(parts.cool_down_ms),
+            severed: severed::Severed::for_ms(parts.cool_down_ms, &here),
             charges: charges::Charges::default(),
             touched: labels::Touched::default(),
+            labelled: OnceLock::new(),
             named: Mutex::default(),
         }
     }
@@ -328,7 +357,8 @@ impl Enforcer {
     ///
     /// # Errors
     /// [`Stopped`], counted and, within what its peer may cause, recorded durably before it is
-    /// returned.
+    /// returned. Within a call that goes on, a denial by policy is no error but
+    /// [`Passed::Withheld`] or [`Passed::Dropped`].
     pub async fn enforce(&self, point: Point, subject: Subject<'_>) -> Result<Passed, Stopped> {
         let (begins, count) = match &subject {
             Subject::Outgoing(draft) => {
@@ -352,7 +382,12 @@ impl Enforcer {
         if begins && outcome.is_ok() {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        if let Err(stopped) = &outcome {
+        let refused = match &outcome {
+            Err(stopped) | Ok(Passed::Withheld(stopped)) => Some(stopped),
+            Ok(Passed::Dropped(dropped)) => Some(&dropped.stopped),
+            Ok(_) => None,
+        };
+        if let Some(stopped) = refused {
             self.counters.count(stopped.reason().to_owned());
         }
         outcome
@@ -402,6 +437,13 @@ impl Enforcer {
     /// Another node refused a message of this one, and said why.
     pub fn told(&self, reason: &str) {
         self.doubt.told(reason, Instant::now());
+    }
+
+    /// When a message of this node, which others brought, was verified here last; none of one that
+    /// had none since this process started.
+    #[must_use]
+    pub fn heard_over_others(&self, node: &NodeId) -> Option<UnixMillis> {
+        self.heard.last(node)
     }
 
     /// Whether another node said within [`CLOCK_DOUBT`] that what this one sent comes from the future.

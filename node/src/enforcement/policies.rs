@@ -21,6 +21,7 @@ use protocol::trust::MemberFacts;
 use super::basis;
 use super::charges::{Cost, Open};
 use super::held::{Covers, OnHold, Wanted, cannot_wait, outdated};
+use super::subject::Answered;
 use super::unknown::unknown_here;
 use super::{Enforcer, Stopped, by_policy, labels, severed};
 use crate::members::Member;
@@ -44,6 +45,8 @@ pub(super) struct Asked<'a> {
     pub(super) hops: &'a [HopRecord],
     /// What it sets out to do, as far as this node goes by that.
     pub(super) intents: &'a [String],
+    /// The request that the stream it is in began with; absent for that request itself.
+    pub(super) within: Option<&'a Answered>,
     pub(super) body: Option<&'a [u8]>,
 }
 
@@ -132,6 +135,7 @@ impl Enforcer {
         let mut unapproved = facts(asked, &touched, &route, posture.as_ref());
         unapproved.human_vouched =
             unapproved.human.is_some() && policy.vouches_for_humans(unapproved.caller());
+        self.check_update(&*policy, &unapproved, record)?;
         let mut decision = policy.evaluate(&unapproved);
         let mut hold = None;
         if let Verdict::Hold(why) = &decision.verdict {
@@ -166,6 +170,8 @@ impl Enforcer {
                     });
                 }
                 (None, OnHold::Refuse) => {
+                    let alerts = decision.alerts().map(|v| v.policy.clone());
+                    note(&mut record.alerts, alerts);
                     record.basis = self.basis(asked, &unapproved, &decision).map(Box::new);
                     return Err(cannot_wait(why));
                 }
@@ -193,6 +199,7 @@ impl Enforcer {
             let verdict = labels::explained(decision.verdict, &unapproved, &*policy);
             return Err(self.severing(asked, by_policy(verdict), whom));
         };
+        self.may_tell(asked, &*policy, &unapproved, record)?;
         let (mut duties, hidden) = duties(obligations);
         // Lists are no calls: nothing is both.
         duties.instead = match self.shown(&*policy, &unapproved)? {
@@ -216,7 +223,12 @@ impl Enforcer {
     }
 
     /// What the record tells of the facts; `None` where they are not noted.
-    fn basis(&self, asked: &Asked<'_>, facts: &Facts<'_>, decision: &Decision) -> Option<Basis> {
+    pub(super) fn basis(
+        &self,
+        asked: &Asked<'_>,
+        facts: &Facts<'_>,
+        decision: &Decision,
+    ) -> Option<Basis> {
         let noted = basis::is_noted(facts, asked.hops, decision);
         noted.then(|| self.basis_of(asked, facts, decision))
     }
@@ -393,7 +405,7 @@ fn without(body: Option<&[u8]>, hidden: &[&str]) -> Result<Option<Vec<u8>>, Stop
 }
 
 /// Adds names that are not there yet.
-fn note(noted: &mut Option<Vec<String>>, names: impl IntoIterator<Item = String>) {
+pub(super) fn note(noted: &mut Option<Vec<String>>, names: impl IntoIterator<Item = String>) {
     for name in names {
         let noted = noted.get_or_insert_default();
         if !noted.contains(&name) && noted.len() < protocol::record::MAX_RECORDED_POLICIES {

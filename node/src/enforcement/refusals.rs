@@ -7,7 +7,8 @@
 //! allowance: their keys cost nothing.
 //!
 //! Bounded in the same way are the refusals of `enforce` itself, which cost a peer no more. What
-//! policy denies is not: whoever causes it has signed it.
+//! policy denies is not: whoever causes it has signed it. Only what servers tell of resources is, which
+//! nobody asks for one by one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +19,7 @@ use protocol::policy::Verdict;
 use protocol::record::{DecisionRecord, Point};
 use protocol::time::UnixMillis;
 
+use super::updates::is_of_update;
 use super::{Enforcer, Stopped};
 
 /// Refusals of one peer recorded one by one in a window. An honest peer with a wrong clock or an
@@ -190,7 +192,7 @@ impl Enforcer {
             record.reason = Some(denial.reason.clone());
             record.policy.clone_from(&denial.policy);
         }
-        if !stopped.by_policy {
+        if !stopped.by_policy || is_of_update(&record) {
             let member = self.members.member(&peer).map(|_| peer);
             let (recorded, ended) = self.allowances.take(member, record.time);
             if let Some(left_out) = ended {

@@ -153,6 +153,7 @@ impl Enforcer {
                 address: chain::issuers_address(&header, origin, &hops),
                 hops: &hops,
                 intents: &intents,
+                within: None,
                 body: None,
             },
             record,

@@ -43,10 +43,15 @@ pub const SEVERED: &str = "severed";
 /// The rule that is about the caller's address, which behind relays the first of them states.
 const ADDRESS: &str = "/location/networks";
 
+/// What is said to whom the end of a stream interrupts.
+const UNDER_WAY: &str = "what was under way may have taken effect, check before calling again";
+
 /// The agents and the nodes cut off.
 #[derive(Debug)]
 pub(super) struct Severed {
     cool_down_ms: u64,
+    /// This node's name.
+    here: String,
     agents: Cuts<(NodeId, Name)>,
     nodes: Cuts<NodeId>,
 }
@@ -57,7 +62,22 @@ struct Cuts<K>(Mutex<HashMap<K, Cut>>);
 #[derive(Debug, Clone)]
 struct Cut {
     until: UnixMillis,
+    /// For people.
+    whom: String,
     why: Denial,
+}
+
+/// Who is cut off here now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutOff {
+    /// The node.
+    pub node: NodeId,
+    /// The one agent of it; all of them if absent.
+    pub agent: Option<Name>,
+    /// The policy that says so.
+    pub policy: Option<String>,
+    /// For how long still, in seconds.
+    pub left_s: u64,
 }
 
 impl<K: Clone + Eq + Hash> Cuts<K> {
@@ -73,6 +93,12 @@ impl<K: Clone + Eq + Hash> Cuts<K> {
         cuts.insert(key, cut);
     }
 
+    fn all(&self, now: UnixMillis) -> Vec<(K, Cut)> {
+        let cuts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasting = cuts.iter().filter(|(_, cut)| cut.until > now);
+        lasting.map(|(k, cut)| (k.clone(), cut.clone())).collect()
+    }
+
     fn find(&self, key: impl FnOnce() -> K, now: UnixMillis) -> Option<Cut> {
         let cuts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cuts.is_empty() {
@@ -84,52 +110,75 @@ impl<K: Clone + Eq + Hash> Cuts<K> {
 
 impl Severed {
     /// Nobody is cut off; who will be, for so long.
-    pub(super) fn for_ms(cool_down_ms: u64) -> Self {
+    pub(super) fn for_ms(cool_down_ms: u64, here: &str) -> Self {
         Self {
             cool_down_ms,
+            here: here.to_owned(),
             agents: Cuts(Mutex::default()),
             nodes: Cuts(Mutex::default()),
         }
     }
 
-    fn cut(&self, why: &Denial, now: UnixMillis) -> Cut {
+    fn cut(&self, whom: String, why: &Denial, now: UnixMillis) -> Cut {
         Cut {
             until: UnixMillis(now.0.saturating_add(self.cool_down_ms)),
+            whom,
             why: why.clone(),
         }
     }
 
     /// Cuts an agent off from now on.
     fn cut_agent(&self, node: NodeId, agent: &Name, why: &Denial, now: UnixMillis) {
-        let cut = self.cut(why, now);
+        let cut = self.cut(format!("agent `{agent}`"), why, now);
         self.agents.add((node, agent.clone()), cut, now);
     }
 
     /// Cuts every agent of a node off from now on.
-    fn cut_node(&self, node: NodeId, why: &Denial, now: UnixMillis) {
-        self.nodes.add(node, self.cut(why, now), now);
+    fn cut_node(&self, node: (NodeId, &Name), why: &Denial, now: UnixMillis) {
+        let (node, name) = node;
+        let cut = self.cut(format!("the agents of node `{name}`"), why, now);
+        self.nodes.add(node, cut, now);
+    }
+
+    /// What whoever is cut off now is told beside why.
+    fn announced(&self, whom: &str, why: Denial) -> Denial {
+        let (here, s) = (&self.here, self.cool_down_ms.div_ceil(1000));
+        let message = format!("{}; node `{here}` cuts {whom} off for {s} s", why.message);
+        Denial { message, ..why }
+    }
+
+    /// Everybody who is cut off, nodes first.
+    fn everybody(&self, now: UnixMillis) -> Vec<CutOff> {
+        let cut_off = |node, agent, cut: Cut| CutOff {
+            node,
+            agent,
+            policy: cut.why.policy,
+            left_s: cut.until.0.saturating_sub(now.0).div_ceil(1000),
+        };
+        let nodes = self.nodes.all(now).into_iter();
+        let nodes = nodes.map(|(node, cut)| cut_off(node, None, cut));
+        let agents = self.agents.all(now).into_iter();
+        let agents = agents.map(|((node, agent), cut)| cut_off(node, Some(agent), cut));
+        let mut everybody: Vec<CutOff> = nodes.chain(agents).collect();
+        everybody.sort_by(|a, b| (&a.agent, a.node).cmp(&(&b.agent, b.node)));
+        everybody
     }
 
     /// Why nothing of this agent passes now, if it or its node is cut off.
     pub(super) fn barred(&self, node: NodeId, agent: &Name, now: UnixMillis) -> Option<Denial> {
-        let (whom, cut) = match self.nodes.find(|| node, now) {
-            Some(cut) => (format!("the agents of node {}", node.short()), cut),
-            None => {
-                let cut = self.agents.find(|| (node, agent.clone()), now)?;
-                (format!("agent `{agent}`"), cut)
-            }
+        let of_node = self.nodes.find(|| node, now);
+        let were = if of_node.is_some() { "were" } else { "was" };
+        let cut = match of_node {
+            Some(cut) => cut,
+            None => self.agents.find(|| (node, agent.clone()), now)?,
         };
-        let were = if whom.starts_with("agent") {
-            "was"
-        } else {
-            "were"
-        };
+        let (whom, here) = (&cut.whom, &self.here);
         let left = cut.until.0.saturating_sub(now.0).div_ceil(1000);
         Some(Denial {
             reason: SEVERED.to_owned(),
             message: format!("{whom} {were} cut off: {}", cut.why.message),
             policy: cut.why.policy.clone(),
-            hint: Some(format!("this node takes its calls again in {left} s")),
+            hint: Some(format!("node `{here}` takes calls again in {left} s")),
         })
     }
 }
@@ -171,30 +220,51 @@ impl Enforcer {
         let Verdict::Sever(why) = &stopped.verdict else {
             return stopped;
         };
-        let (node, agent) = (asked.caller().node(), &asked.header.cwt.sub);
-        match whom {
-            Whom::Agent => self.severed.cut_agent(node, agent, why, asked.now),
-            Whom::Node => self.severed.cut_node(node, why, asked.now),
-        }
+        let (caller, agent) = (asked.caller(), &asked.header.cwt.sub);
+        let node = caller.node();
+        let called = match whom {
+            Whom::Agent => {
+                self.severed.cut_agent(node, agent, why, asked.now);
+                format!("agent `{agent}`")
+            }
+            Whom::Node => {
+                let called = (node, &caller.name);
+                self.severed.cut_node(called, why, asked.now);
+                format!("all agents of node `{}`", caller.name)
+            }
+        };
+        let announced = self.severed.announced(&called, why.clone());
         // What is under way of it ends at once.
         self.standing.look_again();
         let own = node == self.identity.node();
         if let Some(sever) = self.sever.get() {
+            // Its other calls and sessions have not done what this one did.
+            let told = self.cut_off(node, agent);
+            let told = told.as_ref().unwrap_or(&stopped);
             match whom {
-                Whom::Agent if own => sever.sever_agent(agent, &stopped),
+                Whom::Agent if own => sever.sever_agent(agent, told),
                 Whom::Agent => {}
-                Whom::Node if own || asked.is_of_neighbour() => sever.sever_node(node, &stopped),
+                Whom::Node if own || asked.is_of_neighbour() => sever.sever_node(node, told),
                 // Whoever brought it has done nothing.
                 Whom::Node => {}
             }
         }
-        stopped
+        by_policy(Verdict::Sever(announced))
     }
 
-    /// Why nothing of an agent of `node` passes here now, if a policy cut it off a moment ago.
+    /// Who is cut off here now, nodes first.
+    #[must_use]
+    pub fn everybody_cut_off(&self) -> Vec<CutOff> {
+        self.severed.everybody(self.clock.now())
+    }
+
+    /// Why nothing of an agent of `node` passes here now, if a policy cut it off a moment ago: what
+    /// those of its calls and sessions are told that end with it.
     #[must_use]
     pub fn cut_off(&self, node: NodeId, agent: &Name) -> Option<Stopped> {
-        let denial = self.severed.barred(node, agent, self.clock.now())?;
+        let mut denial = self.severed.barred(node, agent, self.clock.now())?;
+        let again = denial.hint.unwrap_or_default();
+        denial.hint = Some(format!("{again}; {UNDER_WAY}"));
         Some(by_policy(Verdict::Deny(denial)))
     }
 }
@@ -222,7 +292,7 @@ mod tests {
 
     #[test]
     fn one_agent_of_one_node_is_cut_off_for_a_while() {
-        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS);
+        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS, "here");
         let (a, b): (Name, Name) = ("a".parse().unwrap(), "b".parse().unwrap());
         let now = UnixMillis(5_000);
         severed.cut_agent(node(1), &a, &why(), now);
@@ -234,7 +304,7 @@ mod tests {
         );
         assert_eq!(
             denial.hint.unwrap(),
-            "this node takes its calls again in 60 s"
+            "node `here` takes calls again in 60 s"
         );
         assert_eq!(severed.barred(node(1), &b, now), None);
         assert_eq!(severed.barred(node(2), &a, now), None);
@@ -243,8 +313,17 @@ mod tests {
     }
 
     #[test]
+    fn the_call_itself_is_told_for_how_long() {
+        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS, "here");
+        let told = severed.announced("agent `a`", why());
+        assert_eq!(told.reason, "intent_restricted");
+        let message = "policy `p` restricts it; node `here` cuts agent `a` off for 60 s";
+        assert_eq!(told.message, message);
+    }
+
+    #[test]
     fn the_table_is_bounded() {
-        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS);
+        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS, "here");
         for number in 0..MAX_SEVERED + 10 {
             let agent = format!("a{number}").parse().unwrap();
             severed.cut_agent(node(1), &agent, &why(), UnixMillis(number as u64));
@@ -255,27 +334,35 @@ mod tests {
     }
     #[test]
     fn a_node_is_cut_off_with_all_its_agents() {
-        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS);
+        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS, "here");
         let (a, b): (Name, Name) = ("a".parse().unwrap(), "b".parse().unwrap());
         let now = UnixMillis(5_000);
-        severed.cut_node(node(1), &why(), now);
+        let name: Name = "desk".parse().unwrap();
+        severed.cut_node((node(1), &name), &why(), now);
         for agent in [&a, &b] {
             let denial = severed.barred(node(1), agent, now).unwrap();
             assert_eq!(denial.reason, "severed");
-            let whom = format!("the agents of node {} were cut off", node(1).short());
-            assert!(denial.message.starts_with(&whom), "{}", denial.message);
+            let whom = "the agents of node `desk` were cut off";
+            assert!(denial.message.starts_with(whom), "{}", denial.message);
             assert_eq!(denial.policy.as_deref(), Some("p"));
         }
         assert_eq!(severed.barred(node(2), &a, now), None);
+        severed.cut_agent(node(2), &b, &why(), UnixMillis(now.0 + 500));
+        let listed = severed.everybody(UnixMillis(now.0 + 1_000));
+        let listed = listed.into_iter().map(|c| (c.node, c.agent, c.left_s));
+        let expected = [(node(1), None, 59), (node(2), Some(b), 60)];
+        assert!(listed.eq(expected));
         let over = UnixMillis(now.0 + SEVER_COOL_DOWN_MS);
         assert_eq!(severed.barred(node(1), &a, over), None);
+        assert_eq!(severed.everybody(over).len(), 1);
     }
 
     /// A node that makes up agents does not make its own cut forgotten.
     #[test]
     fn agents_do_not_push_nodes_out() {
-        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS);
-        severed.cut_node(node(1), &why(), UnixMillis(0));
+        let severed = Severed::for_ms(SEVER_COOL_DOWN_MS, "here");
+        let name: Name = "desk".parse().unwrap();
+        severed.cut_node((node(1), &name), &why(), UnixMillis(0));
         for number in 0..MAX_SEVERED + 10 {
             let agent = format!("a{number}").parse().unwrap();
             severed.cut_agent(node(1), &agent, &why(), UnixMillis(number as u64));

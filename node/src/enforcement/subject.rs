@@ -44,6 +44,8 @@ pub struct Draft<'a> {
     pub stream_hash: Option<Digest>,
     /// The server.
     pub server: &'a Name,
+    /// The request its call began with; absent for that request itself.
+    pub within: Option<&'a Answered>,
     /// Of a response: what it answers.
     pub answers: Option<&'a Answered>,
     /// The digest of the tool called, as this node knows it.
@@ -51,6 +53,9 @@ pub struct Draft<'a> {
     /// Of what goes to the client: the address of its node, as the next hop saw it when the call
     /// began.
     pub address: Option<&'a str>,
+    /// Whether it is this node's own answer in place of a message within the call that policies
+    /// denied: they are not asked about it again.
+    pub refuses: bool,
     /// The exact message.
     pub message: &'a Message<'a>,
 }
@@ -109,6 +114,8 @@ pub struct Incoming<'a> {
     pub path: Option<&'a Path>,
     /// The stream it continues; absent where it must begin a call.
     pub stream: Option<&'a StreamState>,
+    /// The request that stream began with.
+    pub within: Option<&'a Answered>,
     /// The requests this side still waits for answers to.
     pub awaited: &'a (dyn Fn(&str) -> Option<Answered> + Sync),
 }

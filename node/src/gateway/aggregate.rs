@@ -32,12 +32,14 @@ use crate::session::{
     SessionError,
 };
 
+mod links;
 mod lists;
 mod relay;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
+use links::Links;
 use relay::Translation;
 use upstream::Upstream;
 
@@ -293,7 +295,7 @@ impl Aggregate {
             .map_err(unusable)?;
         let upstream = self.upstream(&server).await?;
         let call = upstream.session().request(Bytes::from(spliced)).await?;
-        Ok(self.relay(upstream, call))
+        Ok(self.relay(upstream, call, Links::of_method(&head.method)))
     }
 
     /// Sets the level on every open server that logs, and later on those opened then.

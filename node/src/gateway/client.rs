@@ -7,13 +7,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::enforcement::SEVERED;
 use crate::gateway::budget::Permit;
 use crate::gateway::limits::{CANCEL_GRACE, DELIVERY_WAIT, Limits, MAX_PENDING_REQUESTS};
 use crate::gateway::listed::Lists;
@@ -21,6 +23,10 @@ use crate::gateway::message::{self, Head, Kind};
 use crate::gateway::outbox::Outbox;
 use crate::gateway::refusal::{self, Refusal};
 use crate::session::{ErrorKind, MESSAGE_QUEUE, McpCall, McpSession, Principal, SessionError};
+
+/// How long the calls of a session that was cut off may still say what became of them themselves,
+/// such as the one that broke a policy. Longer than the mesh takes for that.
+const OWN_WORD: Duration = Duration::from_secs(2);
 
 /// What a client says within a call.
 pub(crate) struct Said {
@@ -70,7 +76,7 @@ impl Sink {
     }
 
     /// Ready once nobody has been reading for `wait`.
-    async fn abandoned(&self, wait: std::time::Duration) {
+    async fn abandoned(&self, wait: Duration) {
         let Self::Stream(outbox) = self else {
             return std::future::pending().await;
         };
@@ -102,9 +108,13 @@ pub(crate) struct ClientSession {
     ended: CancellationToken,
     /// Why it was ended, where there is more to say than that it was.
     why: OnceLock<SessionError>,
+    /// Until when its calls may say themselves what became of them.
+    until: OnceLock<Instant>,
     used: Mutex<Instant>,
     limits: Arc<Limits>,
     lists: Lists,
+    /// Told when its agent's lists alone may be others.
+    relisted: Notify,
     /// Given back on close, however long tasks still hold the session.
     permit: Mutex<Option<Permit>>,
 }
@@ -122,10 +132,12 @@ impl ClientSession {
             principal,
             inner,
             lists: Lists::declared_by(answer),
+            relisted: Notify::new(),
             routes: Mutex::default(),
             changed: Notify::new(),
             ended: CancellationToken::new(),
             why: OnceLock::new(),
+            until: OnceLock::new(),
             used: Mutex::new(Instant::now()),
             limits,
             permit: Mutex::new(Some(permit)),
@@ -178,12 +190,40 @@ impl ClientSession {
     }
 
     /// Ends the session and everything in it; calls in flight fail with `why`. Idempotent: the
-    /// first reason counts.
+    /// first reason counts. Where the agent was cut off the calls first say so themselves, within
+    /// a bound, and the call that it was cut off for says what it did.
     pub(crate) async fn close_because(&self, why: &SessionError) {
         if !self.ended.is_cancelled() {
             drop(self.why.set(why.clone()));
         }
+        if self.cut_off().is_some() {
+            self.ended.cancel();
+            let told = self.idle(std::future::pending());
+            drop(tokio::time::timeout(OWN_WORD, told).await);
+        }
         self.close().await;
+    }
+
+    /// Why it was ended, where its agent was cut off, here or by another node.
+    pub(crate) fn cut_off(&self) -> Option<SessionError> {
+        let why = self.why.get().cloned();
+        let why = why.or_else(|| self.inner.ended_because());
+        why.filter(|why| why.reason == SEVERED)
+    }
+
+    /// What is said outside of calls to a client that is cut off, if its server announced that there
+    /// may be such messages.
+    pub(crate) fn farewell(&self) -> Option<Bytes> {
+        self.lists.log(&self.cut_off()?)
+    }
+
+    /// Resolves when calls end with the session. Cancel safe.
+    async fn over(&self) {
+        self.ended.cancelled().await;
+        if self.cut_off().is_some() {
+            let until = self.until.get_or_init(|| Instant::now() + OWN_WORD);
+            tokio::time::sleep_until(*until).await;
+        }
     }
 
     /// What is told whoever uses it after its end.
@@ -194,8 +234,11 @@ impl ClientSession {
     }
 
     /// What a call is told that failed so: of a session that was ended for a reason, that reason,
-    /// since ending it is what made the call fail.
+    /// since ending it is what made the call fail, unless policy says of the call itself why.
     fn told(&self, failure: SessionError) -> SessionError {
+        if failure.kind == ErrorKind::Deny {
+            return failure;
+        }
         self.why.get().cloned().unwrap_or(failure)
     }
 
@@ -211,7 +254,21 @@ impl ClientSession {
         self.inner.close().await;
     }
 
-    /// What the client is to be told when other policies are in force.
+    /// Has the client told that its lists may be others.
+    pub(crate) fn relist(&self) {
+        self.relisted.notify_one();
+    }
+
+    /// Resolves when what is listed may have changed, by `changes` for all sessions or for this one.
+    /// Of several since it last looked it sees one or two. Cancel safe.
+    pub(crate) async fn relisted(&self, changes: &mut watch::Receiver<u64>) {
+        tokio::select! {
+            Ok(()) = changes.changed() => {}
+            () = self.relisted.notified() => {}
+        }
+    }
+
+    /// What the client is to be told when what it is listed may be other.
     pub(crate) fn lists_changed(&self) -> Vec<Bytes> {
         self.lists.changed()
     }
@@ -265,7 +322,7 @@ impl ClientSession {
     ) -> Option<Bytes> {
         let started = tokio::select! {
             biased;
-            () = self.ended.cancelled() => Err(self.has_ended()),
+            () = self.over() => Err(self.has_ended()),
             started = self.inner.request(message) => started,
         };
         let mut call = match started {
@@ -281,7 +338,7 @@ impl ClientSession {
                 biased;
                 Some(said) = from_client.recv() => Step::Said(said),
                 item = call.inbound.recv(), if next.is_none() => Step::Inbound(item),
-                () = self.ended.cancelled() => Step::Ended,
+                () = self.over() => Step::Ended,
                 () = sink.push(next.clone().unwrap_or_default(), false), if next.is_some() => Step::Pushed,
                 () = at(cancelled), if cancelled.is_some() => Step::GraceOver,
                 () = sink.abandoned(self.limits.detached) => Step::Abandoned,

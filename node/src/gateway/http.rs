@@ -18,6 +18,7 @@ use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
 use protocol::limits::MAX_MESSAGE_BYTES;
+use tokio::time::Instant;
 
 use crate::gateway::client::{ClientSession, Delivery, Sink};
 use crate::gateway::message::{self, Head, Kind};
@@ -25,7 +26,7 @@ use crate::gateway::refusal::{self, Refusal};
 use crate::gateway::streams::{Feed, HttpSession};
 use crate::gateway::{Gateway, Scope, version};
 use crate::loopback::{self, Foreign, single};
-use crate::session::Principal;
+use crate::session::{Principal, SessionError};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -191,12 +192,13 @@ impl Edge {
         if &*head.method == version::DISCOVER {
             return Err(discovered(&headers).of(&head));
         }
-        check_version(&headers).map_err(|r| r.of(&head))?;
+        // What a client asks for here stands in the message, not in a header.
         if head.kind == Kind::Request && &*head.method == "initialize" {
             return self
                 .initialize(principal, scope, &headers, head, message)
                 .await;
         }
+        check_version(&headers).map_err(|r| r.of(&head))?;
         let session = self
             .session(principal, &scope, &headers)
             .map_err(|r| r.of(&head))?;
@@ -283,14 +285,23 @@ impl Edge {
         let id = single(headers, &SESSION_ID).map_err(|()| Refusal::UnknownSession)?;
         let id = id.ok_or(Refusal::NoSession)?;
         let session = self.gateway.sessions().get(id).cloned();
-        let session = session.ok_or(Refusal::UnknownSession)?;
+        let gone = |why: Option<SessionError>| {
+            why.map_or(Refusal::UnknownSession, |why| Refusal::Severed(why.into()))
+        };
+        let session = session.ok_or_else(|| {
+            let farewells = &self.gateway.farewells;
+            gone(farewells.find(id, principal, Instant::now()))
+        })?;
         let core = session.core();
         if core.principal() != principal {
             tracing::warn!(agent = %principal.agent, "session of another agent refused");
             return Err(Refusal::UnknownSession);
         }
-        if core.ended().is_cancelled() || session.scope() != scope {
+        if session.scope() != scope {
             return Err(Refusal::UnknownSession);
+        }
+        if core.ended().is_cancelled() {
+            return Err(gone(core.cut_off()));
         }
         core.touch();
         Ok(session)
@@ -344,7 +355,7 @@ impl Edge {
         scope: &Scope,
         headers: &HeaderMap,
     ) -> Result<Response, Refusal> {
-        accepts(headers, &["text/event-stream"])?;
+        accepts(headers, &["text/event-stream"]).map_err(|_| Refusal::AcceptEvents)?;
         check_version(headers)?;
         let session = self.session(principal, scope, headers)?;
         let last = single(headers, &LAST_EVENT_ID).map_err(|()| Refusal::NoSuchStream)?;

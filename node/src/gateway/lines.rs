@@ -257,7 +257,7 @@ impl Events {
             let event = tokio::select! {
                 biased;
                 () = session.ended().cancelled() => None,
-                Ok(()) = self.changes.changed() => {
+                () = session.relisted(&mut self.changes) => {
                     for message in session.lists_changed() {
                         if !pass(&session, &lines, message).await {
                             break 'session;
@@ -275,7 +275,14 @@ impl Events {
                 Err(None) => tracing::debug!("unusable event dropped"),
             }
         }
-        session.close().await;
+        if let Some(farewell) = session.farewell() {
+            // A client that does not read is told by its next call.
+            drop(lines.try_send(farewell));
+        }
+        // Whoever ended it closes it.
+        if !session.ended().is_cancelled() {
+            session.close().await;
+        }
     }
 }
 

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use protocol::mcp::{ListKind, notification};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::gateway::refusal;
+use crate::session::SessionError;
 
 /// The kinds a client can be told of, by the names that their methods and capabilities have.
 const KINDS: [&str; 3] = ["tools", "prompts", "resources"];
@@ -29,6 +32,8 @@ pub(crate) struct Lists {
     /// Of which it was declared that they change.
     declared: [bool; KINDS.len()],
     given: [AtomicBool; KINDS.len()],
+    /// Whether it was declared that there are log messages.
+    logs: bool,
 }
 
 impl Lists {
@@ -40,9 +45,18 @@ impl Lists {
             member.and_then(Value::as_bool).unwrap_or_default()
         });
         Self {
+            logs: answer.pointer("/result/capabilities/logging").is_some(),
             declared,
             given: Default::default(),
         }
+    }
+
+    /// A failure as a log message, where the client was told that there may be such.
+    pub(crate) fn log(&self, failure: &SessionError) -> Option<Bytes> {
+        let data = json!({"message": failure.message, "why": refusal::details(failure)});
+        let params = json!({"level": "error", "logger": "hedgerow", "data": data}).to_string();
+        let message = notification("notifications/message", Some(&params)).ok();
+        message.filter(|_| self.logs).map(Bytes::from)
     }
 
     /// Notes what the client asks for. Before the answer: a change meanwhile concerns that too.
@@ -96,6 +110,17 @@ mod tests {
                 "notifications/resources/list_changed"
             ]
         );
+    }
+
+    #[test]
+    fn failures_are_logged_only_where_there_may_be_log_messages() {
+        let why = SessionError::new(crate::session::ErrorKind::Deny, "severed", "cut off");
+        assert_eq!(Lists::declared_by(ANSWER).log(&why), None);
+        let answer = br#"{"result":{"capabilities":{"logging":{}}}}"#;
+        let message = Lists::declared_by(answer).log(&why).unwrap();
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(message["method"], "notifications/message");
+        assert_eq!(message["params"]["data"]["why"]["reason"], "severed");
     }
 
     #[test]

@@ -70,28 +70,67 @@ fn spelled(raw: &str) -> Box<str> {
 /// The URI of `notifications/resources/updated` replaced by what `rename` makes of it; `None`
 /// when the message has none.
 pub(crate) fn rename_updated(bytes: &[u8], rename: impl Fn(&str) -> String) -> Option<Bytes> {
+    let (text, params) = params(bytes)?;
+    let raw = params.uri?.get();
+    let uri: String = serde_json::from_str(raw).ok()?;
+    replaced(text, raw, &rename(&uri))
+}
+
+/// The version that `initialize` asks for; `None` when it names none, or none that is text.
+pub(crate) fn asked_version(bytes: &[u8]) -> Option<String> {
+    let (_, params) = params(bytes)?;
+    serde_json::from_str(params.version?.get()).ok()
+}
+
+/// `initialize` asking for `version` in place of what it asks for; `None` when it names none.
+pub(crate) fn ask_version(bytes: &[u8], version: &str) -> Option<Bytes> {
+    let (text, params) = params(bytes)?;
+    replaced(text, params.version?.get(), version)
+}
+
+/// The version in an answer to `initialize`.
+pub(crate) fn answered_version(bytes: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Outer {
+        result: Answer,
+    }
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        #[serde(rename = "protocolVersion")]
+        version: String,
+    }
+    let outer: Outer = serde_json::from_slice(bytes).ok()?;
+    Some(outer.result.version)
+}
+
+/// The parameters that are replaced on the way, as they stand in the message.
+#[derive(serde::Deserialize)]
+struct Params<'a> {
+    #[serde(borrow)]
+    uri: Option<&'a serde_json::value::RawValue>,
+    #[serde(borrow, rename = "protocolVersion")]
+    version: Option<&'a serde_json::value::RawValue>,
+}
+
+fn params(bytes: &[u8]) -> Option<(&str, Params<'_>)> {
     #[derive(serde::Deserialize)]
     struct Outer<'a> {
         #[serde(borrow)]
         params: Params<'a>,
     }
-    #[derive(serde::Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow)]
-        uri: &'a serde_json::value::RawValue,
-    }
     let text = std::str::from_utf8(bytes).ok()?;
     let outer: Outer<'_> = serde_json::from_str(text).ok()?;
-    let raw = outer.params.uri.get();
-    let uri: String = serde_json::from_str(raw).ok()?;
-    // `raw` is a slice of `text`.
+    Some((text, outer.params))
+}
+
+/// `text` with the string `by` in place of `raw`, which is a slice of it.
+fn replaced(text: &str, raw: &str, by: &str) -> Option<Bytes> {
     let start = (raw.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
     let (before, after) = (
         text.get(..start)?,
         text.get(start.checked_add(raw.len())?..)?,
     );
-    let renamed = quote(&rename(&uri));
-    Some(Bytes::from([before, &renamed, after].concat()))
+    Some(Bytes::from([before, &quote(by), after].concat()))
 }
 
 #[cfg(test)]
@@ -105,6 +144,18 @@ mod tests {
         let renamed = rename_updated(message.as_bytes(), |uri| format!("q/{uri}")).unwrap();
         assert_eq!(renamed, message.replace("a\\/b", "q/a/b"));
         assert_eq!(rename_updated(b"{}", str::to_owned), None);
+    }
+
+    #[test]
+    fn only_the_version_of_initialize_changes() {
+        let message = "{\"id\":1.0e0, \"params\":{ \"protocolVersion\" : \"2099\\u002d01-01\" }}";
+        assert_eq!(asked_version(message.as_bytes()).unwrap(), "2099-01-01");
+        let asked = ask_version(message.as_bytes(), "2025-11-25").unwrap();
+        assert_eq!(asked, message.replace("2099\\u002d01-01", "2025-11-25"));
+        for none in ["{}", r#"{"params":{}}"#, r#"{"params":[]}"#] {
+            assert_eq!(asked_version(none.as_bytes()), None, "{none}");
+            assert_eq!(ask_version(none.as_bytes(), "x"), None, "{none}");
+        }
     }
 
     #[test]

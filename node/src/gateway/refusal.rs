@@ -6,6 +6,7 @@ use bytes::Bytes;
 use protocol::mcp::{McpError, error_response};
 use serde_json::{Value, json};
 
+use crate::enforcement::SEVERED;
 use crate::gateway::version;
 use crate::session::{ErrorKind, SessionError};
 
@@ -42,6 +43,9 @@ pub enum Refusal {
     /// The client does not take the media types the transport needs.
     #[error("the client must accept both `application/json` and `text/event-stream`")]
     Accept,
+    /// The client does not take the media type of event streams, which it asks for.
+    #[error("the client must accept `text/event-stream`")]
+    AcceptEvents,
     /// The body or line is larger than [`protocol::limits::MAX_MESSAGE_BYTES`].
     #[error("a message has at most {} bytes", protocol::limits::MAX_MESSAGE_BYTES)]
     TooLarge,
@@ -58,6 +62,9 @@ pub enum Refusal {
     /// of these is not said.
     #[error("no such session")]
     UnknownSession,
+    /// The session was one of an agent that a policy cut off since, which says so.
+    #[error("{0}")]
+    Severed(Box<SessionError>),
     /// A request before `initialize`, over lines.
     #[error("`initialize` comes first")]
     NotInitialized,
@@ -94,10 +101,12 @@ impl Refusal {
         match self {
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Path | Self::UnknownSession | Self::NoSuchStream => StatusCode::NOT_FOUND,
+            Self::Path | Self::UnknownSession | Self::Severed(_) | Self::NoSuchStream => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Accept => StatusCode::NOT_ACCEPTABLE,
+            Self::Accept | Self::AcceptEvents => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Message(McpError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -114,11 +123,15 @@ impl Refusal {
 
     /// The JSON-RPC code.
     #[must_use]
-    pub const fn code(&self) -> i64 {
+    pub fn code(&self) -> i64 {
         match self {
             Self::Message(
-                McpError::Syntax { .. } | McpError::NotUtf8 { .. } | McpError::Trailing { .. },
+                McpError::Syntax { .. }
+                | McpError::NotUtf8 { .. }
+                | McpError::ByteOrderMark
+                | McpError::Trailing { .. },
             ) => PARSE_ERROR,
+            Self::Severed(why) => why.kind.code(),
             Self::Host | Self::Origin | Self::Unauthenticated => ErrorKind::Deny.code(),
             Self::TooManySessions | Self::TooManyCalls | Self::Stalled | Self::NoRandomness => {
                 ErrorKind::Overload.code()
@@ -138,13 +151,14 @@ impl Refusal {
             Self::Path => "path",
             Self::Method => "method",
             Self::ContentType => "content_type",
-            Self::Accept => "accept",
+            Self::Accept | Self::AcceptEvents => "accept",
             Self::TooLarge => "too_large",
             Self::SlowBody => "slow_body",
             Self::Message(error) => error.reason(),
             Self::NoSession => "no_session",
             Self::NotInitialized => "not_initialized",
             Self::UnknownSession => "unknown_session",
+            Self::Severed(_) => SEVERED,
             Self::AlreadyInitialized => "already_initialized",
             Self::Version(_) => "unsupported_version",
             Self::TooManySessions => "too_many_sessions",
@@ -169,6 +183,15 @@ impl Refusal {
             Self::Path => Some("use `/mcp` or `/mcp/NODE/SERVER`"),
             Self::Message(McpError::Batch) => Some("send one message per POST"),
             Self::NoSession | Self::UnknownSession => Some("start over with `initialize`"),
+            Self::NotInitialized => Some("send `initialize` first"),
+            Self::AlreadyInitialized => Some("go on with this session, or open another one"),
+            Self::Version(_) => Some("ask for one of the versions in `supported`"),
+            Self::TooLarge | Self::Message(McpError::TooLarge { .. }) => {
+                Some("send less in one message")
+            }
+            Self::DuplicateId => Some("give each request an id of its own"),
+            Self::Stalled | Self::NoRandomness => Some("try again"),
+            Self::NoSuchStream => Some("open a new stream, without `Last-Event-ID`"),
             Self::TooManySessions => Some("end sessions that are no longer needed with DELETE"),
             Self::TooManyCalls => Some("wait for calls to end"),
             _ => None,
@@ -178,6 +201,9 @@ impl Refusal {
     /// This refusal as a JSON-RPC error response; `id` is raw JSON.
     #[must_use]
     pub fn body(&self, id: &str) -> Bytes {
+        if let Self::Severed(why) = self {
+            return failed(id, why);
+        }
         let mut data = json!({ "reason": self.reason() });
         if let Some(hint) = self.hint() {
             insert(&mut data, "hint", hint.into());

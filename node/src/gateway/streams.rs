@@ -77,8 +77,7 @@ impl HttpSession {
             let event = tokio::select! {
                 biased;
                 () = self.core.ended().cancelled() => None,
-                // Of several since it last looked it sees one.
-                Ok(()) = changes.changed() => {
+                () = self.core.relisted(&mut changes) => {
                     for message in self.core.lists_changed() {
                         self.forward(message).await;
                     }
@@ -93,7 +92,14 @@ impl HttpSession {
                 Err(None) => tracing::debug!("unusable event dropped"),
             }
         }
-        self.core.close().await;
+        if let Some(farewell) = self.core.farewell() {
+            // A client that does not read is told when it comes back.
+            self.events.push_now(&farewell, false);
+        }
+        // Whoever ended it closes it.
+        if !self.core.ended().is_cancelled() {
+            self.core.close().await;
+        }
         self.events.end();
     }
 

@@ -1,6 +1,14 @@
 //! The protocol versions the gateway speaks with clients.
+//!
+//! The gateway negotiates for every server behind it: a client that asks for a version unknown here
+//! has the newest asked for in its place, and a server that answers with one unknown here is not
+//! passed on. So a session's version is always one that the gateway speaks.
 
+use bytes::Bytes;
+
+use crate::gateway::message;
 use crate::gateway::refusal::Refusal;
+use crate::session::{ErrorKind, SessionError};
 
 /// Supported versions, newest first. 2024-11-05 has no streamable HTTP of its own, but a client
 /// that negotiated it with an old server through this gateway sends it in the header.
@@ -29,8 +37,46 @@ pub(crate) fn check(version: &str) -> Result<(), Refusal> {
     if SUPPORTED.contains(&version) {
         Ok(())
     } else {
-        let shown = version.chars().filter(|c| !c.is_control()).take(SHOWN);
-        Err(Refusal::Version(shown.collect()))
+        Err(Refusal::Version(shown(version)))
+    }
+}
+
+fn shown(version: &str) -> String {
+    let inert = version.chars().filter(|c| !c.is_control());
+    inert.take(SHOWN).collect()
+}
+
+/// `initialize` as it is sent on: with a version that is spoken here, whatever the client asks for.
+pub(crate) fn asked(initialize: Bytes) -> Bytes {
+    let Some(requested) = message::asked_version(&initialize) else {
+        // What is wrong with it the server says.
+        return initialize;
+    };
+    let negotiated = negotiate(Some(&requested));
+    if negotiated == requested {
+        return initialize;
+    }
+    message::ask_version(&initialize, negotiated).unwrap_or(initialize)
+}
+
+/// Checks the version a server answers with; an answer that names none is the client's to judge.
+///
+/// # Errors
+/// `server_version`, when it is none that is spoken here.
+pub(crate) fn check_answer(answer: &[u8]) -> Result<(), SessionError> {
+    match message::answered_version(answer) {
+        Some(version) if check(&version).is_err() => {
+            let message = format!(
+                "the server answers with protocol version `{}`, which is not supported",
+                shown(&version)
+            );
+            let hint = format!(
+                "have the server speak one of {}, or update hedgerow on this node",
+                SUPPORTED.join(", ")
+            );
+            Err(SessionError::new(ErrorKind::Upstream, "server_version", message).with_hint(hint))
+        }
+        _ => Ok(()),
     }
 }
 

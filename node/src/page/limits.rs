@@ -70,6 +70,9 @@ pub const ALERT_HISTORY: u32 = 1000;
 /// Peers, servers and policies on the page; of more, their number is told.
 pub const MAX_LISTED: usize = 200;
 
+/// Characters of a name that are shown, as in the tables of the command line; more are in its title.
+pub const MAX_NAME_SHOWN: usize = 72;
+
 /// Tools of one server on the page; of more, their number is told.
 pub const MAX_TOOLS_LISTED: usize = 100;
 

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 
 mod basis;
 mod decisions;
+mod name;
 mod node;
 mod policy;
 

@@ -215,6 +215,9 @@ pub struct Proposal {
     /// each; at most [`MAX_EFFECTS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<String>,
+    /// Why it can no longer take effect, whoever signs it; absent while it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overtaken: Option<String>,
     /// The file to carry to other admins.
     pub file: FileBytes,
 }

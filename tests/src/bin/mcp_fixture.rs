@@ -77,6 +77,7 @@ struct Fixture {
     held: Vec<Value>,
     cancelled: Vec<Value>,
     said: Vec<String>,
+    subscribed: Vec<Value>,
     asking: Option<Value>,
 }
 
@@ -107,9 +108,30 @@ impl Fixture {
                 let tools: Vec<Value> = TOOLS.iter().map(tool).collect();
                 answer(id, &json!({ "tools": tools }));
             }
+            Some("resources/subscribe") => {
+                self.subscribed.push(message["params"]["uri"].clone());
+                answer(id, &json!({}));
+            }
+            // Every resource somebody subscribed to changes.
+            Some("logging/setLevel") => {
+                for uri in &self.subscribed {
+                    let updated = "notifications/resources/updated";
+                    let params = json!({ "uri": uri });
+                    write(
+                        &json!({"jsonrpc": "2.0", "method": updated, "params": params}).to_string(),
+                    );
+                }
+                answer(id, &json!({}));
+            }
             Some("tools/call") => self.call(line, id, &message["params"]),
             Some("notifications/cancelled") => {
                 self.cancelled.push(message["params"]["requestId"].clone());
+            }
+            // Outside of any call.
+            Some("notifications/roots/list_changed") => {
+                for text in ["hush of old", "all is well"] {
+                    log(text);
+                }
             }
             Some(other) if id.is_null() => self.said.push(other.to_owned()),
             Some(other) => write(
@@ -153,19 +175,35 @@ impl Fixture {
                 &json!({"content": [], "held": self.held, "cancelled": self.cancelled,
                     "said": self.said, "pid": std::process::id()}),
             ),
-            // As many progress notifications as asked for, numbered, then the answer.
+            // As many progress notifications as asked for, numbered and with the message asked for,
+            // then what else is to be logged, then the answer.
             "progress" => {
                 for n in 1..=arguments["count"].as_u64().unwrap_or(1) {
-                    progress(&params["_meta"]["progressToken"], n, "");
+                    let message = arguments["message"].as_str().unwrap_or_default();
+                    progress(&params["_meta"]["progressToken"], n, message);
+                }
+                if let Some(text) = arguments["log"].as_str() {
+                    log(text);
                 }
                 answer(id, &json!({"content": []}));
             }
-            // Asks the client before it answers.
+            // Asks the client before it answers, with the text asked for.
             "ask" => {
                 self.asking = Some(id.clone());
+                let said = arguments["text"].as_str().into_iter();
+                let said = said
+                    .map(|text| json!({"role": "user", "content": {"type": "text", "text": text}}));
+                let params = json!({"messages": said.collect::<Vec<_>>(), "maxTokens": 1});
+                let method = "sampling/createMessage";
                 write(
-                    r#"{"jsonrpc":"2.0","id":"ask-1","method":"sampling/createMessage","params":{"messages":[],"maxTokens":1}}"#,
+                    &json!({"jsonrpc": "2.0", "id": "ask-1", "method": method, "params": params})
+                        .to_string(),
                 );
+            }
+            // The same by what belongs to the session and not to the call.
+            "roots" => {
+                self.asking = Some(id.clone());
+                write(r#"{"jsonrpc":"2.0","id":"roots-1","method":"roots/list"}"#);
             }
             // An answer of exactly as many bytes as asked for, the line's end not counted.
             "size" => sized(id, arguments["bytes"].as_u64().unwrap_or(0)),
@@ -196,14 +234,20 @@ impl Fixture {
     }
 }
 
-const TOOLS: [&str; 12] = [
-    "echo", "verbatim", "odd", "hold", "changed", "release", "state", "progress", "ask", "size",
-    "flood", "crash",
+const TOOLS: [&str; 13] = [
+    "echo", "verbatim", "odd", "hold", "changed", "release", "state", "progress", "ask", "roots",
+    "size", "flood", "crash",
 ];
 
 fn progress(token: &Value, n: u64, message: &str) {
     let params = json!({"progressToken": token, "progress": n, "message": message});
     let method = "notifications/progress";
+    write(&json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
+}
+
+fn log(data: &str) {
+    let params = json!({"level": "info", "data": data});
+    let method = "notifications/message";
     write(&json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
 }
 

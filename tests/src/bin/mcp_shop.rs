@@ -44,6 +44,8 @@ fn items(method: &str) -> Option<(&'static str, Vec<Value>)> {
                 "file:///shop/products",
                 "file:///shop/orders",
                 "https://mirror/products",
+                // Another way to write that of the orders.
+                "file:///shop/p/../orders",
             ];
             Some(("resources", uris.into_iter().map(resource).collect()))
         }

@@ -276,6 +276,17 @@ async fn a_bundle_gathers_signatures_like_a_root() {
     let again = world.preview(&proposed).await;
     assert_eq!(again, ["bundle 1 is in force already"]);
 
+    // One that waited meanwhile is listed with why it waits in vain, until it is forgotten.
+    let overtaken = bundle(&world, 1, b"late");
+    let kept = world.hand_in(&sign(&overtaken, &a)).await.unwrap();
+    let waits = world.hand_in(&sign(&next, &a)).await.unwrap().proposal;
+    assert_eq!(waits.overtaken, None);
+    let why = kept.proposal.overtaken.unwrap();
+    assert!(why.starts_with("bundle 1 is in force"), "{why}");
+    let listed = world.trusting.in_force().await.unwrap().proposals;
+    let vain = listed.iter().filter(|p| p.overtaken.is_some());
+    assert_eq!(vain.map(|p| p.id).collect::<Vec<_>>(), [overtaken.id()]);
+
     // Another bundle of that version changes nothing, whoever signed it.
     let other = bundle(&world, 1, b"other");
     let both = sign(&sign(&other, &a), &b);

@@ -122,6 +122,7 @@ pub(super) fn proposal(
     crypto: &dyn Crypto,
     proposal: &Proposal,
     effects: Vec<String>,
+    overtaken: Option<String>,
 ) -> ProposalView {
     let standing = proposal.signatures(crypto);
     ProposalView {
@@ -137,7 +138,27 @@ pub(super) fn proposal(
         missing: standing.missing,
         changes: proposal.changes(crypto),
         effects,
+        overtaken,
         file: FileBytes(proposal.file()),
+    }
+}
+
+/// Why a proposal that follows the root in force can no longer take effect. A root that follows it
+/// always can; a bundle cannot once one of its version is in force.
+pub(super) fn overtaken(state: &TrustState, proposal: &Proposal) -> Option<String> {
+    let Proposed::Bundle { .. } = proposal.proposed() else {
+        return None;
+    };
+    let (held, version) = (state.bundle()?, proposal.version());
+    let in_force = held.version();
+    if version > in_force {
+        None
+    } else if proposal.id() == held.hash() {
+        Some(format!("bundle {version} is in force already"))
+    } else {
+        Some(format!(
+            "bundle {in_force} is in force: this one can no longer take effect, propose anew"
+        ))
     }
 }
 
@@ -147,19 +168,10 @@ pub(super) fn bundle_effects(
     proposal: &Proposal,
     next: &BundleBody,
 ) -> Vec<String> {
-    let (held, version) = (state.bundle(), proposal.version());
-    if let Some(held) = held
-        && version <= held.version()
-    {
-        let (id, in_force) = (proposal.id(), held.version());
-        return vec![if id == held.hash() {
-            format!("bundle {version} is in force already")
-        } else {
-            format!(
-                "bundle {in_force} is in force: this one can no longer take effect, propose anew"
-            )
-        }];
+    if let Some(why) = overtaken(state, proposal) {
+        return vec![why];
     }
+    let held = state.bundle();
     let none = BundleBody::default();
     let mut said = changes::bundle(held.map_or(&none, |held| held.body()), next);
     if said.is_empty() {

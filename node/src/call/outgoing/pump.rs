@@ -24,10 +24,17 @@ pub(super) async fn pump_session(
 ) {
     let ended = {
         let speaking = async {
-            while let Some(message) = to_send.recv().await {
-                speaker.pass_on(&message).await?;
+            let exchange = speaker.exchange();
+            loop {
+                tokio::select! {
+                    biased;
+                    refusal = exchange.refusal() => speaker.answer(&refusal).await?,
+                    message = to_send.recv() => match message {
+                        Some(message) => drop(speaker.pass_on(&message).await?),
+                        None => return Ok::<(), Broken>(()),
+                    },
+                }
             }
-            Ok::<(), Broken>(())
         };
         let listening = async {
             while let Some(heard) = listener.hear().await? {
@@ -74,14 +81,8 @@ pub(super) async fn pump_call(
 ) {
     let (mut started, mut attempt, mut renewed) = (started, 0, false);
     let result = loop {
-        let mut heard_any = false;
-        let carried = carry(
-            &mut started,
-            &to_caller,
-            &mut from_caller,
-            begin.trace.as_deref(),
-            &mut heard_any,
-        );
+        let trace = begin.trace.as_deref();
+        let carried = carry(&mut started, &to_caller, &mut from_caller, trace);
         let ended = tokio::select! {
             biased;
             () = to_caller.closed() => return,
@@ -90,7 +91,7 @@ pub(super) async fn pump_call(
         };
         let retry = match &ended {
             // Nothing begins any more in a session that has ended.
-            Err(_) if heard_any || end.closed.is_cancelled() => Retry::No,
+            Err(_) if started.listener.has_heard() || end.closed.is_cancelled() => Retry::No,
             Err(b) if other_tool(b) && !renewed => {
                 renewed = true;
                 Retry::anew_if(begin.tool_changed(started.tool_digest).await)
@@ -142,7 +143,6 @@ async fn carry(
     to_caller: &mpsc::Sender<Result<Bytes, SessionError>>,
     from_caller: &mut mpsc::Receiver<Bytes>,
     trace: Option<&Trace>,
-    heard_any: &mut bool,
 ) -> Result<Bytes, Broken> {
     started.send().await?;
     let Started {
@@ -150,7 +150,7 @@ async fn carry(
     } = started;
     tokio::select! {
         biased;
-        ended = listen(listener, to_caller, trace, heard_any) => ended,
+        ended = listen(listener, to_caller, trace) => ended,
         ended = speak(speaker, from_caller) => ended,
     }
 }
@@ -160,7 +160,6 @@ async fn listen(
     listener: &mut Listener,
     to_caller: &mpsc::Sender<Result<Bytes, SessionError>>,
     trace: Option<&Trace>,
-    heard_any: &mut bool,
 ) -> Result<Bytes, Broken> {
     if trace.is_some_and(Trace::keeps_bytes) {
         listener.keep_payloads();
@@ -169,7 +168,6 @@ async fn listen(
         let Some(heard) = listener.hear().await? else {
             return Err(listener.ended_early().await);
         };
-        *heard_any = true;
         if heard.ends {
             if let Some(trace) = trace {
                 trace.response(Traced {
@@ -192,11 +190,18 @@ async fn speak(
     speaker: &mut Speaker,
     from_caller: &mut mpsc::Receiver<Bytes>,
 ) -> Result<Bytes, Broken> {
-    while let Some(message) = from_caller.recv().await {
-        speaker.say(&message, None).await?;
+    let (exchange, mut says) = (speaker.exchange(), true);
+    loop {
+        tokio::select! {
+            biased;
+            refusal = exchange.refusal() => speaker.answer(&refusal).await?,
+            message = from_caller.recv(), if says => match message {
+                Some(message) => drop(speaker.say(&message, None).await?),
+                // A caller that says no more still waits for its response.
+                None => says = false,
+            },
+        }
     }
-    // A caller that says no more still waits for its response.
-    std::future::pending().await
 }
 
 pub(super) fn again(broken: &Broken, attempt: &mut u32) -> bool {

@@ -3,8 +3,12 @@
 use crate::call::conversation::Broken;
 use crate::session::{ErrorKind, ServerRef, SessionError};
 
-/// What is said where nobody can know whether the server acted.
-const UNKNOWN: &str = "whether the call took effect is not known; check before calling again";
+/// What is said where nobody can know whether the server acted. Not even of a call that was said to
+/// wait for approval: it may have gone on since. But an approval lets a call pass once, so whoever
+/// makes that call again does not have it run twice.
+const UNKNOWN: &str = "whether the call took effect is not known; check before calling again. One that \
+    waited for approval can simply be made again: it waits on, or passes if it was approved meanwhile; \
+    an approval that was used lets nothing pass twice";
 
 pub(super) fn broken(broken: Broken) -> SessionError {
     match broken {

@@ -1,6 +1,6 @@
 //! One call to one server within an aggregate session: everything passes, except that ids and
-//! progress tokens of the server's own requests become this session's, and URIs of updates are
-//! qualified.
+//! progress tokens of the server's own requests become this session's, and URIs of resources, in
+//! updates and in answers, are qualified.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use protocol::mcp::{Edit, View};
 use tokio::sync::mpsc;
 
+use super::links::Links;
 use super::upstream::{Upstream, renumbered};
 use super::{Aggregate, unusable};
 use crate::gateway::limits::DELIVERY_WAIT;
@@ -63,8 +64,13 @@ pub(super) fn notification(
 }
 
 impl Aggregate {
-    /// The call as the client's side sees it.
-    pub(super) fn relay(&self, upstream: Arc<Upstream>, call: McpCall) -> McpCall {
+    /// The call as the client's side sees it, whose answer may have `links`.
+    pub(super) fn relay(
+        &self,
+        upstream: Arc<Upstream>,
+        call: McpCall,
+        links: Option<Links>,
+    ) -> McpCall {
         let (to_client, inbound) = mpsc::channel(MESSAGE_QUEUE);
         let (outbound, from_client) = mpsc::channel(MESSAGE_QUEUE);
         if let Some(aggregate) = self.me.upgrade() {
@@ -72,6 +78,7 @@ impl Aggregate {
                 aggregate,
                 upstream,
                 call,
+                links,
                 to_client,
                 asked: HashMap::new(),
             };
@@ -85,6 +92,7 @@ struct Relay {
     aggregate: Arc<Aggregate>,
     upstream: Arc<Upstream>,
     call: McpCall,
+    links: Option<Links>,
     to_client: mpsc::Sender<Result<Bytes, SessionError>>,
     /// The server's requests in this call, by our raw id. Bounded by what a session may leave
     /// unanswered, since the client's side refuses more.
@@ -131,7 +139,7 @@ impl Relay {
         let view = View::parse(bytes).map_err(unusable)?;
         let head = message::head(&view);
         Ok(match head.kind {
-            Kind::Response => (Some(bytes.clone()), false),
+            Kind::Response => (Some(self.qualified(bytes)), false),
             Kind::Request => {
                 let ours = self.aggregate.draw_id();
                 let translated = Translation::of_request(&head, &view, &ours);
@@ -155,6 +163,13 @@ impl Relay {
                 )
             }
         })
+    }
+
+    /// The answer, with the URIs in it as lists have them.
+    fn qualified(&self, bytes: &Bytes) -> Bytes {
+        let rename = |uri: &str| names::qualify_uri(self.upstream.server(), uri);
+        let renamed = self.links.and_then(|links| links.renamed(bytes, rename));
+        renamed.unwrap_or_else(|| bytes.clone())
     }
 
     /// Passes what the client says within the call.

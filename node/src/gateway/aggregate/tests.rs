@@ -376,3 +376,66 @@ async fn a_server_whose_session_ended_is_opened_anew_with_the_level_set() {
     assert_eq!(again["result"]["at"], "x");
     assert_eq!(fake.sessions.lock().unwrap().len(), 2);
 }
+
+/// Answers with links, always the same.
+const LINKED: &str = concat!(
+    r#"{"contents":[{"uri":"memo:\/\/a","text":"memo://a"}], "#,
+    r#""content":[ {"type":"resource_link","uri":"memo:\/\/a"},{"type":"text","text":"memo://a"}], "#,
+    r#""messages":[{"content":{"type":"resource","resource":{"uri":"memo://a"}}}], "#,
+    r#""structuredContent":{"uri":"memo://a"}, "asked": ASKED}"#
+);
+
+fn linking() -> FakeServer {
+    FakeServer::new(move |call| async move {
+        let asked = call.view()["params"].to_string();
+        call.result(&LINKED.replace("ASKED", &asked)).await;
+    })
+}
+
+#[tokio::test]
+async fn links_in_answers_can_be_followed() {
+    let bench = Bench::with(&[("one", "x", linking())], Limits::default()).await;
+    let session = bench.open(ALL).await;
+    for (method, params, at) in [
+        (
+            "resources/read",
+            json!({"uri": "hedgerow://one/x/memo://a"}),
+            "/contents/0/uri",
+        ),
+        (
+            "tools/call",
+            json!({"name": "one__x__go"}),
+            "/content/0/uri",
+        ),
+        (
+            "prompts/get",
+            json!({"name": "one__x__p"}),
+            "/messages/0/content/resource/uri",
+        ),
+    ] {
+        let answer = ask(&bench, &session, method, &params.to_string()).await;
+        let result = &answer["result"];
+        assert_eq!(result.pointer(at).unwrap(), "hedgerow://one/x/memo://a");
+        // Nothing else is another.
+        let asked = result["asked"].to_string();
+        let mut expected: Value = serde_json::from_str(&LINKED.replace("ASKED", &asked)).unwrap();
+        *expected.pointer_mut(at).unwrap() = json!("hedgerow://one/x/memo://a");
+        assert_eq!(*result, expected, "{method}");
+        let uri = result.pointer(at).unwrap();
+        let followed = json!({ "uri": uri }).to_string();
+        let read = ask(&bench, &session, "resources/read", &followed).await;
+        assert_eq!(read["result"]["asked"]["uri"], "memo://a");
+        assert_eq!(read["result"]["contents"][0]["uri"], *uri);
+    }
+}
+
+#[tokio::test]
+async fn one_server_alone_answers_in_its_own_terms() {
+    let bench = Bench::with(&[("one", "x", linking())], Limits::default()).await;
+    let at = "/mcp/one/x";
+    let session = bench.open(at).await;
+    let params = r#"{"uri":"memo://a"}"#;
+    let body = format!(r#"{{"jsonrpc":"2.0","id":9,"method":"resources/read","params":{params}}}"#);
+    let text = bench.send(at, &session, &body).await.text().await.unwrap();
+    assert!(text.contains(&LINKED.replace("ASKED", params)), "{text}");
+}

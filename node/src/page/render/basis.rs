@@ -6,6 +6,7 @@
 use maud::{Markup, html};
 use protocol::control::{Decision, DecisionBasis, Hop};
 
+use super::name::name;
 use super::{counted, escaped};
 
 /// A row below that of the decision: the rule in one line, with the facts behind it where they were
@@ -38,11 +39,11 @@ fn rule(decision: &Decision) -> Markup {
     html! {
         @match (&decision.policy, granted) {
             (Some(policy), _) => {
-                code { (policy) }
-                @if let Some(pointer) = pointer { " " code { (pointer) } }
+                code { (name(policy)) }
+                @if let Some(pointer) = pointer { " " code { (name(pointer)) } }
             }
             (None, [first, more @ ..]) if decision.verdict == "allow" => {
-                "permitted by " code { (first) }
+                "permitted by " code { (name(first)) }
                 @if !more.is_empty() { " and " (counted(more.len() as u64, "other", "others")) }
             }
             (None, _) => { "facts" }
@@ -89,14 +90,14 @@ fn relay(hop: &Hop) -> Markup {
     }
 }
 
-fn one(name: &str, value: Option<&str>) -> Markup {
-    html! { @if let Some(value) = value { dt { (name) } dd { (value) } } }
+fn one(key: &str, value: Option<&str>) -> Markup {
+    html! { @if let Some(value) = value { dt { (key) } dd { (value) } } }
 }
 
-fn all(name: &str, values: &[String]) -> Markup {
+fn all(key: &str, values: &[String]) -> Markup {
     html! {
         @if !values.is_empty() {
-            dt { (name) }
+            dt { (key) }
             dd.names { @for value in values { code { (value) } } }
         }
     }

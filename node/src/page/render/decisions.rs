@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use protocol::control::Decision;
 use serde_json::Value;
 
+use super::name::name;
 use super::{aside, basis, counted, escaped, moment};
 use crate::page::filter::{Filter, Found, VERDICTS};
 use crate::page::limits::{MAX_FIND_BYTES, MAX_SCANNED, SHOWN_ALERTS};
@@ -72,13 +73,13 @@ fn row(decision: &Decision) -> Markup {
             }
             td data-label="Verdict" { (verdict(&decision.verdict)) }
             td data-label="Reason" {
-                @match &decision.reason { Some(reason) => { code { (reason) } } None => { "–" } }
+                @match &decision.reason { Some(reason) => { code { (name(reason)) } } None => { "–" } }
                 @if let Some(times) = decision.stands_for {
                     " " span.why { (counted(times, "time", "times")) }
                 }
             }
-            td data-label="Agent" { (or_dash(decision.agent.as_deref())) }
-            td data-label="Signed by" { (or_dash(decision.issuer.as_deref())) }
+            td data-label="Agent" { (name(or_dash(decision.agent.as_deref()))) }
+            td data-label="Signed by" { (name(or_dash(decision.issuer.as_deref()))) }
             td data-label="What" {
                 (what(decision.server.as_deref(), decision.name.as_deref(), decision.method.as_deref()))
             }
@@ -89,15 +90,15 @@ fn row(decision: &Decision) -> Markup {
 }
 
 /// A verdict by its name, and by its colour where it is a known one.
-fn verdict(name: &str) -> Markup {
-    let class = match name {
+fn verdict(verdict: &str) -> Markup {
+    let class = match verdict {
         "allow" => "good",
         "hold" => "busy",
         "deny" => "bad",
         "sever" => "severe",
         _ => "idle",
     };
-    html! { span class={ "badge " (class) } { (name) } }
+    html! { span class={ "badge " (class) } { (verdict) } }
 }
 
 fn or_dash(text: Option<&str>) -> &str {
@@ -108,21 +109,21 @@ fn or_dash(text: Option<&str>) -> &str {
 fn who(agent: Option<&str>, node: Option<&str>) -> Markup {
     html! {
         @match (agent, node) {
-            (Some(agent), Some(node)) => { (agent) span.of { " on " } (node) }
-            (Some(one), None) | (None, Some(one)) => { (one) }
+            (Some(agent), Some(node)) => { (name(agent)) span.of { " on " } (name(node)) }
+            (Some(one), None) | (None, Some(one)) => { (name(one)) }
             (None, None) => { "–" }
         }
     }
 }
 
-fn what(server: Option<&str>, name: Option<&str>, method: Option<&str>) -> Markup {
+fn what(server: Option<&str>, target: Option<&str>, method: Option<&str>) -> Markup {
     html! {
-        @match (server, name, method) {
+        @match (server, target, method) {
             (None, None, None) => { "–" }
-            (server, name, method) => {
-                @if let Some(server) = server { (server) " " }
-                @if let Some(name) = name { code { (name) } " " }
-                @if let Some(method) = method { span.of { (method) } }
+            (server, target, method) => {
+                @if let Some(server) = server { (name(server)) " " }
+                @if let Some(target) = target { code { (name(target)) } " " }
+                @if let Some(method) = method { span.of { (name(method)) } }
             }
         }
     }
@@ -186,7 +187,7 @@ fn item(alert: &Alert, source: &dyn Source) -> Markup {
                 @if alert.times > 1 { " " span.of { (alert.times) " times" } }
             }
             p { (who(agent, node.as_deref())) " · " (what(server, alert.target.as_deref(), None)) }
-            @if let Some(policy) = &alert.policy { p { "policy " code { (policy) } } }
+            @if let Some(policy) = &alert.policy { p { "policy " code { (name(policy)) } } }
             p.why {
                 @match alert.decision {
                     Some(seq) => { a href={ "decisions/" (seq) } { (moment(alert.time)) } }
@@ -204,9 +205,9 @@ pub(in crate::page) fn decision(decision: &Decision) -> Markup {
         dl.facts {
             dt { "verdict" } dd { (verdict(&decision.verdict)) }
             dt { "time" } dd { (moment(UnixMillis(decision.time_ms))) }
-            @for (name, value) in fields.as_object().into_iter().flatten() {
-                @if !value.is_null() && !APART.contains(&name.as_str()) {
-                    dt { (name) } dd { (field(value)) }
+            @for (key, value) in fields.as_object().into_iter().flatten() {
+                @if !value.is_null() && !APART.contains(&key.as_str()) {
+                    dt { (key) } dd { (field(value)) }
                 }
             }
         }

@@ -6,6 +6,7 @@ use protocol::control::{
 };
 use protocol::time::UnixSeconds;
 
+use super::name::name;
 use super::{counted, instant, lasting, more};
 use crate::page::ToolServer;
 use crate::page::limits::MAX_LISTED;
@@ -226,7 +227,7 @@ fn row(peer: &Peer, own: &DocumentVersions) -> Markup {
                     Some(LinkPath::Circuit) => { "circuit" }
                     None => { "–" }
                 }
-                @if let Some(address) = &peer.address { br; (address) }
+                @if let Some(address) = &peer.address { br; (name(address)) }
             }
             td.number data-label="RTT" {
                 @match peer.rtt_ms { Some(ms) => { (format!("{ms:.1} ms")) } None => { "–" } }
@@ -281,7 +282,7 @@ fn names(server: &ToolServer) -> Markup {
         @if server.tools.is_empty() {
             p.none { "no tools announced yet" }
         } @else {
-            ul.names { @for tool in &server.tools { li { code { (tool) } } } }
+            ul.names { @for tool in &server.tools { li { code { (name(tool)) } } } }
             (more(server.tools.len(), server.total, "tools"))
         }
     }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::name::name;
 use super::{aside, counted, escaped, more};
 use crate::page::limits::MAX_LISTED;
 use crate::page::{BundleView, PolicyText};
@@ -25,7 +26,7 @@ pub(in crate::page) fn policy(bundle: Option<&BundleView>) -> Markup {
                     ul.policies {
                         @for policy in bundle.policies.iter().take(MAX_LISTED) {
                             li {
-                                a href={ "policies/" (escaped(&policy.name)) } { (policy.name) }
+                                a href={ "policies/" (escaped(&policy.name)) } { (name(&policy.name)) }
                                 " " span.of { (counted(count(policy.length), "byte", "bytes")) }
                             }
                         }
