@@ -47,7 +47,7 @@ pub(crate) struct Global {
     /// The node's state directory [default: $XDG_STATE_HOME/hedgerow or ~/.local/state/hedgerow]
     #[arg(long, global = true, value_name = "DIR", env = STATE_DIR, hide_env_values = true)]
     pub(crate) state_dir: Option<PathBuf>,
-    /// How to print what was asked for
+    /// How to print what was asked for; with `json` what fails ends with one JSON object on stderr
     #[arg(
         long,
         global = true,

@@ -4,8 +4,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use protocol::control::{Failure, FailureKind};
+use serde_json::json;
 
-use crate::inert::inert;
+use crate::inert::{inert, inert_json};
+use crate::output::Format;
 
 /// The exit codes of `hedgerow`, a public interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +22,30 @@ pub(crate) enum Exit {
     InvalidInput,
 }
 
+impl Exit {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failure => 1,
+            Self::Denied => 2,
+            Self::InvalidInput => 3,
+        }
+    }
+
+    /// The name of the reason where nobody gave a closer one.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failure => "failed",
+            Self::Denied => "denied",
+            Self::InvalidInput => "invalid_input",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Ok => 0,
-            Exit::Failure => 1,
-            Exit::Denied => 2,
-            Exit::InvalidInput => 3,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -109,27 +127,43 @@ impl From<Failure> for Failed {
     }
 }
 
-/// Says on stderr why a command failed and gives its exit code.
-pub(crate) fn report(outcome: Result<(), Failed>) -> ExitCode {
+/// Says on stderr why a command failed and gives its exit code: lines for people, or as the last
+/// line one JSON object. stdout stays what was asked for, whole or begun.
+pub(crate) fn report(outcome: Result<(), Failed>, format: Format) -> ExitCode {
     let Err(failed) = outcome else {
         return Exit::Ok.into();
     };
     if !failed.message.is_empty() {
-        // Errors of the node carry their hint as a second line.
-        let (message, hint) = match failed.message.split_once("\nhint: ") {
-            Some((message, hint)) => (message, failed.hint.or_else(|| Some(hint.to_owned()))),
-            None => (failed.message.as_str(), failed.hint),
-        };
-        let reason = failed
-            .reason
-            .map(|reason| format!(" [{}]", inert(&reason)))
-            .unwrap_or_default();
-        say(&format!("error: {}{reason}", inert(message)));
-        if let Some(hint) = hint {
-            say(&format!("hint: {}", inert(&hint)));
-        }
+        say(&failed.told(format));
     }
     failed.exit.into()
+}
+
+impl Failed {
+    /// What is said of it; nothing in it moves a terminal.
+    fn told(&self, format: Format) -> String {
+        // Errors of the node carry their hint as a second line.
+        let (message, hint) = match self.message.split_once("\nhint: ") {
+            Some((message, hint)) => (message, self.hint.as_deref().or(Some(hint))),
+            None => (self.message.as_str(), self.hint.as_deref()),
+        };
+        if format == Format::Json {
+            let error = json!({"error": {
+                "reason": self.reason.as_deref().unwrap_or(self.exit.reason()),
+                "message": message,
+                "hint": hint,
+                "exit_code": self.exit.code(),
+            }});
+            return inert_json(&error.to_string()).to_string();
+        }
+        let reason = self.reason.as_deref().map(inert);
+        let reason = reason.map(|reason| format!(" [{reason}]"));
+        let mut told = format!("error: {}{}", inert(message), reason.unwrap_or_default());
+        if let Some(hint) = hint {
+            told.push_str(&format!("\nhint: {}", inert(hint)));
+        }
+        told
+    }
 }
 
 /// Shows help or version on stdout, or what is wrong with the command line on stderr.
@@ -163,6 +197,25 @@ mod tests {
         ] {
             assert_eq!(Failed::from(Failure::new(kind, "r", "m")).exit, exit);
         }
+    }
+
+    #[test]
+    fn a_failure_is_one_json_object_for_scripts() {
+        let failed = Failed::new(Exit::Denied, "no\u{1b}[2J\u{202e}\nhint: ask `b`");
+        let told = failed.with_reason("policy").told(Format::Json);
+        assert!(
+            !told.chars().any(|c| c.is_control() || c == '\u{202e}'),
+            "{told}"
+        );
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let expected = json!({"error": {"reason": "policy", "message": "no\u{1b}[2J\u{202e}",
+            "hint": "ask `b`", "exit_code": 2}});
+        assert_eq!(told, expected);
+        let plain: serde_json::Value =
+            serde_json::from_str(&Failed::input("x").told(Format::Json)).unwrap();
+        assert_eq!(plain["error"]["reason"], "invalid_input");
+        assert_eq!(plain["error"]["hint"], serde_json::Value::Null);
+        assert_eq!(Failed::input("x").told(Format::Human), "error: x");
     }
 
     #[test]

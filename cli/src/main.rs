@@ -32,7 +32,10 @@ mod typed;
 
 fn main() -> ExitCode {
     match args::Cli::try_parse() {
-        Ok(cli) => exit::report(commands::dispatch(cli)),
+        Ok(cli) => {
+            let format = cli.global.format;
+            exit::report(commands::dispatch(cli), format)
+        }
         Err(error) => exit::usage(&error),
     }
 }

@@ -109,6 +109,13 @@ pub(crate) struct Text {
     color: bool,
 }
 
+/// Widest cell of a table, in characters: somebody else's name must not push the rest out of sight.
+/// An id, a digest and any name within its own bound fit. JSON and what shows one thing have it whole.
+pub(crate) const MAX_CELL: usize = 72;
+
+/// Widest cell of a table's last column, in characters.
+pub(crate) const MAX_LAST_CELL: usize = 160;
+
 const BOLD: &str = "1";
 const GREEN: &str = "32";
 const RED: &str = "31";
@@ -177,12 +184,20 @@ impl Text {
         }
     }
 
-    /// A table with as much room per column as its widest cell.
+    /// A table with as much room per column as its widest cell, of which at most [`MAX_CELL`]
+    /// characters are shown. The last column widens no other and has [`MAX_LAST_CELL`].
     pub(crate) fn table(&mut self, headers: &[&str], rows: &[Vec<String>]) {
-        let rows: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.iter().map(|cell| inert(cell)).collect())
-            .collect();
+        let shown = |row: &Vec<String>| -> Vec<String> {
+            let bound = |column: usize| match column + 1 < headers.len() {
+                true => MAX_CELL,
+                false => MAX_LAST_CELL,
+            };
+            let cells = row.iter().enumerate();
+            cells
+                .map(|(column, cell)| cut(&inert(cell), bound(column)))
+                .collect()
+        };
+        let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             let widest = cells.map(|cell| cell.chars().count()).max();
@@ -247,6 +262,15 @@ pub(crate) fn ago(then: u64, now: u64) -> String {
     }
 }
 
+/// A count with its noun: `1 node`, `2 nodes`.
+pub(crate) fn counted<C>(count: C, one: &str, many: &str) -> String
+where
+    C: std::fmt::Display + PartialEq + From<u8>,
+{
+    let noun = if count == C::from(1) { one } else { many };
+    format!("{count} {noun}")
+}
+
 /// `text` in at most `columns` characters.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
@@ -283,6 +307,28 @@ mod tests {
         ];
         text.table(&["NAME", "N"], &rows);
         assert_eq!(text.out, "NAME        N\na\\u{1b}[2J  1\nb           22\n");
+    }
+
+    #[test]
+    fn a_count_has_its_noun() {
+        let nodes = |count: u64| counted(count, "node", "nodes");
+        assert_eq!(
+            [nodes(0), nodes(1), nodes(2)],
+            ["0 nodes", "1 node", "2 nodes"]
+        );
+    }
+
+    #[test]
+    fn a_long_name_is_cut_in_tables() {
+        let long = "\u{202e}".repeat(300);
+        let mut text = text();
+        let row = |name: &str| vec![name.to_owned(), name.to_owned()];
+        text.table(&["NAME", "SAID"], &[row(&long), row("b")]);
+        let widths: Vec<usize> = text.out.lines().map(|line| line.chars().count()).collect();
+        assert_eq!(widths[0], MAX_CELL + 2 + "SAID".len());
+        assert_eq!(widths[1], MAX_CELL + 2 + MAX_LAST_CELL);
+        assert_eq!(widths[2], MAX_CELL + 2 + 1);
+        assert_eq!(text.out.matches('…').count(), 2);
     }
 
     #[test]

@@ -196,7 +196,7 @@ fn a_node_that_does_not_start_is_a_failure() {
         "{stderr}"
     );
     assert!(
-        stderr.contains("error: the node `tool-host` ended before it was ready"),
+        stderr.contains(r#""message":"the node `tool-host` ended before it was ready""#),
         "{stderr}"
     );
     assert_eq!(stage.leftovers(), 0);

@@ -144,6 +144,35 @@ fn without_a_node_clients_say_how_to_start_one() {
 }
 
 #[test]
+fn for_scripts_what_fails_ends_with_one_json_object_on_stderr() {
+    for (words, code, reason) in [
+        (&["status"][..], 1, "failed"),
+        (&["call", "n/s/t", "a=1", "a=2"], 3, "invalid_input"),
+        (
+            &["admin", "import", "/nonexistent/file"],
+            3,
+            "invalid_input",
+        ),
+        (
+            &["policy", "check", "/nonexistent/file"],
+            3,
+            "invalid_input",
+        ),
+        (&["mcp"], 1, "failed"),
+    ] {
+        let words = [words, &["--format", "json"]].concat();
+        let (exit, stdout, stderr) = run(&words);
+        assert_eq!((exit, stdout.as_str()), (Some(code), ""), "{words:?}");
+        let last = stderr.lines().last().unwrap();
+        let told: serde_json::Value = serde_json::from_str(last).unwrap();
+        let error = &told["error"];
+        assert_eq!(error["reason"], reason, "{stderr}");
+        assert_eq!(error["exit_code"], code, "{stderr}");
+        assert!(error["message"].is_string(), "{stderr}");
+    }
+}
+
+#[test]
 fn run_needs_a_node_to_run() {
     let (_, _, stderr) = run(&["run"]);
     assert_eq!(

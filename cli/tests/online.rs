@@ -117,13 +117,13 @@ fn status_for_people_and_as_json() {
   groups       agents
   membership   until 2026-11-22 12:40:03Z
   documents    root 2, bundle 7, 3 revocations
-  roles        2 of 3 admins sign; 1 issuers, 2 timestampers
+  roles        2 of 3 admins sign; 1 issuer, 2 timestampers
   lease        newest timestamp 90 s old, at most 24 h
   listens      127.0.0.1:7443
   announces    127.0.0.1:7443
   gateway      http://127.0.0.1:7480/mcp
   running      12 s, process {pid}, version 0.0.0
-  now          1 links, 0 servers, 0 MCP sessions
+  now          1 link, 0 servers, 0 MCP sessions
   calls        3 out, 0 in, 0 carried for others
   store        3 decisions, 4096 bytes
 

@@ -289,6 +289,20 @@ fn bad_documents() {
             assert!(place.is_empty() || ran.contains(&at), "{place}: {ran}");
         }
     }
+    // What is too large is told its size, and not where reading stopped.
+    let large = " ".repeat(1_500_000);
+    let dir = files(&[("large.json", &large), ("large.cedar", &large)]);
+    for file in ["large.json", "large.cedar"] {
+        let ran = run(dir.path(), &["policy", "check", file], "");
+        assert!(ran.contains("has 1500000 bytes, over"), "{ran}");
+        assert!(ran.contains("[policy_too_large]"), "{ran}");
+    }
+    let ran = run(dir.path(), &["policy", "check", "-"], &large);
+    assert!(ran.contains("has 1500000 bytes, over"), "{ran}");
+    let dir = files(&[("no.cedar", "permit(principal, action;")]);
+    let ran = run(dir.path(), &["policy", "check", "no.cedar"], "");
+    assert!(ran.contains("not Cedar: ") && ran.contains("`;`"), "{ran}");
+
     let dir = files(&[("a.json", SEED), ("b.json", SEED)]);
     seen(
         &run(dir.path(), &["policy", "check", "a.json", "b.json"], ""),

@@ -248,7 +248,7 @@ fn a_second_admin_and_then_both_must_sign() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(
         ran.stdout
-            .starts_with("root 3 has 1 signatures and needs 1 more\n"),
+            .starts_with("root 3 has 1 signature and needs 1 more\n"),
         "{}",
         ran.stdout
     );
@@ -334,6 +334,15 @@ fn the_second_admin_approves_on_a_node_of_its_own() {
     );
     let waiting = world.json(&["admin", "pending"]);
     let id = waiting[0]["id"].as_str().unwrap().to_owned();
+    // It can still take effect, so it is not forgotten unasked.
+    let words = ["admin", "discard", &id[..6]];
+    world.run(&words).refused(3, "not_confirmed");
+    let ran = world.run(&["admin", "discard", &id[..6], "--format", "json"]);
+    let told: serde_json::Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(told["error"]["reason"], "not_confirmed", "{}", ran.stderr);
+    assert_eq!(told["error"]["exit_code"], 3, "{}", ran.stderr);
+    let none = world.json(&["admin", "forget", "--overtaken"]);
+    assert_eq!(none["discarded"], serde_json::json!([]));
     world.as_admin(1);
     let ran = world.run(&["admin", "approve", &id[..6], "--yes"]);
     assert_eq!(ran.stdout, "root 2 is in force\n", "{}", ran.stderr);

@@ -65,7 +65,8 @@ enum Action {
     Approve(pending::Approve),
     /// Hand the node a signed proposal
     Import(pending::Import),
-    /// Forget a proposal
+    /// Forget a proposal, or all that can no longer take effect
+    #[command(visible_alias = "forget")]
     Discard(pending::Discard),
 }
 

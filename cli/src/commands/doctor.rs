@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use super::Context;
 use super::run::seam;
 use crate::exit::{Exit, Failed};
-use crate::output::Text;
+use crate::output::{Text, counted};
 use crate::state::State;
 
 /// Say what is wrong with this node, why, and how to mend it.
@@ -121,9 +121,9 @@ fn show(report: &Report, text: &mut Text) {
     let count = |level| report.checks.iter().filter(|c| c.level == level).count();
     text.line("");
     text.line(format!(
-        "{} ok, {} warnings, {} failures",
+        "{} ok, {}, {}",
         count(Level::Ok),
-        count(Level::Warn),
-        count(Level::Fail)
+        counted(count(Level::Warn), "warning", "warnings"),
+        counted(count(Level::Fail), "failure", "failures")
     ));
 }

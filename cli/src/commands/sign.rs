@@ -11,6 +11,7 @@ use super::admin::{effects, refused, sign};
 use super::{Context, read_file, write_new};
 use crate::confirm::Confirmation;
 use crate::exit::Failed;
+use crate::output::counted;
 use crate::passphrase::PassphraseOption;
 
 /// Sign a proposal with this host's admin key; needs no node.
@@ -62,7 +63,10 @@ impl Sign {
             text.line(format!("signed {file}"));
             text.line(match standing.missing {
                 0 => format!("it is complete; where a node runs: hedgerow admin import {file}"),
-                missing => format!("it needs {missing} more signatures"),
+                missing => format!(
+                    "it needs {}",
+                    counted(missing, "more signature", "more signatures")
+                ),
             });
         })
     }

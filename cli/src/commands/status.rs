@@ -4,7 +4,7 @@ use protocol::control::{FreshnessState, PostureInfo, Status, TrustStatus, route}
 
 use super::Context;
 use crate::exit::Failed;
-use crate::output::{Text, instant, lasting};
+use crate::output::{Text, counted, instant, lasting};
 
 /// Show the state of the node.
 ///
@@ -65,8 +65,10 @@ fn show(status: &Status, text: &mut Text) {
     text.field(
         "now",
         format!(
-            "{} links, {} servers, {} MCP sessions",
-            status.links, status.servers, status.sessions
+            "{}, {}, {}",
+            counted(status.links, "link", "links"),
+            counted(status.servers, "server", "servers"),
+            counted(status.sessions, "MCP session", "MCP sessions")
         ),
     );
     text.field(
@@ -79,14 +81,16 @@ fn show(status: &Status, text: &mut Text) {
     let policies = status.trust.as_ref().and_then(|t| t.policies.as_ref());
     if let Some(held) = policies.map(|p| p.held).filter(|held| *held > 0) {
         text.warning(format!(
-            "{held} calls wait for approval: `hedgerow approvals`"
+            "{} for approval: `hedgerow approvals`",
+            counted(held, "call waits", "calls wait")
         ));
     }
     text.field(
         "store",
         format!(
-            "{} decisions, {} bytes",
-            status.store.decisions, status.store.bytes
+            "{}, {} bytes",
+            counted(status.store.decisions, "decision", "decisions"),
+            status.store.bytes
         ),
     );
     if !status.counters.refusals.is_empty() {
@@ -177,17 +181,17 @@ fn alarms(trust: &TrustStatus, text: &mut Text) {
     }
     if let Some(renewal) = trust.renewal.as_ref().filter(|r| r.failures > 0) {
         let why = renewal.last_error.as_deref().unwrap_or("no issuer answers");
-        let times = renewal.failures;
-        text.warning(format!(
-            "renewing the membership failed {times} times: {why}"
-        ));
+        let times = counted(renewal.failures, "time", "times");
+        text.warning(format!("renewing the membership failed {times}: {why}"));
     }
 }
 
 fn documents(trust: &TrustStatus, text: &mut Text) {
     let held = &trust.versions;
     let bundle = held.bundle.map(|v| format!(", bundle {v}"));
-    let entries = held.revocations.map(|v| format!(", {v} revocations"));
+    let entries = held
+        .revocations
+        .map(|v| format!(", {}", counted(v, "revocation", "revocations")));
     text.field(
         "documents",
         format!(
@@ -200,8 +204,11 @@ fn documents(trust: &TrustStatus, text: &mut Text) {
     text.field(
         "roles",
         format!(
-            "{} of {} admins sign; {} issuers, {} timestampers",
-            trust.threshold, trust.admins, trust.issuers, trust.timestampers
+            "{} of {} sign; {}, {}",
+            trust.threshold,
+            counted(trust.admins, "admin", "admins"),
+            counted(trust.issuers, "issuer", "issuers"),
+            counted(trust.timestampers, "timestamper", "timestampers")
         ),
     );
     if let Some(lease) = &trust.freshness {

@@ -5,7 +5,7 @@ use protocol::name::Name;
 
 use super::Context;
 use crate::exit::Failed;
-use crate::output::{Text, instant};
+use crate::output::{Text, counted, instant};
 
 /// Show what is in force in the mesh: root, roles, freshness.
 ///
@@ -39,7 +39,11 @@ fn show(trust: &Trust, text: &mut Text) {
     match &trust.bundle {
         Some(bundle) => text.field(
             "bundle",
-            format!("version {}, {} policies", bundle.version, bundle.policies),
+            format!(
+                "version {}, {}",
+                bundle.version,
+                counted(bundle.policies, "policy", "policies")
+            ),
         ),
         None => text.field("bundle", "-"),
     }
@@ -82,7 +86,11 @@ pub(super) fn roles(trust: &Trust, text: &mut Text) {
         present.count()
     ));
     for admin in &trust.admins {
-        let mut line = format!("  {}  {} revocations", admin.id, admin.entries);
+        let mut line = format!(
+            "  {}  {}",
+            admin.id,
+            counted(admin.entries, "revocation", "revocations")
+        );
         if let Some(length) = admin.retired_at {
             line.push_str(&format!(", retired: the first {length} count"));
         }
@@ -107,10 +115,10 @@ fn limits(issuer: &IssuerInfo) -> String {
         Some(names) => names.iter().map(Name::as_str).collect::<Vec<_>>().join(" "),
     };
     format!(
-        "groups {}, sites {}, at most {} days, {} an hour",
+        "groups {}, sites {}, at most {}, {} an hour",
         names(&issuer.groups),
         names(&issuer.sites),
-        issuer.max_life_s / (24 * 3600),
+        counted(issuer.max_life_s / (24 * 3600), "day", "days"),
         issuer.max_per_hour
     )
 }

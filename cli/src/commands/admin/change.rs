@@ -24,7 +24,7 @@ use crate::commands::{Context, read_file, write_new};
 use crate::confirm::Confirmation;
 use crate::exit::{Exit, Failed, say};
 use crate::inert::inert;
-use crate::output::Text;
+use crate::output::{Text, counted};
 use crate::passphrase::PassphraseOption;
 use crate::typed::one_of;
 
@@ -199,7 +199,8 @@ impl Remove {
             .saturating_sub(1);
         if left < trust.threshold {
             let message = format!(
-                "{left} admins would be left, and {} must sign",
+                "{} would be left, and {} must sign",
+                counted(left, "admin", "admins"),
                 trust.threshold
             );
             return Err(Failed::input(message)
@@ -241,8 +242,11 @@ async fn link_at(context: &Context, admin: &AdminInfo, length: u64) -> Result<Di
     let path = format!("{}?entry={}/{last}", route::REVOCATIONS, admin.id);
     let found: Revocations = context.client()?.read(&path).await?;
     let entry = found.entries.first().ok_or_else(|| {
-        Failed::input(format!("that admin has {} revocations", admin.entries))
-            .with_hint("see `hedgerow revocations list`")
+        Failed::input(format!(
+            "that admin has {}",
+            counted(admin.entries, "revocation", "revocations")
+        ))
+        .with_hint("see `hedgerow revocations list`")
     })?;
     Ok(entry.link)
 }
@@ -253,7 +257,11 @@ impl Threshold {
         let present = trust.admins.iter().filter(|a| a.retired_at.is_none());
         let admins = present.count() as u64;
         if self.count > admins {
-            let message = format!("there are {admins} admins; {} cannot sign", self.count);
+            let message = format!(
+                "of {} {} cannot sign",
+                counted(admins, "admin", "admins"),
+                self.count
+            );
             return Err(Failed::input(message)
                 .with_reason("threshold_above_admins")
                 .with_hint("add admins first: `hedgerow admin add`"));
@@ -489,9 +497,10 @@ pub(crate) fn outcome(proposed: &Proposed, text: &mut Text) {
     }
     let (have, id) = (proposal.signed.len(), proposal.id.short());
     text.line(format!(
-        "{} {} has {have} signatures and needs {} more",
+        "{} {} has {} and needs {} more",
         proposal.kind.word(),
         proposal.version,
+        counted(have, "signature", "signatures"),
         proposal.missing
     ));
     for admin in &proposal.unsigned {

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use protocol::control::Status;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -45,16 +46,34 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// The line of stderr that says why it failed.
-    pub(super) fn error(&self) -> &str {
-        let error = self
-            .stderr
-            .lines()
-            .find_map(|line| line.strip_prefix("error: "));
-        error
-            .or_else(|| self.stderr.lines().last())
-            .unwrap_or("it said nothing")
+    /// The name of the reason why it failed, which the last line of stderr has, and the words.
+    pub(super) fn failure(&self) -> (Option<String>, String) {
+        let last = self.stderr.lines().last().unwrap_or("it said nothing");
+        match serde_json::from_str::<Told>(last) {
+            Ok(Told { error }) => (Some(error.reason), error.message),
+            Err(_) => (None, last.to_owned()),
+        }
     }
+
+    /// Why it failed, in one line.
+    pub(super) fn error(&self) -> String {
+        match self.failure() {
+            (Some(reason), message) => format!("{message} [{reason}]"),
+            (None, message) => message,
+        }
+    }
+}
+
+/// What a command that failed says in JSON.
+#[derive(Deserialize)]
+struct Told {
+    error: Reasoned,
+}
+
+#[derive(Deserialize)]
+struct Reasoned {
+    reason: String,
+    message: String,
 }
 
 impl Commands {

@@ -15,7 +15,7 @@ use super::{AGENT_HOST, RELAY_HOST, TOOL_HOST};
 use crate::commands::agent::client_config;
 use crate::commands::call::{Signature, content_texts, signed_by};
 use crate::exit::{Exit, Failed};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, counted};
 
 /// The only key exchange there is.
 const GROUP: &str = "X25519MLKEM768";
@@ -246,16 +246,12 @@ impl AppliedReport {
     }
 }
 
-/// What a call that did not go through said: the name of the reason, which ends the line in
-/// brackets, and the words before it.
+/// What a call that did not go through said: the name of the reason, if it was denied, and the
+/// words.
 fn refusal(ended: &Ended) -> (String, String) {
-    let line = ended.error();
-    let named = line
-        .strip_suffix(']')
-        .and_then(|line| line.rsplit_once(" ["));
-    match named {
-        Some((said, reason)) if ended.code == Some(DENIED) => (reason.to_owned(), said.to_owned()),
-        _ => (String::new(), line.to_owned()),
+    match ended.failure() {
+        (Some(reason), said) if ended.code == Some(DENIED) => (reason, said),
+        _ => (String::new(), ended.error()),
     }
 }
 
@@ -357,7 +353,7 @@ impl TamperReport {
         Self {
             offset,
             refused: ended.code == Some(DENIED),
-            said: ended.error().to_owned(),
+            said: ended.error(),
         }
     }
 
@@ -474,7 +470,10 @@ impl Report {
             } else {
                 text.check(
                     false,
-                    format!("{} checks did not hold, {elapsed}", failures.len()),
+                    format!(
+                        "{} did not hold, {elapsed}",
+                        counted(failures.len(), "check", "checks")
+                    ),
                 );
             }
         })?;

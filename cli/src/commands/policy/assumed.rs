@@ -4,7 +4,8 @@
 //! rest is as in the tests of documents. All of it is told.
 
 use protocol::control::{Peer, PostureInfo, PostureReport, Status, Tool, route};
-use protocol::policy::document::{TrialCall, Via};
+use protocol::name::Name;
+use protocol::policy::document::{TRIAL_TIME, TrialCall, Via};
 use protocol::policy::{CompiledBundle, Policy as _, testing};
 use protocol::trust::posture::SELF_ASSERTED;
 use serde::Serialize;
@@ -32,12 +33,13 @@ fn assumed(fact: &'static str, value: impl Into<String>, from: impl Into<String>
 
 /// Where no node is asked.
 pub(super) fn without_node(json: &Map<String, Value>) -> Vec<Assumed> {
+    let time = TRIAL_TIME.seconds().rfc3339();
     let facts = [
         ("groups", "none"),
         ("site", "none"),
         ("posture", "unknown"),
         ("address", "unknown"),
-        ("time", "2026-01-05T12:00:00Z"),
+        ("time", time.as_str()),
         ("via", "direct"),
     ];
     let left = facts
@@ -116,12 +118,33 @@ impl Known {
                 }
             }
         }
+        if !json.contains_key("labels") {
+            let from = "the bundle's are added; what results tagged the agent with in the last \
+                        hour was not asked";
+            told.push(assumed("labels", "none carried", from));
+        }
         if !json.contains_key("time") {
-            let time = instant();
+            let time = now().rfc3339();
             told.push(assumed("time", &time, "now, by the clock of this host"));
             json.insert("time".to_owned(), time.into());
         }
         told
+    }
+
+    /// The names of the nodes that are this waypoint, as far as this node knows.
+    pub(super) fn waypoints(&self, via: &Via) -> Vec<String> {
+        let own = &self.status.node;
+        let own = (own.name.as_str(), own.groups.as_slice());
+        let others = self.peers.iter().filter_map(|peer| {
+            let name = peer.name.as_ref()?;
+            Some((name.as_str(), peer.groups.as_slice()))
+        });
+        let is = |(name, groups): &(&str, &[Name])| match via {
+            Via::Node(node) => node.as_str() == *name,
+            Via::Group(group) => groups.contains(group),
+        };
+        let found = core::iter::once(own).chain(others).filter(is);
+        found.map(|(name, _)| name.to_owned()).collect()
     }
 
     /// The node whose server offers what is called, if it is one.
@@ -213,32 +236,34 @@ fn posture(json: &mut Map<String, Value>, known: Option<&PostureInfo>, told: &mu
     if let Some(claims) = claims.as_object_mut() {
         let kernel = Some(&known.kernel).filter(|k| !k.is_empty());
         claims.extend(kernel.map(|k| ("kernel".to_owned(), k.clone().into())));
-        let binary = known.binary.map(|b| hex_of(b.as_bytes()));
+        let binary = known.binary.map(|b| b.to_string());
         claims.extend(binary.map(|b| ("binary".to_owned(), b.into())));
     }
     json.insert("posture".to_owned(), claims);
 }
 
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Now, as tests of documents write it.
-fn instant() -> String {
-    let text = now().calendar();
-    let text = text.trim_end_matches(" UTC").trim_end_matches('Z');
-    format!("{}Z", text.replacen(' ', "T", 1))
-}
-
-/// The way a call goes that names none: the caller's node plans it through whom policies want.
-pub(super) fn way(bundle: &CompiledBundle, call: &mut TrialCall) -> Assumed {
+/// The way a call goes: one that names none is planned by the caller's node through whom policies
+/// want; a node that one names stands for its groups too, of which only `members` knows.
+pub(super) fn way(
+    bundle: &CompiledBundle,
+    call: &mut TrialCall,
+    members: impl Fn(&Via) -> Vec<String>,
+) -> Option<Assumed> {
     let wanted = testing::with_facts(call, |_| false, |facts| bundle.waypoints(facts));
+    if let Some(given) = call.via.clone() {
+        if wanted.iter().any(|w| w.via == given) {
+            return None;
+        }
+        let through = members(&given);
+        let holds = |via: &Via| members(via).iter().any(|node| through.contains(node));
+        let group = wanted.into_iter().map(|w| w.via).find(holds)?;
+        let from = format!("`{given}` is it, as this node knows it");
+        let told = assumed("via", group.to_string(), from);
+        call.via = Some(group);
+        return Some(told);
+    }
     let Some(waypoint) = wanted.first() else {
-        return assumed("via", "direct", "no policy wants a waypoint");
-    };
-    let text = match &waypoint.via {
-        Via::Group(name) => format!("group:{name}"),
-        Via::Node(name) => format!("node:{name}"),
+        return Some(assumed("via", "direct", "no policy wants a waypoint"));
     };
     call.via = Some(waypoint.via.clone());
     let more = if wanted.len() > 1 {
@@ -246,11 +271,13 @@ pub(super) fn way(bundle: &CompiledBundle, call: &mut TrialCall) -> Assumed {
     } else {
         ""
     };
-    let from = format!(
-        "wanted by policy `{}`{more}; whether it can be reached was not asked",
-        waypoint.policy
-    );
-    assumed("via", text, from)
+    let known = if members(&waypoint.via).is_empty() {
+        "this node knows no such node, and while there is none the call is refused as `no_waypoint`"
+    } else {
+        "whether it can be reached was not asked"
+    };
+    let from = format!("wanted by policy `{}`{more}; {known}", waypoint.policy);
+    Some(assumed("via", waypoint.via.to_string(), from))
 }
 
 #[cfg(test)]
@@ -278,26 +305,58 @@ mod tests {
 
     #[test]
     fn now_is_a_time_that_calls_take() {
-        let call = json!({"tool": "get", "time": instant()}).to_string();
+        let call = json!({"tool": "get", "time": now().rfc3339()}).to_string();
         TrialCall::parse("call", call.as_bytes()).unwrap();
     }
 
     #[test]
     fn the_way_is_planned_through_what_policies_want() {
-        let document = |json: &str| {
-            let bytes = json.as_bytes().to_vec();
-            protocol::policy::compile::CompiledPolicy::compile(&protocol::trust::bundle::Policy {
-                name: "gate".parse().unwrap(),
-                media_type: protocol::policy::JSON_MEDIA_TYPE.to_owned(),
-                bytes,
-            })
-            .unwrap()
-        };
-        let gate = document(r#"{"policy_name": "gate", "via": "node:alpha"}"#);
-        let bundle = CompiledBundle::of(1, vec![gate], &[], &[]);
+        let bundle = CompiledBundle::of(1, vec![document("node:alpha")], &[], &[]);
         let mut call = TrialCall::parse("call", br#"{"tool": "get"}"#).unwrap();
-        let told = way(&bundle, &mut call);
+        let told = way(&bundle, &mut call, |_| vec!["alpha".to_owned()]).unwrap();
         assert_eq!(told.value, "node:alpha");
+        assert!(!told.from.contains("no_waypoint"));
         assert!(call.via.is_some());
+        assert_eq!(way(&bundle, &mut call, |_| Vec::new()), None, "as given");
+    }
+
+    #[test]
+    fn a_waypoint_that_nobody_is_is_told() {
+        let bundle = CompiledBundle::of(1, vec![document("group:gateways")], &[], &[]);
+        let mut call = TrialCall::parse("call", br#"{"tool": "get"}"#).unwrap();
+        let told = way(&bundle, &mut call, |_| Vec::new()).unwrap();
+        assert!(told.from.contains("no_waypoint"), "{}", told.from);
+    }
+
+    #[test]
+    fn a_node_on_the_way_stands_for_its_groups() {
+        let bundle = CompiledBundle::of(1, vec![document("group:gateways")], &[], &[]);
+        let call = br#"{"tool": "get", "via": "node:gate"}"#;
+        let mut call = TrialCall::parse("call", call).unwrap();
+        let members = |via: &Via| match via.to_string().as_str() {
+            "node:gate" => vec!["gate".to_owned()],
+            "group:gateways" => vec!["alpha".to_owned(), "gate".to_owned()],
+            _ => Vec::new(),
+        };
+        let mut other = call.clone();
+        let told = way(&bundle, &mut call, members).unwrap();
+        assert_eq!(told.value, "group:gateways");
+        assert_eq!(call.via.unwrap().to_string(), "group:gateways");
+        let nobody = |via: &Via| match via {
+            Via::Node(node) => vec![node.to_string()],
+            Via::Group(_) => vec!["alpha".to_owned()],
+        };
+        assert_eq!(way(&bundle, &mut other, nobody), None);
+        assert_eq!(other.via.unwrap().to_string(), "node:gate");
+    }
+
+    fn document(via: &str) -> protocol::policy::compile::CompiledPolicy {
+        let json = format!(r#"{{"policy_name": "gate", "via": "{via}"}}"#);
+        protocol::policy::compile::CompiledPolicy::compile(&protocol::trust::bundle::Policy {
+            name: "gate".parse().unwrap(),
+            media_type: protocol::policy::JSON_MEDIA_TYPE.to_owned(),
+            bytes: json.into_bytes(),
+        })
+        .unwrap()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use protocol::policy::Action;
 use protocol::policy::compile::{Decidable, Effect, Rule};
 use protocol::policy::document::Document;
 use serde::Serialize;
@@ -105,7 +106,11 @@ fn at_the_ends(document: &Document) -> Vec<CheckedRule> {
         .map(|(_, place)| CheckedRule {
             place: place.to_owned(),
             effect: "applies",
-            action: document.action.name(),
+            // Neither a call over a limit nor a result is ever held.
+            action: match document.action {
+                Action::RequireApproval => Action::Block.name(),
+                action => action.name(),
+            },
             decidable: Decidable::Edge.name(),
         })
         .collect()
@@ -125,5 +130,9 @@ mod tests {
             .collect();
         let ends = |place: &str| (place.to_owned(), "edges only");
         assert_eq!(told, [ends("/limits"), ends("/on_result")]);
+        let held = br#"{"policy_name": "p", "limits": {"calls": 1},
+            "action_on_violation": "require_approval"}"#;
+        let held = Document::parse("p", held).unwrap();
+        assert_eq!(at_the_ends(&held)[0].action, "block");
     }
 }

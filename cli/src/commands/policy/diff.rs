@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::{definitions, files, sets};
 use crate::commands::Context;
 use crate::exit::{Exit, Failed};
-use crate::output::Text;
+use crate::output::{Text, counted};
 
 /// Show which calls would be decided otherwise, each with an example.
 ///
@@ -202,8 +202,8 @@ fn show(told: &Told, text: &mut Text) {
     }
     if told.changes.is_empty() {
         text.line(format!(
-            "none of the {} calls tried is decided otherwise",
-            told.tried
+            "of {} tried none is decided otherwise",
+            counted(told.tried, "call", "calls")
         ));
     }
     for change in &told.changes {
@@ -220,7 +220,10 @@ fn show(told: &Told, text: &mut Text) {
         text.line(format!("  {}", change.why));
         text.line(format!("  example: {}", change.example.get()));
     }
-    text.heading(format!("{} calls were tried. Not tried:", told.tried));
+    text.heading(format!(
+        "{} tried. Not tried:",
+        counted(told.tried, "call was", "calls were")
+    ));
     for left_out in &told.not_covered {
         text.line(format!("  {left_out}"));
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use protocol::control::{Tool, route};
-use protocol::policy::document::TrialCall;
+use protocol::policy::document::{TrialCall, Via};
 use protocol::policy::explain::{Explained, Step, explain, rule_cedar};
 use protocol::policy::testing::is_vouched;
 use protocol::policy::{CallKind, CompiledBundle, Verdict};
@@ -140,7 +140,7 @@ impl Explain {
             return recorded(context, number).await;
         }
         let mut json = self.json()?;
-        let mut assumed;
+        let (mut assumed, mut known) = (Vec::new(), None);
         let bundle = if self.policies.is_empty() {
             let client = context.client()?;
             let running = sets::running(&client).await?;
@@ -152,14 +152,16 @@ impl Explain {
                 );
             }
             let compiled = running.compiled()?;
-            assumed = Known::ask(&client).await?.complete(&mut json);
+            let asked = Known::ask(&client).await?;
+            assumed.extend(asked.complete(&mut json));
+            known = Some(asked);
             if !json.contains_key("pinned") {
                 let pinned = pinned(&client, &compiled, &json).await?;
                 json.insert("pinned".to_owned(), pinned.into());
             }
             compiled
         } else {
-            assumed = assumed::without_node(&json);
+            assumed.extend(assumed::without_node(&json));
             let loaded = files::load(&sets::documents(&self.policies)?)?;
             let compiled = loaded.into_iter().map(|l| l.compiled).collect();
             CompiledBundle::of(0, compiled, &[], &[])
@@ -169,8 +171,9 @@ impl Explain {
             let from = |error| (PathBuf::from("command line"), error);
             files::refused(&errors.into_iter().map(from).collect::<Vec<_>>())
         })?;
-        if call.via.is_none() && self.policies.is_empty() {
-            assumed.push(assumed::way(&bundle, &mut call));
+        if let Some(known) = known {
+            let members = |via: &Via| known.waypoints(via);
+            assumed.extend(assumed::way(&bundle, &mut call, members));
         }
         let told = told(&bundle, &call, &explain(&bundle, &call), assumed);
         context.output.data(&told, |text| show(&told, text))

@@ -14,6 +14,9 @@ use crate::exit::{Exit, Failed};
 /// The end of the name of a file of raw Cedar.
 const CEDAR: &str = "cedar";
 
+/// Most bytes read beyond a document's bound, to say how large the file is.
+const MAX_COUNTED: u64 = 1024 * 1024 * 1024;
+
 /// A document and where it came from.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
@@ -41,9 +44,9 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<Loaded>, Failed> {
 }
 
 fn one(path: &Path) -> Result<Result<Loaded, Vec<PolicyError>>, Failed> {
-    // Bounded by what is allowed and one byte more, so that the refusal is the document's own.
-    let bytes = if path == Path::new("-") {
-        bounded(std::io::stdin().lock()).map_err(|error| Failed::io("cannot read stdin", &error))?
+    let (bytes, size) = if path == Path::new("-") {
+        let read = bounded(std::io::stdin().lock());
+        read.map_err(|error| Failed::io("cannot read stdin", &error))?
     } else {
         let read = std::fs::File::open(path).and_then(bounded);
         read.map_err(|error| {
@@ -55,6 +58,9 @@ fn one(path: &Path) -> Result<Result<Loaded, Vec<PolicyError>>, Failed> {
         })?
     };
     let shown = path.display().to_string();
+    if size > MAX_POLICY_BYTES {
+        return Ok(Err(vec![PolicyError::too_large(&shown, size)]));
+    }
     let (name, media_type) = if path.extension().is_some_and(|end| end == CEDAR) {
         (cedar_name(path)?, CEDAR_MEDIA_TYPE)
     } else {
@@ -75,11 +81,16 @@ fn one(path: &Path) -> Result<Result<Loaded, Vec<PolicyError>>, Failed> {
     }))
 }
 
-fn bounded(from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+/// Reads at most what a document may have, and counts what is there: all of it, unless that is more
+/// than [`MAX_COUNTED`].
+fn bounded(mut from: impl std::io::Read) -> std::io::Result<(Vec<u8>, usize)> {
     let bound = u64::try_from(MAX_POLICY_BYTES).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
-    from.take(bound.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    from.by_ref().take(bound).read_to_end(&mut bytes)?;
+    let more = std::io::copy(&mut from.take(MAX_COUNTED), &mut std::io::sink())?;
+    let more = usize::try_from(more).unwrap_or(usize::MAX);
+    let size = bytes.len().saturating_add(more);
+    Ok((bytes, size))
 }
 
 /// Cedar has no place for the name of a document: it is that of its file.
@@ -121,8 +132,8 @@ pub(super) fn refused(errors: &[(PathBuf, PolicyError)]) -> Failed {
     }
     let reason = errors.first().map_or("", |(_, error)| error.reason());
     let message = match errors.len() {
-        1 => "the document is refused; nothing was changed".to_owned(),
-        n => format!("{n} things are wrong with these documents; nothing was changed"),
+        1 => "one thing is wrong with what was given".to_owned(),
+        n => format!("{n} things are wrong with what was given"),
     };
     Failed::input(message).with_reason(reason)
 }

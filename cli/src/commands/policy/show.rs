@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::exit::{Exit, Failed};
-use crate::output::{Text, instant};
+use crate::output::{Text, counted, instant};
 
 /// Show the policies in force, or one of them as its author wrote it.
 #[derive(Debug, clap::Args)]
@@ -138,7 +138,8 @@ fn shown(policy: &Carried, cedar: bool) -> ShownPolicy {
         permits_approved: document.is_some_and(Document::permits_approved),
         effect: document.map_or("permits or forbids", Document::effect),
         mode: document.map(|d| d.mode.name()),
-        action: document.map(|d| d.action.name()),
+        // One that only vouches stops nothing, so nothing becomes of a violation.
+        action: document.filter(|d| !d.vouches).map(|d| d.action.name()),
         rules: compiled.as_ref().map_or(0, |c| c.rules().len()),
         text,
     }
@@ -169,7 +170,11 @@ fn list(shown: &Shown, bundle: &BundleFile, text: &mut Text) {
         })
         .collect();
     text.table(&["POLICY", "EFFECT", "MODE", "ON VIOLATION"], &rows);
-    text.line(format!("{} approved tool definitions", shown.pins.len()));
+    text.line(counted(
+        shown.pins.len(),
+        "approved tool definition",
+        "approved tool definitions",
+    ));
 }
 
 fn labelled(labels: &[ShownLabel], text: &mut Text) {

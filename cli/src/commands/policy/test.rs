@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::files;
 use crate::commands::Context;
 use crate::exit::{Exit, Failed};
-use crate::output::Text;
+use crate::output::{Text, counted};
 
 /// Run the tests that documents carry, on all of them together; needs no node.
 ///
@@ -122,7 +122,11 @@ fn show(ran: &Ran, text: &mut Text) {
             text.line(format!("      {message}"));
         }
     }
-    text.line(format!("{} tests, {} failed", ran.tests, ran.failed));
+    text.line(format!(
+        "{}, {} failed",
+        counted(ran.tests, "test", "tests"),
+        ran.failed
+    ));
 }
 
 /// What a test wants: a verdict, and by which document where it says so.
