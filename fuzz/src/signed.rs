@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 
 use minicbor::{Decode, Encode};
+use protocol::approval::Answer;
+use protocol::approval::relayed::RelayedQuestion;
 use protocol::codec;
 use protocol::cose::CoseSign;
 use protocol::crypto::SigningSet;
@@ -40,6 +42,8 @@ pub fn types(data: &[u8]) {
         8 => strict::<MembershipRequest>(rest),
         9 => strict::<Evidence>(rest),
         10 => strict::<Sealed>(rest),
+        11 => strict::<RelayedQuestion>(rest),
+        12 => strict::<Answer>(rest),
         _ => {}
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Nothing here decides who may answer or keeps calls; the node does.
 
+pub mod relayed;
+
 use crate::codec::CodecError;
 use crate::cose::CoseSign;
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain, domain::content_type};

@@ -68,13 +68,18 @@ impl Admission for Credulous {
     }
 }
 
-/// Hands calls, sessions and questions for records to the test, swallows the rest.
+/// Hands calls, sessions, questions for records and relayed questions to the test, swallows the rest.
 struct Catch(mpsc::UnboundedSender<IncomingStream>);
 
 #[async_trait::async_trait]
 impl StreamHandler for Catch {
     async fn handle(&self, mut stream: IncomingStream) {
-        let handed = [StreamKind::Call, StreamKind::Session, StreamKind::Record];
+        let handed = [
+            StreamKind::Call,
+            StreamKind::Session,
+            StreamKind::Record,
+            StreamKind::RelayedApproval,
+        ];
         if handed.contains(&stream.kind) {
             let _ = self.0.send(stream);
         } else {

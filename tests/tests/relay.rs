@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hedgerow_crypto::Primitives;
 use node::clock::{Clock, SystemClock};
-use node::control::{ApprovalOperations as _, Operations as _};
+use node::control::Operations as _;
 use node::enforcement::ENVELOPE_LIFE_S;
 use node::session::ErrorKind;
-use protocol::control::{ApprovalQuery, CallRequest, DecisionQuery};
+use protocol::control::{CallRequest, DecisionQuery};
 use protocol::envelope::Direction;
 use protocol::evidence::Evidence;
 use protocol::limits::MAX_MESSAGE_BYTES;
@@ -49,22 +49,6 @@ async fn a_call_goes_over_the_relay_its_target_names() {
     for node in [&line.a, &line.b, &line.c] {
         assert_eq!(node.refusals().await, std::collections::BTreeMap::new());
     }
-    line.stop().await;
-}
-
-/// Relays carry calls, and no answers to those that are held.
-#[tokio::test]
-async fn a_holder_beyond_a_relay_is_not_asked_and_it_is_said_why() {
-    let line = Line::build(LineOptions::default()).await;
-    let held = ApprovalQuery {
-        node: Some("c".parse().unwrap()),
-        all: false,
-    };
-    let refused = line.a.node.held(held).await.unwrap_err();
-    assert_eq!(refused.reason, "holder_unreachable");
-    let text = "node `c`, which holds the call, is reached over `b` only";
-    assert!(refused.message.starts_with(text), "{refused:?}");
-    assert!(refused.hint.unwrap().contains("peers --dial"));
     line.stop().await;
 }
 

@@ -15,9 +15,9 @@ use crate::output::{Text, instant, lasting, now};
 /// A policy with `require_approval` holds calls at the node of their server. Whoever it names in
 /// `approval.by` answers, as the operator of a node: the answer is signed by that node and bound to
 /// the very arguments of the call. Where it names nobody, the operator of the holding node answers.
-/// Answers go to the node that holds the call over a direct link; relays carry none (open one with
-/// `hedgerow peers --dial HOST:PORT`). An approval lets the call pass once: the one that waits, or the same call made again within five
-/// minutes.
+/// Answers go to the node that holds the call over a link with it, or sealed over the relays that
+/// carry calls to it. An approval lets the call pass once: the one that waits, or the same call made
+/// again within five minutes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,5 +1,7 @@
 //! Held calls, for this node's operator and for peers.
 
+mod relayed;
+
 use async_trait::async_trait;
 use protocol::approval::Choice;
 use protocol::control::{AnswerApproval, Approval, ApprovalQuery, Failure, FailureKind};
@@ -64,24 +66,19 @@ impl Node {
         }
     }
 
-    /// Why a node without a link cannot be asked. Relays carry calls, and no answers.
-    fn unlinked_holder(&self, holder: NodeId, error: &LinkError) -> Failure {
-        let member = self.members.member(&holder);
-        let node = member.map_or_else(
-            || holder.short(),
+    /// What `node` is called here.
+    fn called(&self, node: &NodeId) -> String {
+        let member = self.members.member(node);
+        member.map_or_else(
+            || node.short(),
             |member| format!("`{}`", member.membership.name),
-        );
-        let relays = self.relays_to(&holder);
-        let text = if relays.is_empty() {
-            format!("no link with node {node}, which holds the call: {error}")
-        } else {
-            let relays: Vec<String> = relays.iter().map(|r| format!("`{r}`")).collect();
-            let relays = relays.join(", ");
-            format!(
-                "node {node}, which holds the call, is reached over {relays} only: \
-                 answers take a direct link, relays carry none"
-            )
-        };
+        )
+    }
+
+    /// Why a node with neither a link nor a relay cannot be asked.
+    fn unlinked_holder(&self, holder: NodeId, error: &LinkError) -> Failure {
+        let node = self.called(&holder);
+        let text = format!("no link with node {node}, which holds the call: {error}");
         Failure::new(FailureKind::Unavailable, "holder_unreachable", text).with_hint(
             "answer on that node or on one with a link to it, or open one: \
              `hedgerow peers --dial HOST:PORT` of that node here, or of this one there",
@@ -94,8 +91,16 @@ impl Node {
         answer: Option<Vec<u8>>,
         all: bool,
     ) -> Result<Vec<Approval>, Failure> {
-        let opened = self.links.open(holder, StreamKind::Approval).await;
-        let (mut send, mut recv) = opened.map_err(|e| self.unlinked_holder(holder, &e))?;
+        let (mut send, mut recv) = match self.links.open(holder, StreamKind::Approval).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                let routes = self.fabric.router().relayed_routes(holder);
+                if routes.is_empty() {
+                    return Err(self.unlinked_holder(holder, &error));
+                }
+                return self.ask_over_relays(routes, answer, all).await;
+            }
+        };
         let asked = self
             .approvals
             .ask(holder, answer, all, &mut recv, &mut send)

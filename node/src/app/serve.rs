@@ -119,6 +119,11 @@ impl StreamHandler for Streams {
                     node.serve_approval(stream).await;
                 }
             }
+            StreamKind::RelayedApproval => {
+                if let Some(node) = self.node.upgrade() {
+                    node.serve_relayed(stream).await;
+                }
+            }
             StreamKind::Record => {
                 let Some(node) = self.node.upgrade() else {
                     return;

@@ -24,7 +24,7 @@ mod answer;
 mod book;
 mod error;
 mod kept;
-mod remote;
+pub(crate) mod remote;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -33,6 +33,7 @@ pub use book::{Answered, Approvals, Asked, Granted, Parts, Taken, Waiting};
 pub use error::ApprovalError;
 pub use remote::RemoteError;
 pub use view::chosen;
+pub(crate) use view::printable;
 
 /// Most calls held at once, approved ones that were not made yet included. A person answers a
 /// handful; more is a flood.

@@ -22,10 +22,10 @@ use super::kept::Kept;
 use super::view::printable;
 
 /// Largest question: a signed answer and a few bytes.
-const MAX_QUESTION_BYTES: usize = MAX_ANSWER_BYTES + 64;
+pub(crate) const MAX_QUESTION_BYTES: usize = MAX_ANSWER_BYTES + 64;
 
 /// Largest reply; of more held calls the first are shown.
-const MAX_REPLY_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_REPLY_BYTES: usize = 1024 * 1024;
 
 /// Room in a reply for what is not held calls.
 const REPLY_MARGIN: usize = 4096;
@@ -69,13 +69,25 @@ struct Reply {
     refused: Option<Refused>,
 }
 
+/// A refusal as a reply has it.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
-struct Refused {
+pub(crate) struct Refused {
+    /// By name.
     #[n(1)]
-    reason: String,
+    pub(crate) reason: String,
+    /// For people.
     #[n(2)]
-    message: String,
+    pub(crate) message: String,
+}
+
+impl From<Refused> for RemoteError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused {
+            reason: printable(&refused.reason),
+            message: printable(&refused.message),
+        }
+    }
 }
 
 /// Why asking another node came to nothing.
@@ -138,7 +150,19 @@ impl Approvals {
         W: AsyncWrite + Unpin + Send,
     {
         let question = read(recv, MAX_QUESTION_BYTES).await?;
-        let question: Question = codec::decode(&question, MAX_QUESTION_BYTES)?;
+        write(send, &self.reply_to(peer, &question).await?).await
+    }
+
+    /// What this holder replies to a question of `peer`.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; a refused answer is replied, not an error.
+    pub(crate) async fn reply_to(
+        &self,
+        peer: NodeId,
+        question: &[u8],
+    ) -> Result<Vec<u8>, RemoteError> {
+        let question: Question = codec::decode(question, MAX_QUESTION_BYTES)?;
         let refused = match &question.answer {
             None => None,
             Some(answer) => self.answer(answer).await.err().map(|error| Refused {
@@ -159,7 +183,7 @@ impl Approvals {
                 kept: kept.into(),
             });
         }
-        write(send, &codec::encode(&Reply { held, refused })).await
+        Ok(codec::encode(&Reply { held, refused }))
     }
 
     /// Asks `holder` over a fresh stream: to take an answer, where there is one, and for the calls
@@ -179,18 +203,22 @@ impl Approvals {
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
     {
-        let question = Question {
-            answer: answer.map(Into::into),
-            all,
-        };
-        write(send, &codec::encode(&question)).await?;
-        let reply = read(recv, MAX_REPLY_BYTES).await?;
-        let reply: Reply = codec::decode(&reply, MAX_REPLY_BYTES)?;
-        if let Some(Refused { reason, message }) = reply.refused {
-            return Err(RemoteError::Refused {
-                reason: printable(&reason),
-                message: printable(&message),
-            });
+        write(send, &question(answer, all)).await?;
+        self.replied(holder, &read(recv, MAX_REPLY_BYTES).await?)
+    }
+
+    /// What `holder` replied.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub(crate) fn replied(
+        &self,
+        holder: NodeId,
+        reply: &[u8],
+    ) -> Result<Vec<Approval>, RemoteError> {
+        let reply: Reply = codec::decode(reply, MAX_REPLY_BYTES)?;
+        if let Some(refused) = reply.refused {
+            return Err(refused.into());
         }
         let mut held = Vec::new();
         for shown in reply.held {
@@ -202,7 +230,17 @@ impl Approvals {
     }
 }
 
-async fn read<R: AsyncRead + Unpin + Send>(
+/// The encoded question: to take an answer, where there is one, and for the calls that this node's
+/// operator may answer.
+pub(crate) fn question(answer: Option<Vec<u8>>, all: bool) -> Vec<u8> {
+    codec::encode(&Question {
+        answer: answer.map(Into::into),
+        all,
+    })
+}
+
+/// Reads what `write` wrote, of at most `max` bytes.
+pub(crate) async fn read<R: AsyncRead + Unpin + Send>(
     recv: &mut R,
     max: usize,
 ) -> Result<Vec<u8>, RemoteError> {
@@ -225,7 +263,8 @@ async fn read<R: AsyncRead + Unpin + Send>(
         .unwrap_or(Err(RemoteError::Silent))
 }
 
-async fn write<W: AsyncWrite + Unpin + Send>(
+/// Writes the length and the bytes.
+pub(crate) async fn write<W: AsyncWrite + Unpin + Send>(
     send: &mut W,
     bytes: &[u8],
 ) -> Result<(), RemoteError> {

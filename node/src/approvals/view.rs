@@ -133,6 +133,6 @@ pub fn chosen<'a>(listed: &'a [Approval], text: &str) -> Result<&'a Approval, Ap
 }
 
 /// A peer's text, inert and short.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(400).collect()
 }

@@ -46,7 +46,7 @@ pub struct Relay {
 }
 
 /// A stream being carried; gives its place up when dropped.
-struct Carried<'a> {
+pub(crate) struct Carried<'a> {
     relay: &'a Relay,
     peer: NodeId,
 }
@@ -162,7 +162,7 @@ impl Relay {
         let crossed = self
             .cross(&first, &origin, Direction::ToServer, None)
             .await?;
-        if let Err(stopped) = self.accepted(&crossed) {
+        if let Err(stopped) = self.accepted(crossed.header.cwt.iss) {
             return Err(Broken::refused(&self.enforcer, on(), stopped).await);
         }
         let opened = match crossed.next() {
@@ -378,9 +378,21 @@ impl Relay {
         }
     }
 
+    /// A place for a question of `asker` that `peer` delivered and this node carries on.
+    ///
+    /// # Errors
+    /// This node does not carry for that node, or carries as much as it may.
+    pub(crate) fn carry_question(
+        &self,
+        asker: NodeId,
+        peer: NodeId,
+    ) -> Result<Carried<'_>, Stopped> {
+        self.accepted(asker)?;
+        self.take(peer)
+    }
+
     /// Whether this node relays for who begins this call.
-    fn accepted(&self, crossed: &Crossed) -> Result<(), Stopped> {
-        let issuer = crossed.header.cwt.iss;
+    fn accepted(&self, issuer: NodeId) -> Result<(), Stopped> {
         let member = self.enforcer.members().member(&issuer);
         let accepted = member.is_some_and(|m| self.accepts.iter().any(|a| a.is(&m.membership)));
         if accepted {

@@ -94,11 +94,19 @@ impl Router {
         if self.dialer.reachable(target) {
             return None;
         }
-        let mut routes = Vec::new();
-        self.relayed(*target, self.now(), &mut routes);
-        let route = routes.into_iter().next()?;
+        let route = self.relayed_routes(*target).into_iter().next()?;
         let between = route.get(1..route.len().saturating_sub(1))?;
         Some(between.to_vec())
+    }
+
+    /// The routes over relays to `target`, the best first; each begins with this node and ends with
+    /// the target.
+    #[must_use]
+    pub fn relayed_routes(&self, target: NodeId) -> Vec<Vec<NodeId>> {
+        let mut routes = Vec::new();
+        self.relayed(target, self.now(), &mut routes);
+        routes.truncate(MAX_ROUTES);
+        routes
     }
 
     fn me(&self) -> NodeId {

@@ -424,7 +424,7 @@ impl Enforcer {
     }
 
     /// Whether a peer may send one more envelope now.
-    pub(super) fn admit_peer(&self, peer: NodeId, now: UnixMillis) -> Result<(), Stopped> {
+    pub(crate) fn admit_peer(&self, peer: NodeId, now: UnixMillis) -> Result<(), Stopped> {
         if self.limits.admit(peer, now) {
             return Ok(());
         }

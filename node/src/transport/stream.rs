@@ -39,6 +39,8 @@ pub enum StreamKind {
     Approval,
     /// A question for one node's record.
     Record,
+    /// A question about calls that wait for approval, on its way over relays.
+    RelayedApproval,
 }
 
 impl StreamKind {
@@ -59,6 +61,7 @@ impl StreamKind {
             Self::Trust => 6,
             Self::Approval => 7,
             Self::Record => 8,
+            Self::RelayedApproval => 9,
         }
     }
 
@@ -73,6 +76,7 @@ impl StreamKind {
             Self::Trust => const { &[Self::OURS, Self::Trust.byte()] },
             Self::Approval => const { &[Self::OURS, Self::Approval.byte()] },
             Self::Record => const { &[Self::OURS, Self::Record.byte()] },
+            Self::RelayedApproval => const { &[Self::OURS, Self::RelayedApproval.byte()] },
         }
     }
 
@@ -88,6 +92,7 @@ impl StreamKind {
             6 => Some(Self::Trust),
             7 => Some(Self::Approval),
             8 => Some(Self::Record),
+            9 => Some(Self::RelayedApproval),
             _ => None,
         }
     }

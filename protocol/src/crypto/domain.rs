@@ -23,6 +23,8 @@ pub const BODY_DIGEST: Label = Label("hedgerow/v1/body-digest");
 pub const STREAM_HASH: Label = Label("hedgerow/v1/stream-hash");
 /// HPKE's `info` of a sealed call.
 pub const SEALED_CALL: Label = Label("hedgerow/v1/sealed-call");
+/// HPKE's `info` of a sealed question about held calls.
+pub const SEALED_QUESTION: Label = Label("hedgerow/v1/sealed-question");
 /// HPKE's exporter context of the key for what comes back on a sealed call.
 pub const SEALED_REPLY_KEY: Label = Label("hedgerow/v1/sealed-reply-key");
 /// HPKE's exporter context of the base nonce for what comes back on a sealed call.
@@ -97,4 +99,6 @@ pub mod content_type {
     pub const REVOCATION_ACK: &str = "application/vnd.hedgerow.revocation-ack+cbor";
     /// An operator's answer to a call that a node holds.
     pub const APPROVAL: &str = "application/vnd.hedgerow.approval+cbor";
+    /// A question about held calls that relays carry.
+    pub const RELAYED_QUESTION: &str = "application/vnd.hedgerow.relayed-question+cbor";
 }

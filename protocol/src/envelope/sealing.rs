@@ -45,8 +45,13 @@ pub fn key_digest(crypto: &dyn Crypto, public: &[u8]) -> Digest {
 /// HPKE's `info`: label and mesh, each preceded by its length as a 32-bit big-endian integer.
 #[must_use]
 pub fn info(mesh: &MeshId) -> Vec<u8> {
+    labelled(domain::SEALED_CALL, mesh)
+}
+
+/// As [`info`], for what another label names.
+pub(crate) fn labelled(label: domain::Label, mesh: &MeshId) -> Vec<u8> {
     let mut info = Vec::new();
-    for part in [domain::SEALED_CALL.as_bytes(), mesh.as_bytes()] {
+    for part in [label.as_bytes(), mesh.as_bytes()] {
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
         info.extend_from_slice(&length.to_be_bytes());
         info.extend_from_slice(part);

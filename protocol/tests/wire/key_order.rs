@@ -126,6 +126,10 @@ fn everything() -> Vec<(&'static str, Vec<u8>)> {
         ("hop record", Raw::of(&hop).payload),
         ("hop header", Raw::of(&hop).protected),
         ("answer", codec::encode(&crate::approval::answer())),
+        (
+            "relayed question",
+            Raw::of(&crate::relayed_question::question()).payload,
+        ),
         ("document header", Raw::of(w.root.bytes()).protected),
     ]
 }

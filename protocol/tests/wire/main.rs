@@ -25,6 +25,7 @@ mod node_record;
 mod proposal;
 mod raw;
 mod record;
+mod relayed_question;
 mod root;
 mod round_trip;
 mod sealing;

@@ -473,7 +473,7 @@ async fn rule_breaks_on_streams_are_reset_by_name() {
     let connection = admitted(&mut node).await;
     for (bytes, reason) in [
         (&[0, 0][..], Reason::SecondHello),
-        (&[0, 9], Reason::UnknownStreamKind),
+        (&[0, 10], Reason::UnknownStreamKind),
         (&[0, 255], Reason::UnknownStreamKind),
         (&[0], Reason::SilentStream),
     ] {

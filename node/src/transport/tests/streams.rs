@@ -42,6 +42,7 @@ async fn every_kind_arrives_as_what_it_is() {
         StreamKind::Trust,
         StreamKind::Approval,
         StreamKind::Record,
+        StreamKind::RelayedApproval,
     ] {
         assert_eq!(StreamKind::from_byte(kind.byte()), Some(kind));
         let mut stream = a.links.open(b.node(), kind).await.unwrap();
