@@ -351,6 +351,24 @@ async fn sessions_end_with_the_node() {
     );
 }
 
+/// Whoever calls before a node that has just started has its links waits for them, and is not told
+/// that there is none.
+#[tokio::test]
+async fn the_first_call_after_a_start_waits_for_the_link() {
+    let (_mesh, tools, agent) = two(&[]).await;
+    let bench = agent.sees("tools", "bench").await;
+    let agent = TestNode::start(&agent.stop().await).await;
+    let session = agent.open_at("someone", None, &bench).await.unwrap();
+    assert_eq!(session.call(1, "echo", "{}").await.unwrap()["id"], 1);
+    // Of a node that does not answer it is told.
+    tools.stop().await;
+    let told = || async {
+        let refused = agent.open_at("someone", None, &bench).await.err();
+        refused.is_some_and(|error| error.reason == "no_link")
+    };
+    until("a node that is down is told of", told).await;
+}
+
 /// The calls of a caller go on when the node of the server comes back.
 #[tokio::test]
 async fn a_restarted_server_node_is_found_again() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use protocol::id::NodeId;
@@ -23,6 +23,9 @@ const LOCAL_WINDOW: usize = 64 * 1024;
 /// How long a call waits for a link to a node that has none yet.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often a call that waits for the first dial of a node looks for its end.
+const DIAL_LOOK: Duration = Duration::from_millis(20);
+
 /// Most relays of a node that are asked for its record: more would know no more.
 const MAX_ASKED: usize = 2;
 
@@ -41,6 +44,7 @@ pub(super) struct MeshDialer {
     /// The nodes whose records are being asked for.
     asking: Arc<Mutex<HashSet<NodeId>>>,
     tasks: TaskTracker,
+    started: Instant,
 }
 
 impl MeshDialer {
@@ -60,6 +64,7 @@ impl MeshDialer {
             records: OnceLock::new(),
             asking: Arc::default(),
             tasks,
+            started: Instant::now(),
         }
     }
 
@@ -84,6 +89,31 @@ impl MeshDialer {
         let relays = record.map(|r| r.relays.clone()).unwrap_or_default();
         let linked = relays.into_iter().filter(|relay| self.linked(relay));
         linked.take(MAX_ASKED).collect()
+    }
+
+    /// Waits while a node is dialed for the first time since there was a link with it, or since the
+    /// start: whoever calls just then would be told that there is no link, and a moment later there
+    /// is one. Where a dial has failed nothing is waited for.
+    async fn first_dial(&self, node: NodeId) {
+        let dialed = async {
+            while self.links.get(node).is_none() && self.is_first_dialed(&node) {
+                tokio::time::sleep(DIAL_LOOK).await;
+            }
+        };
+        drop(tokio::time::timeout(DIAL_TIMEOUT, dialed).await);
+    }
+
+    fn is_first_dialed(&self, node: &NodeId) -> bool {
+        match self.dialing.attempt(node) {
+            Some(attempt) => attempt.is_first(),
+            // At the start nobody is dialed for a moment.
+            None => {
+                let member = self.members.member(node);
+                let record = member.as_ref().and_then(|m| m.record.as_ref());
+                let dialable = record.is_some_and(|record| !record.addresses.is_empty());
+                dialable && self.started.elapsed() < DIAL_TIMEOUT
+            }
+        }
     }
 
     /// Dials a member this node keeps no standing link to, as happens in a mesh with more members
@@ -143,6 +173,7 @@ impl Dialer for MeshDialer {
         if node == self.links.node() {
             return self.open_local(kind);
         }
+        self.first_dial(node).await;
         self.dial(node).await;
         self.trust.synced(&node).await;
         let address = self.links.get(node).map(|link| link.remote.to_string());

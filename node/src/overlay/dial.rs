@@ -87,6 +87,12 @@ impl Attempt {
         self.failures == 0 && !self.is_kept_off(Instant::now())
     }
 
+    /// Whether a dial is under way, the first since there was a link or since the start.
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
+        self.running && self.failures == 0
+    }
+
     fn is_kept_off(&self, now: Instant) -> bool {
         self.kept_off.is_some_and(|until| now < until)
     }
