@@ -174,6 +174,23 @@ struct Refused {
     message: String,
 }
 
+/// A question that a member signs, of any route and time, sealed to a key that nobody has.
+fn signed(by: &Hostile, route: Vec<NodeId>, at: u64) -> Vec<u8> {
+    let identity = &by.forge.identity;
+    let about = (identity.mesh(), route, UnixMillis(at));
+    let key = SealingKey::from_seed(&[7; 32]).unwrap();
+    let signing = &*identity.signing;
+    let (_, signed) = Asking::begin(
+        (&Primitives, &*identity.crypto),
+        signing,
+        about,
+        key.public(),
+        b"",
+    )
+    .unwrap();
+    signed
+}
+
 /// Sends a question as it is, and returns what comes back.
 async fn send(from: &Hostile, to: NodeId, question: &[u8]) -> Reply {
     let opened = from.links.open(to, StreamKind::RelayedApproval);
@@ -251,21 +268,8 @@ async fn a_relay_reads_nothing_and_changes_nothing_unseen() {
     // A copy brings what only the asker opens, and in another's name nobody asks.
     let copied = send(&m, holder, &asked).await;
     assert!(copied.refused.is_none() && copied.sealed.is_some());
-    let identity = &m.forge.identity;
-    let about = (
-        identity.mesh(),
-        vec![line.a.id(), m.id(), holder],
-        UnixMillis(line.a.node.enforcer().clock().now().0),
-    );
-    let key = SealingKey::from_seed(&[7; 32]).unwrap();
-    let (_, forged) = Asking::begin(
-        (&Primitives, &*identity.crypto),
-        &*identity.signing,
-        about,
-        key.public(),
-        b"",
-    )
-    .unwrap();
+    let now = line.a.node.enforcer().clock().now().0;
+    let forged = signed(&m, vec![line.a.id(), m.id(), holder], now);
     let refused = send(&m, holder, &forged).await.refused.unwrap();
     assert_eq!(refused.reason, "unknown_key");
     line.stop().await;
@@ -276,20 +280,9 @@ async fn questions_off_their_way_or_time_are_refused_by_name() {
     let (line, m) = over_m().await;
     let (b, c) = (line.b.id(), line.c.id());
     m.link(&line.b).await;
-    let identity = &m.forge.identity;
     let now = line.b.node.enforcer().clock().now().0;
-    let key = SealingKey::from_seed(&[7; 32]).unwrap();
     let refused = async |to: NodeId, route: Vec<NodeId>, at: u64| {
-        let about = (identity.mesh(), route, UnixMillis(at));
-        let (_, signed) = Asking::begin(
-            (&Primitives, &*identity.crypto),
-            &*identity.signing,
-            about,
-            key.public(),
-            b"",
-        )
-        .unwrap();
-        let refused = send(&m, to, &signed).await.refused.unwrap();
+        let refused = send(&m, to, &signed(&m, route, at)).await.refused.unwrap();
         assert!(!refused.message.is_empty());
         refused.reason
     };

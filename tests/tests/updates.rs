@@ -9,7 +9,7 @@
 
 use node::app::Composition;
 use node::control::Operations as _;
-use node::enforcement::RECORDED_REFUSALS;
+use node::enforcement::{RECORDED_REFUSALS, UPDATE_UNNAMED};
 use protocol::control::{Decision, DecisionQuery};
 use serde_json::{Value, json};
 use tests::admin::{body_of, put_everywhere};
@@ -122,4 +122,17 @@ async fn what_is_left_out_does_not_flood_the_records() {
     assert_eq!(host.refusals().await[&reason], many);
     // A window that ends meanwhile begins another.
     assert!(decisions.len() < usize::try_from(many).unwrap());
+}
+
+#[tokio::test]
+async fn what_names_no_resource_is_not_told() {
+    let (_mesh, host, _user, mut session) = pair(honest(), honest()).await;
+    subscribe(&session, 1, &json!("test://public/unnamed")).await;
+    subscribe(&session, 2, &json!("test://public/b")).await;
+    change(&session, 3).await;
+    assert_eq!(told(&mut session).await, "test://public/b");
+    let decisions = denied(&host).await;
+    assert_eq!(decisions.len(), 1, "{decisions:?}");
+    assert_eq!(decisions[0].reason.as_deref(), Some(UPDATE_UNNAMED));
+    assert_eq!(decisions[0].policy, None);
 }

@@ -22,7 +22,7 @@ use super::kept::Kept;
 use super::view::printable;
 
 /// Largest question: a signed answer and a few bytes.
-pub(crate) const MAX_QUESTION_BYTES: usize = MAX_ANSWER_BYTES + 64;
+const MAX_QUESTION_BYTES: usize = MAX_ANSWER_BYTES + 64;
 
 /// Largest reply; of more held calls the first are shown.
 pub(crate) const MAX_REPLY_BYTES: usize = 1024 * 1024;

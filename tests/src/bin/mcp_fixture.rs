@@ -112,11 +112,14 @@ impl Fixture {
                 self.subscribed.push(message["params"]["uri"].clone());
                 answer(id, &json!({}));
             }
-            // Every resource somebody subscribed to changes.
+            // Every resource somebody subscribed to changes; some without being named.
             Some("logging/setLevel") => {
                 for uri in &self.subscribed {
                     let updated = "notifications/resources/updated";
-                    let params = json!({ "uri": uri });
+                    let params = match uri.as_str() {
+                        Some(uri) if uri.ends_with("/unnamed") => json!({}),
+                        _ => json!({ "uri": uri }),
+                    };
                     write(
                         &json!({"jsonrpc": "2.0", "method": updated, "params": params}).to_string(),
                     );

@@ -123,16 +123,8 @@ impl Node {
             &question(answer, all),
         )
         .map_err(|e| no_route(&e))?;
-        let opened = self.links.open(first, StreamKind::RelayedApproval).await;
-        let (mut send, mut recv) = opened.map_err(|e| no_route(&e))?;
-        let replied = async {
-            write(&mut send, &signed).await?;
-            let reply = read(&mut recv, MAX_RELAYED_REPLY_BYTES).await?;
-            Ok::<RelayedReply, RemoteError>(codec::decode(&reply, MAX_RELAYED_REPLY_BYTES)?)
-        };
-        let reply = replied.await.map_err(|e| no_route(&e))?;
-        send.finish();
-        match reply {
+        let reply = self.exchange(first, &signed).await;
+        match reply.map_err(Missed::Route)? {
             RelayedReply {
                 sealed: Some(sealed),
                 refused: None,
@@ -244,21 +236,25 @@ impl Node {
         next: NodeId,
         signed: &[u8],
     ) -> Result<RelayedReply, NotCarried> {
-        let name = self.identity.name();
-        let unreachable = |why: &dyn std::fmt::Display| {
-            let next = self.called(&next);
+        let _carried = self.relay.carry_question(asker, peer)?;
+        self.exchange(next, signed).await.map_err(|why| {
+            let (name, next) = (self.identity.name(), self.called(&next));
             let text = format!("relay `{name}` has no reply of node {next}: {why}");
             NotCarried::new("next_hop_unreachable", text)
-        };
-        let _carried = self.relay.carry_question(asker, peer)?;
+        })
+    }
+
+    /// Sends a question to the next node of its route, and returns what comes back, or why nothing
+    /// does.
+    async fn exchange(&self, next: NodeId, signed: &[u8]) -> Result<RelayedReply, String> {
         let opened = self.links.open(next, StreamKind::RelayedApproval).await;
-        let (mut send, mut recv) = opened.map_err(|e| unreachable(&e))?;
+        let (mut send, mut recv) = opened.map_err(|e| e.to_string())?;
         let replied = async {
             write(&mut send, signed).await?;
             let reply = read(&mut recv, MAX_RELAYED_REPLY_BYTES).await?;
             Ok::<RelayedReply, RemoteError>(codec::decode(&reply, MAX_RELAYED_REPLY_BYTES)?)
         };
-        let reply = replied.await.map_err(|e| unreachable(&e))?;
+        let reply = replied.await.map_err(|e| e.to_string())?;
         send.finish();
         Ok(reply)
     }
