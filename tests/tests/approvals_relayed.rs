@@ -307,3 +307,20 @@ async fn questions_off_their_way_or_time_are_refused_by_name() {
     line.b.counted("approval_question_refused", 4).await;
     line.stop().await;
 }
+
+#[tokio::test]
+async fn a_relay_that_says_nothing_is_given_up_on() {
+    let (line, m) = over_m().await;
+    let refused = at_c(&line.a).await.unwrap_err();
+    assert_eq!(refused.reason, "holder_unreachable");
+    assert!(
+        refused.message.contains("did not reply within"),
+        "{refused:?}"
+    );
+    // It took the question, and had it all the while.
+    assert_eq!(
+        soon(m.caught()).await.unwrap().kind,
+        StreamKind::RelayedApproval
+    );
+    line.stop().await;
+}
