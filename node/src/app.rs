@@ -42,6 +42,7 @@ pub use node::Node;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
+use crate::lane::Lane;
 use crate::sd_notify::{self, Notifier};
 use crate::setup::{self, SetupError};
 use crate::state_dir::{CONFIG_FILE, StateDir, StateDirError};
@@ -86,6 +87,9 @@ pub enum AppError {
     /// The store, once open.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// No thread for calls.
+    #[error("cannot start the thread that calls run on: {0}")]
+    Threads(std::io::Error),
     /// The mesh port.
     #[error(transparent)]
     Bind(#[from] crate::transport::BindError),
@@ -152,6 +156,10 @@ impl AppError {
             }
             Self::Bind(crate::transport::BindError::InUse { .. }) => Some(
                 "another process may have the port; stop that one or choose another with --listen"
+                    .to_owned(),
+            ),
+            Self::Threads(_) => Some(
+                "the limit of processes or threads may be reached: see `ulimit -u`, or TasksMax of the service"
                     .to_owned(),
             ),
             Self::Membership(_) => {
@@ -244,7 +252,11 @@ pub async fn run(
     let drain = Duration::from_secs(config.limits().drain_s.into()) + CLOSING;
     let clock = Arc::new(SystemClock);
     let readiness = supervisor.readiness();
-    let node = Node::build(&dir, &config, options, clock, &tasks, &readiness).await?;
+    let composition = Composition {
+        lane: Lane::start().map_err(AppError::Threads)?,
+        ..Composition::by(clock)
+    };
+    let node = Node::compose(&dir, &config, options, composition, &tasks, &readiness).await?;
     if let Some(notifier) = Notifier::from_environment(&variable) {
         let described = Arc::clone(&node);
         let telling = sd_notify::follow(

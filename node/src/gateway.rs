@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::enforcement::SEVERED;
+use crate::lane::Lane;
 use crate::session::{ErrorKind, Fabric, OpenSession, Principal, SessionError};
 use crate::telemetry::Counters;
 
@@ -105,6 +106,7 @@ pub struct Gateway {
     /// How often what is listed may have changed.
     changes: watch::Sender<u64>,
     tasks: TaskTracker,
+    lane: Lane,
 }
 
 impl Gateway {
@@ -115,6 +117,7 @@ impl Gateway {
         agents: Arc<dyn AgentTokens>,
         crypto: Arc<dyn Crypto>,
         limits: Limits,
+        lane: Lane,
     ) -> Arc<Self> {
         Arc::new(Self {
             fabric,
@@ -128,6 +131,7 @@ impl Gateway {
             refusals: Counters::new(),
             changes: watch::Sender::new(0),
             tasks: TaskTracker::new(),
+            lane,
         })
     }
 

@@ -27,6 +27,7 @@ pub mod enrol;
 pub mod gateway;
 pub mod identity;
 pub mod keys;
+pub mod lane;
 mod loopback;
 pub mod members;
 pub mod overlay;

@@ -59,6 +59,7 @@ pub use spec::{
     INHERITED, MAX_ARGUMENTS, MAX_PAIRS, MAX_VALUE_BYTES, Secret, ServerSpec, SpecError,
 };
 
+use crate::lane::Lane;
 use crate::session::{OpenSession, SessionError};
 use error::Failure;
 use router::lock;
@@ -71,6 +72,7 @@ pub struct Upstreams {
     limits: Arc<Limits>,
     cancel: CancellationToken,
     tracker: TaskTracker,
+    lane: Lane,
     changes: watch::Sender<u64>,
 }
 
@@ -78,13 +80,19 @@ impl Upstreams {
     /// No servers yet. Everything ends when `cancel` is cancelled; [`Upstreams::shutdown`] waits
     /// for it. Must be called within a tokio runtime, whose tasks the servers' are.
     #[must_use]
-    pub fn new(crypto: Arc<dyn Crypto>, cancel: &CancellationToken, limits: Limits) -> Arc<Self> {
+    pub fn new(
+        crypto: Arc<dyn Crypto>,
+        cancel: &CancellationToken,
+        limits: Limits,
+        lane: Lane,
+    ) -> Arc<Self> {
         Arc::new(Self {
             servers: Mutex::default(),
             crypto,
             limits: Arc::new(limits),
             cancel: cancel.child_token(),
             tracker: TaskTracker::new(),
+            lane,
             changes: watch::Sender::new(0),
         })
     }
@@ -119,11 +127,8 @@ impl Upstreams {
             server
         };
         self.bump();
-        self.tracker.spawn(inventory::keep_current(
-            server,
-            Arc::clone(&self.crypto),
-            self.changes.clone(),
-        ));
+        let kept = inventory::keep_current(server, Arc::clone(&self.crypto), self.changes.clone());
+        self.lane.spawn(&self.tracker, kept);
         Ok(())
     }
 

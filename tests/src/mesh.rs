@@ -11,6 +11,7 @@ use node::clock::{Clock, SystemClock};
 use node::config::Config;
 use node::control::{Caller, Operations as _};
 use node::keys::passphrase::Passphrase;
+use node::lane::Lane;
 use node::session::{Fabric as _, McpCall, McpSession, Principal, ServerRef, SessionError};
 use node::setup::{self, Founding};
 use node::state_dir::StateDir;
@@ -220,6 +221,11 @@ impl TestNode {
         };
         let supervisor = Supervisor::new();
         let (tasks, readiness) = (supervisor.tasks(), supervisor.readiness());
+        let mut composition = composition;
+        if composition.lane.is_none() {
+            // As the daemon runs.
+            composition.lane = Lane::start().unwrap();
+        }
         let node = Node::compose(&dir, &config, &options, composition, &tasks, &readiness).await?;
         let closing = Arc::clone(&node);
         let running = tokio::spawn(async move {

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hedgerow_crypto::Primitives;
+use node::app::Composition;
 use node::clock::{Clock, SystemClock};
 use node::control::Operations as _;
 use node::enforcement::ENVELOPE_LIFE_S;
+use node::lane::Lane;
 use node::session::ErrorKind;
 use protocol::control::{CallRequest, DecisionQuery};
 use protocol::envelope::Direction;
@@ -54,7 +56,24 @@ async fn a_call_goes_over_the_relay_its_target_names() {
 
 #[tokio::test]
 async fn everything_a_call_can_hold_goes_over_a_relay() {
-    let line = Line::build(LineOptions::default()).await;
+    everything(LineOptions::default()).await;
+}
+
+/// Nodes whose lanes have no time to spare run calls on other threads.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_goes_over_a_busy_relay_between_busy_nodes() {
+    everything(LineOptions {
+        composed: |_| Composition {
+            lane: Lane::always_busy().unwrap(),
+            ..Composition::by(Arc::new(SystemClock))
+        },
+        ..LineOptions::default()
+    })
+    .await;
+}
+
+async fn everything(options: LineOptions) {
+    let line = Line::build(options).await;
     let session = line.a.open("agent", "c", "fix").await.unwrap();
     let list = r#"{"jsonrpc":"2.0","id":9,"method":"tools/list"}"#;
     let tools = session.ask(list).await.unwrap();

@@ -12,6 +12,7 @@ use protocol::policy::Policy;
 
 use crate::clock::Clock;
 use crate::enforcement::SEVER_COOL_DOWN_MS;
+use crate::lane::Lane;
 
 /// The choices.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct Composition {
     pub host_root: PathBuf,
     /// How long who is severed by policy stays cut off: its calls, and its link.
     pub cool_down: Duration,
+    /// Where calls run; the daemon gives them a thread of their own.
+    pub lane: Lane,
 }
 
 impl Composition {
@@ -38,6 +41,7 @@ impl Composition {
             danger_intents: None,
             host_root: PathBuf::from("/"),
             cool_down: Duration::from_millis(SEVER_COOL_DOWN_MS),
+            lane: Lane::none(),
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::enforcement::{Enforcer, Inventory, Parts};
 use crate::enrol::{self, Desk, IssuerNodes, Office, Renewal};
 use crate::gateway::{AgentEntry, AgentTokens, Gateway, TokenTable};
 use crate::identity::Identity;
+use crate::lane::Lane;
 use crate::members::{DirectoryError, Members};
 use crate::overlay::trust::{self, Trust};
 use crate::overlay::{Dialing, MeshAdmission, Records, Seed};
@@ -86,6 +87,7 @@ pub struct Node {
     pub(super) retention: Retention,
     pub(super) seen: Arc<SeenTokens>,
     pub(super) posture: Arc<PostureKeeper>,
+    pub(super) lane: Lane,
     _lock: StateLock,
 }
 
@@ -183,6 +185,7 @@ impl Node {
             danger_intents,
             host_root,
             cool_down,
+            lane,
         } = composition;
         let lock = dir.lock()?;
         let identity = Arc::new(setup::load(dir)?);
@@ -215,6 +218,7 @@ impl Node {
             Arc::clone(&identity.crypto),
             &closing,
             upstream::Limits::default(),
+            lane.clone(),
         );
         let tail = Arc::new(Tail::default());
         page::recall(&store, &tail)?;
@@ -247,7 +251,10 @@ impl Node {
         let tracker = TaskTracker::new();
         let listen = options.listen.unwrap_or(config.node().listen);
         let links = Links::bind(
-            transport::Config::new(listen),
+            transport::Config {
+                lane: lane.clone(),
+                ..transport::Config::new(listen)
+            },
             Arc::clone(&identity.tls),
             Arc::clone(&identity.crypto),
             Arc::new(RecordedAdmission {
@@ -259,7 +266,7 @@ impl Node {
         )?;
         let reached = Reached::of(config, &links);
         admission.advertise(reached.now());
-        let mut listeners = bind_listeners(dir, config, options).await?;
+        let mut listeners = bind_listeners(dir, config, options, &lane).await?;
         let page = page::bind(config, options)
             .await
             .map(|(listener, address)| {
@@ -345,6 +352,7 @@ impl Node {
             Arc::clone(&seen) as Arc<dyn AgentTokens>,
             Arc::clone(&identity.crypto),
             gateway_limits(config),
+            lane.clone(),
         );
         restore_servers(&upstreams, &store)?;
         let records = Arc::new(Records::new(
@@ -472,6 +480,7 @@ impl Node {
             standing,
             policing,
             posture,
+            lane,
             _lock: lock,
         });
         effected.attend(&node);
@@ -694,19 +703,27 @@ async fn bind_listeners(
     dir: &StateDir,
     config: &Config,
     options: &Options,
+    lane: &Lane,
 ) -> Result<Listeners, AppError> {
     let address = options.gateway.unwrap_or(config.gateway().listen);
-    let gateway = TcpListener::bind(address)
-        .await
+    let bound = TcpListener::bind(address).await;
+    let gateway = bound
+        .and_then(|listener| lane.adopt_tcp(listener))
         .map_err(|source| AppError::Listen {
             what: "the gateway",
             address: address.to_string(),
             source,
         })?;
+    let control = crate::control::bind(&dir.control_socket()).await?;
+    let mcp = dir.mcp_socket();
+    let lines = crate::control::bind(&mcp).await?;
+    let lines = lane
+        .adopt_unix(lines)
+        .map_err(|source| crate::control::BindError::Io { path: mcp, source })?;
     Ok(Listeners {
         gateway,
-        control: crate::control::bind(&dir.control_socket()).await?,
-        mcp: crate::control::bind(&dir.mcp_socket()).await?,
+        control,
+        mcp: lines,
         page: None,
     })
 }

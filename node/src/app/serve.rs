@@ -220,6 +220,7 @@ pub(super) fn spawn(
 
     let gateway = Arc::clone(&node.gateway);
     let (listener, until) = (listeners.gateway, closing.clone());
+    let lane = node.lane.enter();
     tasks.service("gateway", async move {
         if let Err(error) = gateway.serve_http(listener, until).await {
             tracing::error!(%error, "the gateway stopped");
@@ -229,6 +230,7 @@ pub(super) fn spawn(
         "line edge",
         serve_lines(Arc::clone(node), listeners.mcp, closing.clone()),
     );
+    drop(lane);
     if let (Some(listener), Some(page)) = (listeners.page, &node.page) {
         let source = Arc::clone(node) as Arc<dyn crate::page::Source>;
         let served = crate::page::serve(listener, Arc::clone(page), source, closing.clone());

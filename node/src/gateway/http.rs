@@ -327,7 +327,8 @@ impl Edge {
         let reader = outbox.attach(None).ok_or(Refusal::NoSuchStream)?;
         let running = Arc::clone(core).run(head.id, message, from_client, Sink::Stream(outbox));
         let ending = Arc::clone(session);
-        self.gateway.tasks.spawn(async move {
+        let gateway = &self.gateway;
+        gateway.lane.spawn_call(&gateway.tasks, async move {
             running.await;
             ending.trim();
         });

@@ -43,7 +43,7 @@ impl Bench {
             made.unwrap().0.reveal().to_owned()
         };
         let (one, two) = (token("one"), token("two"));
-        let gateway = Gateway::new(fabric, table.clone(), crypto, limits);
+        let gateway = Gateway::new(fabric, table.clone(), crypto, limits, Lane::none());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -160,7 +160,8 @@ impl LineEdge {
         let from_client = session.begin(&head)?;
         let sink = Sink::Lines(self.lines.clone());
         let running = Arc::clone(session).run(head.id, line, from_client, sink);
-        self.gateway.tasks.spawn(async move {
+        let gateway = &self.gateway;
+        gateway.lane.spawn_call(&gateway.tasks, async move {
             running.await;
             drop(permit);
         });

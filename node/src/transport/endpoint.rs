@@ -14,8 +14,7 @@ use protocol::id::NodeId;
 use quinn::congestion::CubicConfig;
 use quinn::{
     AckFrequencyConfig, Connecting, Connection, ConnectionId, EndpointConfig, Incoming,
-    NoneTokenLog, NoneTokenStore, Runtime, TokioRuntime, TransportConfig, ValidationTokenConfig,
-    VarInt,
+    NoneTokenLog, NoneTokenStore, Runtime, TransportConfig, ValidationTokenConfig, VarInt,
 };
 use rustls::NamedGroup;
 use rustls::pki_types::CertificateDer;
@@ -30,9 +29,10 @@ use super::raw_key::{SCHEME, SCHEME_NAME};
 use super::refusal::{Reason, Side};
 use super::throttle::{SourceRate, Throttle};
 use super::tls::Tls;
+use crate::lane::Lane;
 
 /// What operators and tests may set. Everything else is a constant of [`limits`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -50,6 +50,8 @@ pub struct Config {
     pub sniff_timeout: Duration,
     /// A link without a packet for this long is down.
     pub idle_timeout: Duration,
+    /// Where connections and calls run.
+    pub lane: Lane,
 }
 
 impl Config {
@@ -65,6 +67,7 @@ impl Config {
             hello_timeout: limits::HELLO_TIMEOUT,
             sniff_timeout: limits::SNIFF_TIMEOUT,
             idle_timeout: limits::IDLE_TIMEOUT,
+            lane: Lane::none(),
         }
     }
 }
@@ -110,7 +113,7 @@ impl Endpoint {
             _ => BindError::Unusable { address, source },
         };
         let flights = Arc::new(Flights::default());
-        let runtime = Arc::new(TokioRuntime);
+        let runtime = Arc::new(config.lane.clone());
         let socket = std::net::UdpSocket::bind(address).map_err(unusable)?;
         let socket = CountingSocket {
             inner: runtime.wrap_udp_socket(socket).map_err(unusable)?,

@@ -24,6 +24,7 @@ use super::admission::{Admission, Instance};
 use super::limits;
 use super::refusal::{Counters, Reason};
 use super::stream::{IncomingStream, RecvStream, SendStream, StreamHandler, StreamKind, take};
+use crate::lane::Lane;
 
 /// How packets reach the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -92,6 +93,7 @@ pub(super) struct Dispatch {
     pub(super) counters: Arc<Counters>,
     pub(super) admission: Arc<dyn Admission>,
     pub(super) tasks: TaskTracker,
+    pub(super) lane: Lane,
     pub(super) sniff_timeout: Duration,
 }
 
@@ -218,9 +220,8 @@ impl Link {
             let link = Arc::clone(&self);
             let for_stream = Arc::clone(&dispatch);
             // Bounded by the stream limit of the connection.
-            dispatch
-                .tasks
-                .spawn(async move { link.take(send, recv, &for_stream).await });
+            let taken = async move { link.take(send, recv, &for_stream).await };
+            dispatch.lane.spawn_call(&dispatch.tasks, taken);
         }
         self.down.cancel();
     }
@@ -241,7 +242,13 @@ impl Link {
                     recv: RecvStream::accepted(recv, ahead),
                     down: self.down.clone(),
                 };
-                dispatch.handler.handle(stream).await;
+                let handler = Arc::clone(&dispatch.handler);
+                if kind.is_of_a_call() {
+                    handler.handle(stream).await;
+                } else {
+                    let handled = async move { handler.handle(stream).await };
+                    dispatch.lane.beside(&dispatch.tasks, handled).await;
+                }
                 drop(budget);
                 return;
             }

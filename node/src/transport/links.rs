@@ -540,7 +540,8 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         let served = Arc::clone(&link);
-        self.tasks.spawn(inner.serve(served, handler));
+        let lane = &self.config.lane;
+        lane.spawn(&self.tasks, inner.serve(served, handler));
         let current = self.registry().current(peer);
         Ok(current.unwrap_or(link))
     }
@@ -570,6 +571,7 @@ impl Inner {
             counters: Arc::clone(&self.counters),
             admission: Arc::clone(&self.admission),
             tasks: self.tasks.clone(),
+            lane: self.config.lane.clone(),
             sniff_timeout: self.config.sniff_timeout,
         };
         Arc::clone(&link).dispatch(dispatch).await;

@@ -49,6 +49,12 @@ impl StreamKind {
     /// Second byte of the hello stream, which is never handed out.
     pub const HELLO: u8 = 0;
 
+    /// Whether somebody waits for a tool at its end.
+    #[must_use]
+    pub const fn is_of_a_call(self) -> bool {
+        matches!(self, Self::Call | Self::Session)
+    }
+
     /// The second byte on the wire.
     #[must_use]
     pub const fn byte(self) -> u8 {

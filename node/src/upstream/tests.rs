@@ -14,6 +14,7 @@ use super::{
     INHERITED, Limits, Secret, ServerSpec, ServerState, SpecError, UpstreamError, Upstreams,
     fixture,
 };
+use crate::lane::Lane;
 use crate::session::{ErrorKind, McpCall, McpSession, OpenSession, SessionError};
 use protocol::name::Name;
 
@@ -37,7 +38,7 @@ pub(super) fn name() -> Name {
 
 pub(super) fn upstreams(limits: Limits, spec: ServerSpec) -> Arc<Upstreams> {
     let crypto = Arc::new(hedgerow_crypto::Primitives);
-    let upstreams = Upstreams::new(crypto, &CancellationToken::new(), limits);
+    let upstreams = Upstreams::new(crypto, &CancellationToken::new(), limits, Lane::none());
     upstreams.add(name(), spec).unwrap();
     upstreams
 }

@@ -9,6 +9,7 @@ use protocol::trust::{Issuer, Membership, Root, VerifiedRoot};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::lane::Lane;
 use crate::standing::Standing;
 use crate::store::Options;
 use crate::upstream::Limits;
@@ -112,6 +113,7 @@ fn world() -> World {
         Arc::clone(&crypto),
         &CancellationToken::new(),
         Limits::default(),
+        Lane::none(),
     );
     let options = Options::new(crate::app::read_link(crypto));
     let store = Store::open(&home.path().join("store.redb"), &options).unwrap();
