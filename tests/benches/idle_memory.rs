@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use node::clock::{Clock, SystemClock};
+use node::lane::Lane;
 use node::members::Members;
 use node::overlay::{MeshAdmission, Records, TOPIC};
 use node::state_dir::StateDir;
@@ -144,9 +145,13 @@ struct Streams(Arc<Records>);
 
 #[async_trait::async_trait]
 impl StreamHandler for Streams {
-    async fn handle(&self, stream: IncomingStream) {
+    async fn handle(&self, mut stream: IncomingStream) {
         if stream.kind == StreamKind::Sync {
             drop(self.0.receive_all(stream.recv).await);
+        } else {
+            // A stream of trust documents is open as long as its link is: a node that ends it early
+            // is cut off, and the links would not be idle.
+            drop(tokio::io::copy(&mut stream.recv, &mut tokio::io::sink()).await);
         }
     }
 }
@@ -179,7 +184,8 @@ impl Peer {
         )
         .expect("a free port");
         admission.advertise(vec![links.local_addr().expect("bound").to_string()]);
-        let upstreams = Upstreams::new(Arc::clone(&crypto), stop, upstream::Limits::default());
+        let limits = upstream::Limits::default();
+        let upstreams = Upstreams::new(Arc::clone(&crypto), stop, limits, Lane::none());
         // It makes no decisions: there are no records of them to check.
         let options = Options::new(Box::new(|_| None));
         let store = Store::open(&dir.store(), &options).expect("a store");
