@@ -1,5 +1,7 @@
 //! One file per command, and the way from arguments to one of them.
 
+use std::pin::Pin;
+
 use crate::args::{Cli, Command, Global};
 use crate::client::Client;
 use crate::exit::{Exit, Failed};
@@ -103,7 +105,14 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
 /// Runs a client command on a runtime of one thread. Ctrl-c ends the process as usual; what a
 /// dropped connection means is the node's business.
 fn blocking(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
-    runtime()?.block_on(command)
+    wait_for(&runtime()?, command)
+}
+
+/// Runs a future to its end. As a trait object: `block_on` would else hold three copies of whatever
+/// it is given, a running node's pages among them.
+fn wait_for<T>(runtime: &tokio::runtime::Runtime, future: impl Future<Output = T>) -> T {
+    let future: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(future);
+    runtime.block_on(future)
 }
 
 /// A runtime of one thread.

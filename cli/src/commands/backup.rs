@@ -61,7 +61,7 @@ impl Backup {
             true => None,
             false => Some(fresh(given(self.passphrase_file.as_deref(), PASSPHRASE)?)?),
         };
-        let copy = super::runtime()?.block_on(copy_of_running(context, &state))?;
+        let copy = super::wait_for(&super::runtime()?, copy_of_running(context, &state))?;
         let made = seam::backup(
             state.path(),
             copy.as_deref(),

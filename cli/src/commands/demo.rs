@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::host::{Commands, Host};
 use self::report::{LinkReport, NodeReport, Report, TamperReport};
 use self::workspace::Workspace;
-use super::{Context, runtime};
+use super::{Context, runtime, wait_for};
 use crate::exit::{Exit, Failed};
 
 mod host;
@@ -81,7 +81,7 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
         let runtime = runtime()?;
-        runtime.block_on(async {
+        wait_for(&runtime, async {
             let workspace = Workspace::create()?;
             let mut hosts = Vec::new();
             let outcome = tokio::select! {

@@ -75,7 +75,7 @@ struct Rotation {
 }
 
 fn rotate(context: &Context, state: &State) -> Result<(), Failed> {
-    let rotated = super::runtime()?.block_on(seam::rotate(state.path()))?;
+    let rotated = super::wait_for(&super::runtime()?, seam::rotate(state.path()))?;
     let shown = Rotation {
         name: rotated.name,
         old: rotated.old,

@@ -6,7 +6,7 @@ use protocol::name::Name;
 
 use super::run::{Overrides, seam};
 use super::up::{Origin, host_name, serve};
-use super::{Context, runtime};
+use super::{Context, runtime, wait_for};
 use crate::exit::{Failed, say};
 use crate::state::{Standing, State};
 
@@ -51,7 +51,7 @@ impl Join {
         let ticket = seam::ticket(&self.text()?)?;
         let origin = if state.standing() == Standing::Member {
             seam::same_mesh(state.path(), &ticket)?;
-            runtime()?.block_on(seam::not_revoked(state.path()))?;
+            wait_for(&runtime()?, seam::not_revoked(state.path()))?;
             say("note: this host is a member of the ticket's mesh already; the ticket is not used");
             Origin::Existing
         } else {
@@ -94,7 +94,10 @@ impl Join {
                 .map_err(|error: protocol::name::NameError| Failed::input(error.to_string()))?,
         };
         let mut tell = |progress: seam::Progress| say(&told(&progress));
-        let joined = runtime()?.block_on(seam::enrol(state.path(), ticket, name, &mut tell))?;
+        let joined = wait_for(
+            &runtime()?,
+            seam::enrol(state.path(), ticket, name, &mut tell),
+        )?;
         Ok(Joined {
             node: joined.node,
             name: joined.name,

@@ -8,7 +8,7 @@ use protocol::human::Human;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::{Context, runtime};
+use super::{Context, runtime, wait_for};
 use crate::client::connect;
 use crate::exit::{Exit, Failed};
 use crate::typed::ServerAddress;
@@ -59,7 +59,7 @@ impl Mcp {
             .map_err(|error| Failed::input(format!("the header line: {error}")))?;
         header.push(b'\n');
         let runtime = runtime()?;
-        let outcome = runtime.block_on(async {
+        let outcome = wait_for(&runtime, async {
             let mut stream = connect(&socket).await?;
             stream
                 .write_all(&header)

@@ -52,7 +52,7 @@ impl Restore {
         let runtime = super::runtime()?;
         let attempt = |passphrase: Option<&seam::Passphrase>| {
             let restored = seam::restore(&self.file, state.path(), passphrase, self.replace);
-            runtime.block_on(restored)
+            super::wait_for(&runtime, restored)
         };
         let given = given(self.passphrase_file.as_deref(), PASSPHRASE)?;
         let report = match attempt(given.as_ref()) {

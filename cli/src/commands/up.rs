@@ -256,7 +256,7 @@ pub(super) fn serve(
         .enable_all()
         .build()
         .map_err(|error| Failed::new(Exit::Failure, format!("cannot start: {error}")))?;
-    let outcome = runtime.block_on(async {
+    let outcome = super::wait_for(&runtime, async {
         let stop = Stop::listen(overrides.until_stdin_closes)?;
         let announcement = announce(Client::new(state), context.output, origin, generated);
         let announcement = tokio::spawn(announcement);

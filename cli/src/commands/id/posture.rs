@@ -4,7 +4,7 @@ use protocol::control::{NodePosture, PostureInfo, PostureReport, route};
 use protocol::id::NodeId;
 use protocol::name::Name;
 
-use crate::commands::{Context, runtime};
+use crate::commands::{Context, runtime, wait_for};
 use crate::exit::Failed;
 use crate::output::{Text, cut, instant, lasting, or_dash};
 
@@ -45,7 +45,7 @@ impl PostureCommand {
             |node| format!("{}?node={node}", route::POSTURES),
         );
         let client = context.client()?;
-        let report: PostureReport = runtime()?.block_on(client.read(&path))?;
+        let report: PostureReport = wait_for(&runtime()?, client.read(&path))?;
         context.output.data(&report, |text| show(&report, text))
     }
 }
