@@ -18,7 +18,8 @@ use protocol::control::{AnswerApproval, Approval, ApprovalQuery, ApprovalState, 
 use protocol::crypto::sealing::Opener as _;
 use protocol::id::NodeId;
 use protocol::time::UnixMillis;
-use tests::admin::{Admin, body_of, has_bundle};
+use protocol::trust::Act;
+use tests::admin::{Admin, body_of, has_bundle, holds};
 use tests::hostile::Hostile;
 use tests::line::{Line, LineOptions};
 use tests::mesh::{LOCAL, Session, TestNode, last, next};
@@ -306,6 +307,30 @@ async fn questions_off_their_way_or_time_are_refused_by_name() {
     assert!(!garbage.reason.is_empty());
     line.b.counted("approval_question_refused", 4).await;
     line.stop().await;
+}
+
+/// The relay has the question in hand when its asker is revoked, and carries it on all the same.
+#[tokio::test]
+async fn whoever_is_revoked_while_it_asks_gets_no_answer() {
+    let (line, m) = over_m().await;
+    let (asker, holder) = (line.a.id(), line.c.id());
+    let relayed = async {
+        let mut caught = soon(m.caught()).await.unwrap();
+        let asked = question(&mut caught).await;
+        let act = Act::Node(asker);
+        Admin::of(&line.b.state)
+            .revoke(&line.b, act, "the test says so")
+            .await;
+        holds(&line.c, 1).await;
+        let refused = send(&m, holder, &asked).await.refused.unwrap();
+        drop(caught);
+        refused.reason
+    };
+    let (asked, reason) = tokio::join!(at_c(&line.a), relayed);
+    assert_eq!(reason, "node_revoked");
+    assert!(asked.is_err(), "{asked:?}");
+    line.b.stop().await;
+    line.c.stop().await;
 }
 
 #[tokio::test]
