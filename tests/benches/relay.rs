@@ -9,15 +9,13 @@
 //! - *one link*: client → agents → near → server;
 //! - *relayed*: client → agents → hub → far → server, sealed.
 //!
-//! Bars: a relay spends at most 1.2 ms of CPU time on a lone call; two hops, sealed, add at most 4 ms
-//! to the median of the same client calling directly.
+//! Bars: a relay adds at most 1.2 ms of CPU time to a lone call, all nodes together and sealing
+//! included; two hops add at most 4 ms to the median of the same client calling directly. Beside the
+//! first stands what of it the relay's own process spends.
 //!
-//! A relay on the way costs the two ends something too: they seal and open what it must not read,
-//! and check its hop records. That is told beside the first, and what all nodes together spend more.
-//!
-//! The machine's speed decides much of that, so beside it stands its baseline: in each turn the same
-//! process does what cryptography a relayed call has more, and nothing else: both hop records signed
-//! and checked, both messages checked at the relay, one call sealed and opened.
+//! The machine's speed decides much of the first, so beside it stands its baseline: in each turn the
+//! same process does what cryptography a relay adds, and nothing else (`cryptography`): both hop
+//! records signed and checked, both messages checked at the relay, one call sealed and opened.
 //!
 //! At the end come many clients at once, whose calls a second are told and not judged: a lone call
 //! runs on one thread of a node, and a busy node must use all of its cores.
@@ -49,7 +47,7 @@ use support::{Request, Samples, milliseconds};
 
 mod support;
 
-/// CPU time a relay may spend on a lone call, in milliseconds.
+/// CPU time a relay may add to a lone call, in milliseconds.
 const MAX_CPU_MS: f64 = 1.2;
 /// What two hops may add to the median of a direct call, in milliseconds.
 const MAX_ADDED_MS: f64 = 4.0;
@@ -274,18 +272,17 @@ fn report(request: Request, [direct, linked, relayed]: &[Kind; 3], baseline: &Sa
         relayed.cpu_ms() - linked.cpu_ms(),
     );
     let added = relayed.samples.quantile(0.5) - direct.samples.quantile(0.5);
-    let missed = hub > MAX_CPU_MS || added > MAX_ADDED_MS;
+    let missed = all > MAX_CPU_MS || added > MAX_ADDED_MS;
     if request.json {
         let figures = json!({
             "direct": direct.json(),
             "one_link": linked.json(),
             "relayed": relayed.json(),
-            "relay_cpu_ms": hub,
-            "max_cpu_ms": MAX_CPU_MS,
-            "all_nodes_added_cpu_ms": all,
+            "relay_cpu_ms": all,
+            "relay_itself_cpu_ms": hub,
             "cryptography_ms": baseline.mean(),
-            "relay_cpu_to_cryptography": hub / baseline.mean(),
-            "all_nodes_added_to_cryptography": all / baseline.mean(),
+            "relay_cpu_to_cryptography": all / baseline.mean(),
+            "max_cpu_ms": MAX_CPU_MS,
             "two_hops_added_ms_p50": added,
             "max_added_ms": MAX_ADDED_MS,
             "met": !missed,
@@ -311,11 +308,9 @@ fn report(request: Request, [direct, linked, relayed]: &[Kind; 3], baseline: &Sa
             );
         }
         let baseline = baseline.mean();
-        println!("a relay spends {hub:.2} ms of CPU time on a call (at most {MAX_CPU_MS})");
-        println!(
-            "all nodes together spend {all:.2} ms more, {:.2} times the {baseline:.2} ms of cryptography",
-            all / baseline
-        );
+        let ratio = all / baseline;
+        println!("a relay adds {all:.2} ms of CPU time (at most {MAX_CPU_MS}), {hub:.2} at itself");
+        println!("the cryptography in it takes {baseline:.2} ms: it adds {ratio:.2} times that");
         println!("two hops add {added:.2} ms to the median (at most {MAX_ADDED_MS})");
         println!(
             "{} clients at once make {:.0} calls a second directly, {:.0} over one link, {:.0} relayed",
