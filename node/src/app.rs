@@ -159,7 +159,7 @@ impl AppError {
                     .to_owned(),
             ),
             Self::Threads(_) => Some(
-                "the limit of processes or threads may be reached: see `ulimit -u`, or TasksMax of the service"
+                "the limit of open files may be reached: see `ulimit -n`, or LimitNOFILE of the service"
                     .to_owned(),
             ),
             Self::Membership(_) => {
@@ -288,5 +288,18 @@ pub async fn run(
         Ok(())
     } else {
         Err(AppError::Stopped(stopped.reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AppError;
+
+    /// A runtime that starts its thread fails for want of descriptors alone.
+    #[test]
+    fn no_runtime_for_calls_is_said_with_the_limit_to_raise() {
+        let error = AppError::Threads(std::io::Error::from_raw_os_error(24));
+        assert!(error.to_string().contains("Too many open files"), "{error}");
+        assert!(error.hint().unwrap().contains("ulimit -n"));
     }
 }
