@@ -25,6 +25,7 @@ pub mod doctor;
 pub mod enforcement;
 pub mod enrol;
 pub mod gateway;
+mod heavy;
 pub mod identity;
 pub mod keys;
 pub mod lane;

@@ -18,7 +18,8 @@
 //! records signed and checked, both messages checked at the relay, one call sealed and opened.
 //!
 //! At the end come many clients at once, whose calls a second are told and not judged: a lone call
-//! runs on one thread of a node, and a busy node must use all of its cores.
+//! runs on one thread of a node, and a busy node must use all of its cores. Then small calls beside
+//! large ones, which must not wait for them.
 //!
 //! `cargo bench -p tests --bench relay [-- --format json] [--quick]`; ends with 1 when a bar is
 //! missed.
@@ -57,6 +58,10 @@ const ROUNDS: usize = 40;
 const TURN: usize = 50;
 /// Clients at once at the end, and how many calls each makes.
 const AT_ONCE: (usize, usize) = (32, 40);
+/// Bytes of an argument that is large, though not near the largest that passes.
+const LARGE: usize = 2 * 1024 * 1024;
+/// How many calls with it are made, and the pause before each, which leaves a node idle again.
+const LARGE_CALLS: (u32, Duration) = (20, Duration::from_millis(200));
 /// An address at which nobody answers.
 const NOWHERE: &str = "[node]\nadvertise = [\"127.0.0.1:9\"]\n";
 
@@ -71,6 +76,8 @@ struct Kind {
     cpu: [Duration; NODES.len()],
     /// Calls a second of many clients at once.
     at_once: f64,
+    /// Calls of one client while another makes large ones.
+    beside_large: Samples,
 }
 
 impl Kind {
@@ -91,6 +98,9 @@ impl Kind {
             "cpu_ms_per_call": self.by_node(),
             "calls": self.samples.len(),
             "calls_per_second_at_once": self.at_once,
+            "beside_large_p50_ms": self.beside_large.quantile(0.5),
+            "beside_large_p99_ms": self.beside_large.quantile(0.99),
+            "beside_large_max_ms": self.beside_large.quantile(1.0),
         })
     }
 
@@ -166,6 +176,7 @@ fn main() -> ExitCode {
         }
         for ((url, token), kind) in targets.iter().zip(&mut kinds) {
             kind.at_once = at_once(url, *token).await;
+            kind.beside_large = beside_large(url, *token).await;
         }
         (kinds, baseline)
     });
@@ -205,6 +216,35 @@ async fn at_once(url: &str, token: Option<&str>) -> f64 {
     futures::future::join_all(calling).await;
     let made = u32::try_from(clients * calls).expect("few");
     f64::from(made) / started.elapsed().as_secs_f64()
+}
+
+/// Calls of one client while another, on a thread of its own, makes large ones with pauses between.
+async fn beside_large(url: &str, token: Option<&str>) -> Samples {
+    let mut client = Client::open(url, token).await;
+    let (count, pause) = LARGE_CALLS;
+    let (url, token) = (url.to_owned(), token.map(str::to_owned));
+    let large = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let mut client = Client::open(&url, token.as_deref()).await;
+            let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(LARGE));
+            for _ in 0..count {
+                tokio::time::sleep(pause).await;
+                client.call("echo", &arguments, "xxx").await;
+            }
+        });
+    });
+    let mut samples = Samples::default();
+    while !large.is_finished() {
+        let started = Instant::now();
+        client.call("echo", r#"{"text":"hello"}"#, "hello").await;
+        samples.push(started.elapsed());
+    }
+    large.join().expect("it called");
+    samples
 }
 
 async fn turn(client: &mut Client) -> Samples {
@@ -316,6 +356,20 @@ fn report(request: Request, [direct, linked, relayed]: &[Kind; 3], baseline: &Sa
             "{} clients at once make {:.0} calls a second directly, {:.0} over one link, {:.0} relayed",
             AT_ONCE.0, direct.at_once, linked.at_once, relayed.at_once
         );
+        for (name, kind) in [
+            ("directly", direct),
+            ("over one link", linked),
+            ("relayed", relayed),
+        ] {
+            let beside = &kind.beside_large;
+            println!(
+                "beside calls with {} MiB a small one takes p50 {:.2}, p99 {:.2}, at most {:.2} ms {name}",
+                LARGE / 1024 / 1024,
+                beside.quantile(0.5),
+                beside.quantile(0.99),
+                beside.quantile(1.0),
+            );
+        }
     }
     ExitCode::from(u8::from(missed))
 }

@@ -75,6 +75,7 @@ pub use waypoints::RouteQuestion;
 pub use within::Dropped;
 
 use crate::clock::Clock;
+use crate::heavy::Heavy;
 use crate::identity::Identity;
 use crate::members::Members;
 use crate::session::{ErrorKind, SessionError};
@@ -289,6 +290,7 @@ pub struct Enforcer {
     doubt: doubt::Doubt,
     heard: heard::Heard,
     ask: OnceLock<Arc<dyn Ask>>,
+    heavy: Heavy,
     /// The posture this node announced when it was last asked for, and its digest.
     named: Mutex<Option<(PostureFacts, Digest)>>,
 }
@@ -339,6 +341,7 @@ impl Enforcer {
             doubt: doubt::Doubt::default(),
             heard: heard::Heard::default(),
             ask: OnceLock::new(),
+            heavy: Heavy::default(),
             policy: RwLock::new(parts.policy),
             intents: parts.intents,
             limits: limit::PeerLimits::default(),
@@ -370,11 +373,21 @@ impl Enforcer {
         };
         // By a clock of another host; what comes from this one says nothing of clocks.
         let from_afar = matches!(&subject, Subject::Incoming(i) if i.origin.address.is_some());
+        let heavy = &self.heavy;
         // On the heap: each is several kilobytes, which every stream would have to keep room for.
         let outcome = match subject {
-            Subject::Outgoing(draft) => Box::pin(self.outgoing(point, &draft)).await,
-            Subject::Incoming(incoming) => Box::pin(self.incoming(point, &incoming)).await,
-            Subject::Relayed(relayed) => Box::pin(self.relayed(&relayed)).await,
+            Subject::Outgoing(draft) => {
+                let deciding = Box::pin(self.outgoing(point, &draft));
+                heavy.run(draft.message.body().len(), deciding).await
+            }
+            Subject::Incoming(incoming) => {
+                let deciding = Box::pin(self.incoming(point, &incoming));
+                heavy.run(incoming.bytes.len(), deciding).await
+            }
+            Subject::Relayed(relayed) => {
+                let deciding = Box::pin(self.relayed(&relayed));
+                heavy.run(relayed.bytes.len(), deciding).await
+            }
         };
         if from_afar && outcome.is_ok() {
             self.doubt.settled();
