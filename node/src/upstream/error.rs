@@ -97,9 +97,14 @@ pub(super) enum Failure {
     Closed,
     /// A response or notification where a request belongs, or the reverse.
     WrongKind { expected: &'static str },
+    /// An answer of the server that is no message.
+    Unreadable(McpError),
     /// Not a message at all.
     Message(McpError),
 }
+
+/// What is said of a call that the server may have begun.
+const UNDER_WAY: &str = "the call may have taken effect, check before calling again";
 
 impl From<McpError> for Failure {
     fn from(error: McpError) -> Self {
@@ -145,6 +150,7 @@ impl Failure {
             Self::Changed { .. } => "upstream_changed",
             Self::Timeout { .. } => "upstream_timeout",
             Self::TooLarge => "upstream_message_too_large",
+            Self::Unreadable(_) => "upstream_unreadable",
             Self::EndlessLine => "upstream_endless_line",
             Self::StreamEnded { .. } => "upstream_stream_ended",
             Self::Status { .. } => "upstream_http_status",
@@ -190,6 +196,7 @@ impl Failure {
                 "the server sent a message of more than {} bytes",
                 protocol::limits::MAX_MESSAGE_BYTES
             ),
+            Self::Unreadable(error) => format!("the server's answer is no usable message: {error}"),
             Self::EndlessLine => "the server sent a line without end and was stopped".into(),
             Self::StreamEnded { detail } => {
                 format!("the server's event stream ended before the response: {detail}")
@@ -228,7 +235,14 @@ impl Failure {
                 let seconds = wait.as_secs().saturating_add(1);
                 Some(format!("try again in {seconds} s"))
             }
-            Self::Exited { .. } => Some("the next call starts it again".into()),
+            Self::Exited { .. } => Some(format!("a later call starts it again; {UNDER_WAY}")),
+            Self::TooLarge => Some(format!("ask it for less at once; {UNDER_WAY}")),
+            Self::Unreadable(_) | Self::StreamEnded { .. } | Self::Timeout { .. } => {
+                Some(UNDER_WAY.into())
+            }
+            Self::Closed => Some(format!(
+                "its node stopped or the session was ended: open a new one; {UNDER_WAY}"
+            )),
             Self::Start { .. } | Self::InitializeTimeout { .. } => {
                 Some("`hedgerow server list` shows its last lines of standard error".into())
             }

@@ -159,6 +159,9 @@ impl Fixture {
                 answer(&json!(999_999), &json!({}));
                 answer(id, &json!({}));
             }
+            "unreadable" => write(&format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"a\":1,\"a\":2}}}}\n"
+            )),
             "long" => {
                 write(&format!(
                     "\"{}\"\n",

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use protocol::mcp::{Edit, MessageKind, View, canonical};
+use protocol::mcp::{Edit, McpError, MessageKind, View, canonical};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -38,6 +40,15 @@ pub(super) enum End {
     Answered,
     /// It will not come.
     Failed(Failure),
+}
+
+/// What is read of an answer that is no usable message.
+#[derive(serde::Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    id: &'a RawValue,
+    /// Only requests and notifications have one.
+    method: Option<IgnoredAny>,
 }
 
 /// When a call last showed life.
@@ -360,8 +371,12 @@ impl Router {
     /// Delivers one message of the server. `stream` is the call on whose own stream it came;
     /// none where the link has one stream for everything.
     pub(super) async fn deliver(&self, stream: Stream, message: Bytes) -> Delivered {
-        let Ok(view) = View::parse(&message) else {
-            return Delivered::Invalid;
+        let view = match View::parse(&message) {
+            Ok(view) => view,
+            Err(error) => {
+                self.fail_unreadable(stream, &message, error);
+                return Delivered::Invalid;
+            }
         };
         match view.kind() {
             MessageKind::Response | MessageKind::ErrorResponse => {
@@ -383,6 +398,17 @@ impl Router {
                 self.pass_on(route, message.clone()).await;
                 Delivered::Done
             }
+        }
+    }
+
+    /// Ends the call that a message answers which is no usable one, so that nobody waits for another.
+    /// Its id is read without looking at the rest; a line that is no JSON object answers nothing.
+    fn fail_unreadable(&self, stream: Stream, message: &[u8], error: McpError) {
+        let answer = serde_json::from_slice::<Answer<'_>>(message).ok();
+        let answer = answer.filter(|answer| answer.method.is_none());
+        let id = answer.and_then(|answer| answer.id.get().parse::<CallId>().ok());
+        if let Some(id) = id.filter(|&id| stream.carries(id)) {
+            self.fail(id, Failure::Unreadable(error));
         }
     }
 

@@ -192,6 +192,20 @@ async fn a_line_over_the_bound_fails_what_may_wait_for_it_and_no_more() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_no_usable_message_fails_its_call_at_once() {
+    let upstreams = upstreams(quick(), fixture::spec("serve"));
+    let open = open(&upstreams).await;
+    let error = ask(&*open.session, &json!(1), "unreadable")
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason, "upstream_unreadable");
+    assert!(error.message.contains("stands twice"), "{error:?}");
+    assert!(error.hint.unwrap().contains("may have taken effect"));
+    ask(&*open.session, &json!(2), "echo").await.unwrap();
+    upstreams.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_endless_line_ends_the_process() {
     let upstreams = upstreams(quick(), fixture::spec("serve"));
     let open = open(&upstreams).await;
