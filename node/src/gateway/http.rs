@@ -7,16 +7,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    WWW_AUTHENTICATE,
+    EXPECT, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::any;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use protocol::limits::MAX_MESSAGE_BYTES;
 use tokio::time::Instant;
 
@@ -32,6 +33,9 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Bytes of a body that are read to be thrown away: many times what anybody sends by mistake, and soon
+/// read from this host.
+const MAX_DISCARDED_BYTES: usize = 16 * MAX_MESSAGE_BYTES;
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 #[derive(Clone)]
@@ -214,15 +218,14 @@ impl Edge {
         let declared = headers
             .get(CONTENT_LENGTH)
             .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|n| n > MAX_MESSAGE_BYTES as u64) {
+        let too_large = declared.is_some_and(|n| n > MAX_MESSAGE_BYTES as u64);
+        if too_large && headers.contains_key(EXPECT) {
+            // It waits to be asked for the body.
             return Err(Refusal::TooLarge);
         }
-        let reading = to_bytes(body, MAX_MESSAGE_BYTES);
-        match tokio::time::timeout(self.gateway.limits.body_wait, reading).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(error)) if is_length_limit(&error) => Err(Refusal::TooLarge),
-            _ => Err(Refusal::SlowBody),
-        }
+        let reading = read(body, too_large);
+        let read = tokio::time::timeout(self.gateway.limits.body_wait, reading).await;
+        read.unwrap_or(Err(Refusal::SlowBody))
     }
 
     async fn initialize(
@@ -410,8 +413,34 @@ impl Gateway {
     }
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>())
+/// Reads a body of at most [`MAX_MESSAGE_BYTES`]. Of a larger one the rest, up to
+/// [`MAX_DISCARDED_BYTES`], is read and thrown away: most clients read no answer before they have sent
+/// everything, and an answer on a connection that is closed on them is lost.
+async fn read(mut body: Body, mut too_large: bool) -> Result<Bytes, Refusal> {
+    let mut message = BytesMut::new();
+    let mut discarded = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::SlowBody)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        too_large |= message.len().saturating_add(data.len()) > MAX_MESSAGE_BYTES;
+        if !too_large {
+            message.extend_from_slice(&data);
+            continue;
+        }
+        discarded = discarded
+            .saturating_add(message.len())
+            .saturating_add(data.len());
+        message = BytesMut::new();
+        if discarded > MAX_DISCARDED_BYTES {
+            break;
+        }
+    }
+    if too_large {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(message.freeze())
 }
 
 fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -558,6 +559,22 @@ async fn malformed_posts_are_refused_by_name() {
     let large = vec![b' '; protocol::limits::MAX_MESSAGE_BYTES + 1];
     let large = bench.post(PATH, large).send().await.unwrap();
     assert_eq!(refused(large).await, is(413, -32600, "too_large"));
+    // Most clients read nothing before they have sent everything.
+    let all = async {
+        let mut client = tokio::net::TcpStream::connect(bench.address).await?;
+        let size = 2 * protocol::limits::MAX_MESSAGE_BYTES;
+        let (host, token) = (bench.address, &bench.one);
+        let head = format!(
+            "POST {PATH} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\naccept: {BOTH}\r\ncontent-length: {size}\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await?;
+        client.write_all(&vec![b' '; size]).await?;
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    assert_eq!(&all.await.unwrap(), b"HTTP/1.1 413");
     let stream =
         futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 65536])));
     let endless = bench.post(PATH, reqwest::Body::wrap_stream(stream));
