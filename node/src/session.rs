@@ -18,6 +18,13 @@ use tokio::sync::mpsc;
 /// sender waits. Back-pressure reaches the peer through QUIC's own flow control.
 pub const MESSAGE_QUEUE: usize = 32;
 
+/// What is said where nobody can know whether the server acted. Not even of a call that was said to
+/// wait for approval: it may have gone on since. But an approval lets a call pass once, so whoever
+/// makes that call again does not have it run twice.
+pub(crate) const EFFECT_UNKNOWN: &str = "whether the call took effect is not known; check before calling again. One that \
+    waited for approval can simply be made again: it waits on, or passes if it was approved meanwhile; \
+    an approval that was used lets nothing pass twice";
+
 /// Who calls, as its own node knows it: the agent a local token or a local user was mapped to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {

@@ -7,6 +7,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+use std::collections::BTreeMap;
+
 use node::approvals::{
     APPROVAL_DENIED, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError, MAX_PENDING_PER_AGENT,
 };
@@ -14,17 +16,19 @@ use node::clock::SystemClock;
 use node::control::{ApprovalOperations as _, Operations as _};
 use node::enforcement::{APPROVAL_OUTDATED, APPROVAL_REQUIRED};
 use node::keys::passphrase::Passphrase;
-use node::session::{McpCall, SessionError};
+use node::session::{McpCall, ServerRef, SessionError};
 use node::setup::{self, Founding};
 use protocol::approval::Choice;
 use protocol::control::{
-    AnswerApproval, Approval, ApprovalQuery, ApprovalState, Decision, DecisionQuery, Failure,
+    AddServer, AnswerApproval, Approval, ApprovalQuery, ApprovalState, Decision, DecisionQuery,
+    Failure, ServerSpec,
 };
 use protocol::crypto::Crypto as _;
 use protocol::id::ApprovalId;
 use protocol::policy::starter_bundle;
 use protocol::trust::bundle::{BundleBody, Policy};
 use tests::admin::{Admin, in_force, policy};
+use tests::fixture;
 use tests::line::{Line, LineOptions};
 use tests::mesh::{ADMIN_PASSPHRASE, LOCAL, Session, TestMesh, TestNode, last, name, next};
 use tests::wait::until;
@@ -400,6 +404,71 @@ async fn an_answer_counts_for_one_call_once() {
     hub.counted("approval_mismatch", 1).await;
 }
 
+/// Who approves is to know what is called.
+#[tokio::test]
+async fn a_call_before_its_server_has_listed_its_tools_is_held_with_their_definition() {
+    let (mesh, hub, user, bench) = starting().await;
+    let session = user.open_at("agent", None, &bench).await.unwrap();
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    std::fs::write(mesh.file("listed"), "").unwrap();
+    let held = holds(&hub, 1).await;
+    approve(&hub, &held[0]).await;
+    last(&mut call).await.unwrap();
+}
+
+/// An approval is not spent on a call that cannot pass.
+#[tokio::test]
+async fn a_call_of_a_tool_that_was_listed_while_it_was_held_leaves_its_approval() {
+    let (mesh, hub, user, bench) = starting().await;
+    let session = user.open_at("agent", None, &bench).await.unwrap();
+    let mut call = session.begin(1, "echo", "{}").await.unwrap();
+    let waits = holds(&hub, 1).await;
+    std::fs::write(mesh.file("listed"), "").unwrap();
+    hub.sees("hub", "bench").await;
+    approve(&hub, &waits[0]).await;
+    let refused = last(&mut call).await;
+    let all = held(&hub, true).await;
+    let entry = all.iter().find(|a| a.id == waits[0].id).unwrap();
+    assert_ne!(entry.state, ApprovalState::Used, "{refused:?}");
+}
+
+/// A mesh of two whose server, at the first, says what it offers only once the file `listed` is there;
+/// what is called is held.
+async fn starting() -> (TestMesh, TestNode, TestNode, ServerRef) {
+    let (mesh, hub) = TestMesh::found("hub").await;
+    let user = mesh.join(&hub, "user").await;
+    user.linked(hub.id()).await;
+    put(&Admin::of(&hub.state), &[&hub, &user], &[ASK], 1).await;
+    let listed = mesh.file("listed");
+    let add = AddServer {
+        name: name("bench"),
+        spec: ServerSpec::Stdio {
+            command: fixture::command(&["--listed", listed.to_str().unwrap()]),
+            env: BTreeMap::new(),
+            cwd: None,
+        },
+    };
+    hub.node.add_server(LOCAL, add).await.unwrap();
+    let bench = ServerRef {
+        node_id: hub.id(),
+        node: hub.status().await.node.name,
+        server: name("bench"),
+    };
+    (mesh, hub, user, bench)
+}
+
+#[tokio::test]
+async fn callers_elsewhere_are_told_that_the_node_stops_which_holds_their_calls() {
+    let (_mesh, hub, user, session) = under(&[ASK]).await;
+    let mut waiting = session.begin(1, "echo", "{}").await.unwrap();
+    holds(&hub, 1).await;
+    hub.stop().await;
+    let told = last(&mut waiting).await.unwrap_err();
+    assert_eq!(told.reason, "node_stopping", "{told:?}");
+    assert!(told.message.contains("made again"), "{told:?}");
+    user.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_held_and_what_was_used_survive_a_restart() {
     let (mesh, hub) = TestMesh::found("hub").await;
@@ -502,7 +571,7 @@ async fn a_relay_passes_on_what_the_far_end_holds() {
     let answer = last(&mut call).await.unwrap();
     assert_eq!(answer["result"]["echo"]["sum"], 1);
     for at in [a, b, c] {
-        assert_eq!(at.refusals().await, std::collections::BTreeMap::new());
+        assert_eq!(at.refusals().await, BTreeMap::new());
     }
     line.stop().await;
 }

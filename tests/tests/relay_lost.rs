@@ -98,6 +98,72 @@ async fn a_client_whose_relay_goes_away_is_told_and_starts_again() {
     }
 }
 
+/// Whoever retries what it is told did not happen has it happen twice.
+#[tokio::test]
+async fn a_call_under_way_when_its_relay_goes_away_is_not_called_unreachable() {
+    let (line, d) = with_two_relays().await;
+    let token = line.a.token("client").await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(McpClient::open(&line.a, "/mcp/c/fix", &token).await);
+    }
+    let carried = |node: &TestNode| node.node.enforcer().calls().relayed();
+    let opened = carried(&line.b) + carried(&d);
+    let calls = clients.iter().map(|c| c.post(tool_call(1, "hold", "{}")));
+    let calls = futures::future::join_all(calls);
+    let stopping = async {
+        let all_carried = || async { carried(&line.b) + carried(&d) >= opened + 6 };
+        until("all calls are carried", all_carried).await;
+        let Line { mesh, a, b, c } = line;
+        b.stop().await;
+        d.stop().await;
+        (mesh, a, c)
+    };
+    let (answers, (_mesh, a, c)) = soon(async { tokio::join!(calls, stopping) }).await;
+    for answer in answers {
+        let error = &answer.response()["error"];
+        assert_eq!(error["code"], -32054, "{error}");
+        let hint = error["data"]["hint"].as_str().unwrap();
+        assert!(hint.contains("not known"), "{error}");
+    }
+    for node in [a, c] {
+        node.stop().await;
+    }
+}
+
+/// A refusal is told as one where it is certain that nothing was begun, whatever was tried.
+#[tokio::test]
+async fn a_node_that_stops_refuses_over_every_route() {
+    let (line, d) = with_two_relays().await;
+    let session = line.a.open("agent", "c", "fix").await.unwrap();
+    let held = session.begin(1, "hold", "{}").await.unwrap();
+    holds(&session, 1).await;
+    let Line {
+        mesh: _mesh,
+        a,
+        b,
+        c,
+    } = line;
+    let stopping = tokio::spawn(c.stop());
+    let refused = soon(async {
+        for id in 2.. {
+            if let Err(error) = session.call(id, "echo", "{}").await {
+                return error;
+            }
+        }
+        panic!("out of numbers")
+    });
+    let refused = refused.await;
+    assert_eq!(refused.reason, "node_stopping", "{refused:?}");
+    assert_eq!(refused.kind, ErrorKind::Refuse, "{refused:?}");
+    // Lets the node stop at once.
+    drop(held);
+    for node in [a, b, d] {
+        node.stop().await;
+    }
+    soon(stopping).await.unwrap();
+}
+
 /// Allows everything and says that it is of a bundle nobody else has.
 struct OfLater;
 

@@ -480,7 +480,7 @@ async fn cut(
             .and_then(|()| exchange.tools().iter().try_for_each(|t| standing.tool(t)))
             .and_then(|()| topic.path.route().iter().try_for_each(|n| standing.node(n)));
         if let Err(barred) = barred {
-            return Stopped::barred(&barred);
+            return Stopped::interrupting(&barred);
         }
         if let Some(stopped) = enforcer.cut_off(ingress, &topic.agent) {
             return stopped;

@@ -6,11 +6,15 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::enforcement::Stopped;
+
+/// How long the callers of calls that only wait may be told that the node stops: it takes a round trip.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The calls in flight of a node, both those of its clients and those of its peers.
 #[derive(Clone, Debug)]
@@ -18,6 +22,8 @@ pub struct InFlight {
     stopping: CancellationToken,
     closing: CancellationToken,
     calls: TaskTracker,
+    /// Those that only wait, which end when the node stops.
+    waiting: TaskTracker,
 }
 
 /// The place of one call; given up by dropping it.
@@ -32,6 +38,7 @@ impl InFlight {
             stopping,
             closing: CancellationToken::new(),
             calls: TaskTracker::new(),
+            waiting: TaskTracker::new(),
         }
     }
 
@@ -55,6 +62,12 @@ impl InFlight {
         self.stopping.clone()
     }
 
+    /// A place for what only waits, until its caller was told that it ended.
+    #[must_use]
+    pub fn wait(&self) -> Place {
+        Place(self.waiting.token())
+    }
+
     /// Calls in flight now.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -73,12 +86,18 @@ impl InFlight {
         let _closing = self.closing.clone().drop_guard();
         self.stopping.cancelled().await;
         self.calls.close();
-        if tokio::time::timeout(deadline, self.calls.wait())
-            .await
-            .is_err()
-        {
+        self.waiting.close();
+        let (calls, waiting) = tokio::join!(
+            timeout(deadline, self.calls.wait()),
+            timeout(deadline.min(FAREWELL), self.waiting.wait())
+        );
+        if calls.is_err() {
             let calls = self.calls.len();
             tracing::warn!(calls, "cut at the end of the drain");
+        }
+        if waiting.is_err() {
+            let calls = self.waiting.len();
+            tracing::debug!(calls, "waiting calls were not told of the stop");
         }
     }
 }
@@ -120,6 +139,25 @@ mod tests {
         };
         in_flight.clone().drain(Duration::ZERO).await;
         assert_eq!(in_flight.count(), 1);
+        assert!(in_flight.closing().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_told_of_the_stop_before_links_close() {
+        let stopping = CancellationToken::new();
+        let in_flight = InFlight::new(stopping.clone());
+        let waits = in_flight.wait();
+        stopping.cancel();
+        let draining = tokio::spawn(in_flight.clone().drain(LONG));
+        tokio::task::yield_now().await;
+        assert_eq!(in_flight.count(), 0);
+        assert!(!in_flight.closing().is_cancelled());
+        drop(waits);
+        draining.await.unwrap();
+        // One that cannot be told does not hold up the stop.
+        let in_flight = InFlight::new(stopping);
+        let _waits = in_flight.wait();
+        in_flight.clone().drain(Duration::ZERO).await;
         assert!(in_flight.closing().is_cancelled());
     }
 

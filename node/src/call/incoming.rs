@@ -134,7 +134,8 @@ struct Carrying<'a> {
     said: &'a mut mpsc::Receiver<Vec<u8>>,
     /// Held while its server is told of it.
     beginning: &'a tokio::sync::Mutex<()>,
-    /// Its place among the calls in flight, from when it begins until its response is out.
+    /// Its place among the calls in flight, from when it begins until its response is out; before,
+    /// among those that wait.
     place: &'a mut Option<Place>,
 }
 
@@ -288,6 +289,11 @@ impl Acceptor {
         ),
         Broken,
     > {
+        // Before its request counts as started, so that a copy over another route is told the same.
+        if let Err(stopped) = self.in_flight.enter() {
+            let on = Occasion::of_peer(Point::Egress, origin.peer);
+            return Err(Broken::refused(&self.enforcer, on, stopped).await);
+        }
         let records: Vec<&[u8]> = frame.records.iter().map(|r| r.as_slice()).collect();
         let incoming = Incoming {
             bytes: &frame.envelope,
@@ -569,6 +575,7 @@ impl Acceptor {
         } = carrying;
         let _open = match &hold {
             Some(hold) => {
+                *place = Some(self.in_flight.wait());
                 // Few calls are held, so that what that takes is not in the future of all.
                 Box::pin(self.approval(topic, &envelope, hold, speaker, said)).await?
             }

@@ -166,6 +166,8 @@ struct Ask<'a> {
 struct Tried {
     routes: Vec<Vec<NodeId>>,
     first: Option<(RequestId, Copied)>,
+    /// Whether one of them may have begun it.
+    in_doubt: bool,
 }
 
 impl MeshFabric {
@@ -425,24 +427,33 @@ impl Started {
         self.speaker.send(std::mem::take(&mut self.first)).await
     }
 
-    /// What was tried, for a copy over another route.
-    fn tried_once(&mut self) -> Tried {
+    /// What was tried, for a copy over another route, and failed so.
+    fn tried_once(&mut self, broken: &Broken) -> Tried {
         let mut tried = std::mem::take(&mut self.tried);
         tried.first.get_or_insert_with(|| self.request.clone());
+        // A refusal by such a name says that nothing was begun; everything else leaves it open.
+        let refused = matches!(broken, Broken::Stopped(s) if OF_THE_WAY.contains(&s.reason()));
+        tried.in_doubt |= !refused;
         tried
     }
 
-    /// What a caller is told: a copy that comes too late says nothing of its own.
+    /// What a caller is told.
     fn explain(&self, broken: Broken) -> Broken {
-        match broken {
-            Broken::Stopped(stopped)
-                if self.tried.first.is_some() && stopped.reason() == STARTED =>
-            {
-                let text = "the call was begun over another route, which failed before its answer";
-                Broken::Transport(text.to_owned())
-            }
-            broken => broken,
+        let begun = self.tried.first.is_some()
+            && matches!(&broken, Broken::Stopped(s) if s.reason() == STARTED);
+        explain(broken, self.tried.in_doubt || begun)
+    }
+}
+
+/// What a caller is told of a copy that was refused: if what it copies may have been begun, nothing of
+/// its own.
+fn explain(broken: Broken, in_doubt: bool) -> Broken {
+    match broken {
+        Broken::Stopped(_) if in_doubt => {
+            let text = "the call was begun over another route, which failed before its answer";
+            Broken::Transport(text.to_owned())
         }
+        broken => broken,
     }
 }
 
@@ -496,9 +507,10 @@ impl Core {
                 tokio::time::sleep(RESTART_PAUSE).await;
                 self.start(ask, Tried::default()).await?
             } else if elsewhere(&failed, &started) {
-                match self.start(ask, started.tried_once()).await {
+                let in_doubt = started.tried.in_doubt;
+                match self.start(ask, started.tried_once(&failed)).await {
                     Ok(started) => started,
-                    Err(_) => return Err(failed),
+                    Err(_) => return Err(explain(failed, in_doubt)),
                 }
             } else {
                 return Err(started.explain(failed));

@@ -364,7 +364,7 @@ impl Relay {
                 barred = barred.or(judged.err());
             }
             let severed = || enforcer.cut_off(cwt.iss, &cwt.sub);
-            if let Some(stopped) = barred.as_ref().map(Stopped::barred).or_else(severed) {
+            if let Some(stopped) = barred.as_ref().map(Stopped::interrupting).or_else(severed) {
                 let on = Occasion {
                     agent: Some(cwt.sub.clone()),
                     request: Some(first.header.claims.request_id),

@@ -15,6 +15,7 @@ use protocol::record::{DecisionRecord, GENESIS, Point};
 use protocol::time::{UnixMillis, UnixSeconds};
 use protocol::trust::MemberFacts;
 
+use super::held::other_definition;
 use super::intents::Meant;
 use super::policies::{Asked, Duties};
 use super::subject::{Described, Draft, Incoming, describe};
@@ -540,13 +541,9 @@ impl Enforcer {
             return Err(mismatch("name"));
         }
         if point == Point::Egress && claims.direction == Direction::ToServer {
-            let target = described.target.as_deref().unwrap_or_default();
-            let own = match claims.method.as_str() {
-                "tools/call" => self.inventory.tool_digest(&claims.server, target),
-                _ => None,
-            };
-            if own != claims.tool_digest {
-                return Err(mismatch("tool digest"));
+            // Its header names what the message does, as was just seen.
+            if !self.is_as_defined(claims) {
+                return Err(other_definition());
             }
         }
         Ok(described)

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use protocol::envelope::hop::HopRecord;
-use protocol::envelope::{CallSeal, Direction, Refusal, VerifiedEnvelope};
+use protocol::envelope::{CallSeal, Claims, Direction, Refusal, VerifiedEnvelope};
 use protocol::id::NodeId;
 use protocol::name::Name;
 use protocol::policy::{ApprovalPart, ApprovalTerms, Denial, Verdict};
@@ -139,6 +139,11 @@ impl Asked<'_> {
     }
 }
 
+/// The refusal of a call of a tool that is, at its own node, defined otherwise than its header says.
+pub(crate) fn other_definition() -> Stopped {
+    mismatch("tool digest")
+}
+
 /// The refusal of what would have to wait and cannot.
 pub(super) fn cannot_wait(why: Denial) -> Stopped {
     by_policy(Verdict::Deny(Denial {
@@ -194,6 +199,18 @@ impl Enforcer {
         }
     }
 
+    /// Whether the tool that a request for a server here calls is defined as its header says; of
+    /// other methods that there is no definition.
+    #[must_use]
+    pub fn is_as_defined(&self, claims: &Claims) -> bool {
+        let tool = claims.name.as_deref().unwrap_or_default();
+        let own = match claims.method.as_str() {
+            "tools/call" => self.inventory.tool_digest(&claims.server, tool),
+            _ => None,
+        };
+        own == claims.tool_digest
+    }
+
     fn reconsider(
         &self,
         now: UnixMillis,
@@ -207,13 +224,8 @@ impl Enforcer {
         let member = member.ok_or_else(|| refused(Refusal::UnknownIssuer(issuer)))?;
         let own = self.identity.membership();
         self.in_force(now, header, &member.membership, own.facts())?;
-        let tool = claims.name.as_deref().unwrap_or_default();
-        let defined = match claims.method.as_str() {
-            "tools/call" => self.inventory.tool_digest(&claims.server, tool),
-            _ => None,
-        };
-        if defined != claims.tool_digest {
-            return Err(mismatch("tool digest"));
+        if !self.is_as_defined(claims) {
+            return Err(other_definition());
         }
         let intents = self.check_intents(header)?;
         let asked = Asked {

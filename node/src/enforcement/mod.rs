@@ -53,6 +53,7 @@ pub use behind::{Ask, BUNDLE_WAIT, IN_VAIN, NO_BUNDLE};
 pub use chain::{DELIVERERS_FAULTS, RELAY_DELAYED};
 pub use charges::{MAX_CHARGED, Open};
 pub use doubt::CLOCK_DOUBT;
+pub(crate) use held::other_definition;
 pub use held::{APPROVAL_OUTDATED, APPROVAL_REQUIRED, Covers, Held, HeldCall, Hold};
 pub use intents::INTENT_UNDERSTATED;
 pub use labels::{
@@ -85,6 +86,9 @@ use crate::telemetry::Counters;
 /// Life of an envelope, in seconds: long enough for a slow path and the tolerated clock
 /// difference, short enough that the replay window stays small.
 pub const ENVELOPE_LIFE_S: u64 = 30;
+
+/// What is said to whom the end of a stream interrupts.
+const UNDER_WAY: &str = "what was under way may have taken effect, check before calling again";
 
 /// What egress knows of the tools of its own servers.
 pub trait Inventory: Send + Sync {
@@ -202,6 +206,13 @@ impl Stopped {
             verdict: Verdict::Deny(denial),
             by_policy: true,
         }
+    }
+
+    /// The same, of a call that it ends while that is under way.
+    #[must_use]
+    pub fn interrupting(barred: &Barred) -> Self {
+        let hint = format!("{}; {UNDER_WAY}", barred.hint());
+        Self::barred(barred).with_hint(hint)
     }
 
     /// The reason by its stable name.

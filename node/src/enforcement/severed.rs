@@ -26,7 +26,7 @@ use protocol::policy::{
 use protocol::time::UnixMillis;
 
 use super::policies::Asked;
-use super::{Enforcer, Stopped, by_policy};
+use super::{Enforcer, Stopped, UNDER_WAY, by_policy};
 
 /// How long who is severed stays cut off: long enough that an automatic retry loop is noticed and
 /// stopped, short enough that a corrected agent need not call an operator.
@@ -42,9 +42,6 @@ pub const SEVERED: &str = "severed";
 
 /// The rule that is about the caller's address, which behind relays the first of them states.
 const ADDRESS: &str = "/location/networks";
-
-/// What is said to whom the end of a stream interrupts.
-const UNDER_WAY: &str = "what was under way may have taken effect, check before calling again";
 
 /// The agents and the nodes cut off.
 #[derive(Debug)]

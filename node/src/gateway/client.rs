@@ -22,7 +22,9 @@ use crate::gateway::listed::Lists;
 use crate::gateway::message::{self, Head, Kind};
 use crate::gateway::outbox::Outbox;
 use crate::gateway::refusal::{self, Refusal};
-use crate::session::{ErrorKind, MESSAGE_QUEUE, McpCall, McpSession, Principal, SessionError};
+use crate::session::{
+    EFFECT_UNKNOWN, ErrorKind, MESSAGE_QUEUE, McpCall, McpSession, Principal, SessionError,
+};
 
 /// How long the calls of a session that was cut off may still say what became of them themselves,
 /// such as the one that broke a policy. Longer than the mesh takes for that.
@@ -217,20 +219,26 @@ impl ClientSession {
         self.lists.log(&self.cut_off()?)
     }
 
-    /// Resolves when calls end with the session. Cancel safe.
+    /// Resolves when calls end with the session: at once where somebody here ended it for a reason
+    /// that concerns all of them. Else, as where the way to its server broke, each says itself first
+    /// what became of it. Cancel safe.
     async fn over(&self) {
         self.ended.cancelled().await;
-        if self.cut_off().is_some() {
+        if self.why.get().is_none() || self.cut_off().is_some() {
             let until = self.until.get_or_init(|| Instant::now() + OWN_WORD);
             tokio::time::sleep_until(*until).await;
         }
     }
 
-    /// What is told whoever uses it after its end.
-    fn has_ended(&self) -> SessionError {
+    /// What a call is told that ends with it and has not said why: it may have been begun.
+    fn interrupted(&self) -> SessionError {
         let why = self.why.get().cloned();
-        why.or_else(|| self.inner.ended_because())
-            .unwrap_or_else(session_ended)
+        let why = why.or_else(|| self.inner.ended_because());
+        why.unwrap_or_else(|| {
+            let text = "the session ended before the answer came";
+            SessionError::new(ErrorKind::BrokenStream, "session_ended", text)
+                .with_hint(EFFECT_UNKNOWN)
+        })
     }
 
     /// What a call is told that failed so: of a session that was ended for a reason, that reason,
@@ -322,7 +330,7 @@ impl ClientSession {
     ) -> Option<Bytes> {
         let started = tokio::select! {
             biased;
-            () = self.over() => Err(self.has_ended()),
+            () = self.over() => Err(self.interrupted()),
             started = self.inner.request(message) => started,
         };
         let mut call = match started {
@@ -344,7 +352,7 @@ impl ClientSession {
                 () = sink.abandoned(self.limits.detached) => Step::Abandoned,
             };
             match step {
-                Step::Ended => return Some(refusal::failed(id, &self.has_ended())),
+                Step::Ended => return Some(refusal::failed(id, &self.interrupted())),
                 Step::Said(said) => {
                     if said.cancels {
                         cancelled = Some(Instant::now() + CANCEL_GRACE);
@@ -563,15 +571,6 @@ async fn at(when: Option<Instant>) {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
     }
-}
-
-fn session_ended() -> SessionError {
-    SessionError::new(
-        ErrorKind::Unreachable,
-        "session_ended",
-        "the session has ended",
-    )
-    .with_hint("start over with `initialize`")
 }
 
 fn broken(reason: &str) -> SessionError {

@@ -16,11 +16,19 @@ use tokio::time::MissedTickBehavior;
 use super::super::conversation::{Broken, Speaker, Topic};
 use super::Acceptor;
 use crate::approvals::{Answered, Approvals, Asked, Granted, Taken, Waiting};
-use crate::enforcement::{APPROVAL_REQUIRED, Hold, Open, Stopped};
+use crate::enforcement::{APPROVAL_REQUIRED, Hold, Open, Stopped, other_definition};
 
 /// How often a caller is told that its call waits: well under the minute after which clients
 /// commonly give up on one that shows no progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a call of a tool that the caller's node did not know by its definition waits for its server
+/// to list it, before it is held without: a node that has just started is still asking its servers.
+/// Who approves is to see what is called, and what is approved must be what runs.
+const LISTING_WAIT: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether it has.
+const LISTING_LOOK: Duration = Duration::from_millis(20);
 
 /// What a client says that no longer wants an answer.
 const CANCELLED: &str = "notifications/cancelled";
@@ -41,18 +49,48 @@ impl Acceptor {
             let stopped = self.enforcer.refuse_hold(hold, stopped).await;
             return Err(Broken::Stopped(stopped));
         };
+        self.listed(envelope, hold).await?;
         let asked = Asked { envelope, hold };
         let granted = match approvals.hold(asked).await.map_err(Broken::Stopped)? {
             Taken::Granted(granted) => granted,
             Taken::Waits(waiting) => {
                 let waited = self.wait(topic, envelope, hold, waiting, speaker, said);
-                self.granted(topic, approvals, waited.await?).await?
+                let waited = waited.await?;
+                // What cannot pass must not cost the approval.
+                self.is_as_signed(envelope, hold).await?;
+                self.granted(topic, approvals, waited).await?
             }
         };
         let covers = |part: &protocol::policy::ApprovalPart| approvals.covers(&granted, part);
         let note = granted.note.clone();
         let resumed = self.enforcer.resume(envelope, hold, note, &covers).await;
         resumed.map_err(Broken::Stopped)
+    }
+
+    /// Waits for the definition of the tool that a call names without one. Once it is there the call is
+    /// refused, and its caller's node makes it again with it.
+    async fn listed(&self, envelope: &VerifiedEnvelope, hold: &Hold) -> Result<(), Broken> {
+        let claims = &envelope.header().claims;
+        if claims.method != "tools/call" || claims.tool_digest.is_some() {
+            return Ok(());
+        }
+        let appears = async {
+            while self.enforcer.is_as_defined(claims) {
+                tokio::time::sleep(LISTING_LOOK).await;
+            }
+        };
+        // A tool that its server does not list has none.
+        drop(tokio::time::timeout(LISTING_WAIT, appears).await);
+        self.is_as_signed(envelope, hold).await
+    }
+
+    /// Refuses a call of a tool whose definition is another than the one signed.
+    async fn is_as_signed(&self, envelope: &VerifiedEnvelope, hold: &Hold) -> Result<(), Broken> {
+        if self.enforcer.is_as_defined(&envelope.header().claims) {
+            return Ok(());
+        }
+        let stopped = self.enforcer.refuse_hold(hold, other_definition()).await;
+        Err(Broken::Stopped(stopped))
     }
 
     /// Uses the approval that ended a wait.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Begin, End, OF_THE_WAY, OTHER_KEY, OTHER_TOOL, RESTART_PAUSE, RESTART_RETRIES, RETRIED,
-    Started, Tried, broken, place,
+    Started, Tried, broken, explain, place,
 };
 use crate::call::conversation::{Broken, Listener, Speaker};
 use crate::call::trace::{Trace, Traced};
@@ -51,9 +51,12 @@ pub(super) async fn pump_session(
             ended = speaking => ended,
         }
     };
+    // Both set once, here.
     if let Err(Broken::Stopped(stopped)) = &ended {
-        // Set once, here.
         drop(end.why.set(stopped.clone()));
+    }
+    if !end.closed.is_cancelled() {
+        let _ = end.by_itself.set(());
     }
     end.closed.cancel();
     match ended {
@@ -114,10 +117,14 @@ pub(super) async fn pump_call(
                 Ok(fresh) => started = fresh,
                 Err(b) => break Err(b),
             },
-            Retry::Elsewhere => match begin.start(started.tried_once()).await {
-                Ok(copy) => started = copy,
-                Err(_) => break ended,
-            },
+            Retry::Elsewhere => {
+                let Err(failed) = ended else { break ended };
+                let in_doubt = started.tried.in_doubt;
+                match begin.start(started.tried_once(&failed)).await {
+                    Ok(copy) => started = copy,
+                    Err(_) => break Err(explain(failed, in_doubt)),
+                }
+            }
         }
     };
     // The caller may be gone; then there is nobody to tell.
