@@ -57,7 +57,7 @@ async fn accept(listener: TcpListener, edge: Edge) {
             }
         };
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            tracing::warn!("too many connections to the status page; one was closed");
+            tracing::debug!("too many connections to the status page; one was closed");
             continue;
         };
         tasks.spawn(drive(stream, router.clone(), permit, stop.clone()));

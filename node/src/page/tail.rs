@@ -21,6 +21,8 @@ const ALERTED: &str = "alert";
 /// How much an alert asks for attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// A policy asked for an alert and let it pass.
+    Notice,
     /// Something was refused.
     Warning,
     /// Somebody was cut off.
@@ -61,7 +63,8 @@ impl Alert {
         let severity = match record.verdict.as_str() {
             "sever" => Severity::Severe,
             "deny" if record.policy.is_none() => Severity::Warning,
-            _ if asked_by.is_some() => Severity::Warning,
+            "deny" if asked_by.is_some() => Severity::Warning,
+            _ if asked_by.is_some() => Severity::Notice,
             _ => return None,
         };
         Some(Self {

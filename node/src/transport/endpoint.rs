@@ -164,7 +164,8 @@ impl Endpoint {
         self.prove(connecting, original, started)
             .await
             .map_err(|(reason, side)| match (reason, side) {
-                (Reason::TimedOut | Reason::HandshakeTimeout, _) => {
+                // Lost on the way is refused by nobody: a peer that has just ended says so.
+                (Reason::TimedOut | Reason::HandshakeTimeout | Reason::Lost, _) => {
                     LinkError::Unreachable { remote }
                 }
                 (_, Side::Here) => LinkError::Refused { reason },

@@ -1,4 +1,5 @@
-// What the page does beyond htmx: it says whether it is live, pauses, and keeps open what is open.
+// What the page does beyond htmx: it says whether it is live, pauses, and keeps what is open, scrolled to
+// or has the focus.
 "use strict";
 
 (() => {
@@ -19,6 +20,37 @@
     }
     if (focused) document.getElementById(focused)?.querySelector("summary").focus();
     focused = null;
+  };
+
+  // How far tables are scrolled, and which table or link has the focus, likewise.
+  let scrolled = [];
+  let link = null;
+
+  const leave = (part) => {
+    const active = document.activeElement;
+    scrolled = [...part.querySelectorAll(".scroll")].map((box) => ({
+      label: box.getAttribute("aria-label"),
+      top: box.scrollTop,
+      left: box.scrollLeft,
+      focused: box === active,
+    }));
+    link = part.contains(active) && active.tagName === "A" ? active.getAttribute("href") : null;
+  };
+
+  const restore = (part) => {
+    for (const was of scrolled) {
+      const box = [...part.querySelectorAll(".scroll")]
+        .find((box) => box.getAttribute("aria-label") === was.label);
+      if (!box) continue;
+      if (was.focused) box.focus({ preventScroll: true });
+      box.scrollTo(was.left, was.top);
+    }
+    if (link) {
+      const same = [...part.querySelectorAll("a")].find((a) => a.getAttribute("href") === link);
+      same?.focus({ preventScroll: true });
+    }
+    scrolled = [];
+    link = null;
   };
 
   main.addEventListener("toggle", (event) => {
@@ -43,13 +75,15 @@
   document.body.addEventListener("htmx:sseError", () => {
     say("off", "Not live: the node does not answer, or the session is over");
   });
-  document.body.addEventListener("htmx:sseMessage", () => {
+  document.body.addEventListener("htmx:sseMessage", (event) => {
     open();
+    restore(event.target);
     reopen();
   });
   // Whoever reads or selects wants the page to stand still.
   main.addEventListener("htmx:sseBeforeMessage", (event) => {
     if (paused) event.preventDefault();
+    leave(event.target);
     const summary = document.activeElement?.closest("summary");
     focused = summary ? summary.parentElement.id : null;
   });

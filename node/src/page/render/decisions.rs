@@ -162,7 +162,7 @@ fn query(filter: &Filter, before: Option<u64>) -> String {
 pub(in crate::page) fn alerts(alerts: &[Alert], source: &dyn Source) -> Markup {
     html! {
         @if alerts.is_empty() {
-            p.none { "Nothing was refused by a check, and nobody was cut off." }
+            p.none { "No check and no policy raised an alert, and nobody was cut off." }
         } @else {
             ul.alerts {
                 @for alert in alerts.iter().take(SHOWN_ALERTS) { (item(alert, source)) }
@@ -175,6 +175,7 @@ fn item(alert: &Alert, source: &dyn Source) -> Markup {
     let (class, label) = match alert.severity {
         Severity::Severe => ("severe", "cut off"),
         Severity::Warning => ("bad", "refused"),
+        Severity::Notice => ("busy", "alert"),
     };
     let node = alert.node.map(|node| source.name_of(&node));
     let agent = alert.agent.as_ref().map(|name| name.as_str());

@@ -86,7 +86,7 @@ fn expired(lease: &Freshness) -> Option<&'static str> {
     match lease.state {
         FreshnessState::Fresh => None,
         FreshnessState::Stale | FreshnessState::Never => {
-            Some("the freshness lease is over: tools that write or reach out are refused")
+            Some("the freshness lease is over: tool calls are refused")
         }
         FreshnessState::ClockBehind => Some("the clock is behind verified time: all is refused"),
     }
@@ -210,7 +210,7 @@ fn row(peer: &Peer, own: &DocumentVersions) -> Markup {
             }
             td data-label="State" {
                 span class={ "badge " (class) } { (state) }
-                @if let Some(why) = &peer.last_error { " " span.why { (why) } }
+                @if let Some(why) = &peer.last_error { " " span.why { (why.replace('\n', "; ")) } }
                 @if peer.state == PeerState::Disconnected && let Some(seen) = peer.last_seen {
                     " " span.why { "last heard " (instant(seen)) }
                 }
