@@ -19,7 +19,7 @@ use crate::state::STATE_DIR;
     arg_required_else_help = true,
     after_help = "\
 First steps:
-  hedgerow demo                              see it work: three nodes, signed calls, a forgery refused
+  hedgerow demo                              see it work: three nodes, policy, a call cut off, a forgery
   hedgerow up                                found a mesh here and run its first node
   hedgerow server add shop -- my-mcp-server  attach an MCP server
   hedgerow agent add claude                  a token for an MCP client on this host

@@ -163,10 +163,9 @@ fn alarms(trust: &TrustStatus, text: &mut Text) {
     if let Some(lease) = &trust.freshness {
         match lease.state {
             FreshnessState::Fresh => {}
-            FreshnessState::Stale | FreshnessState::Never => text.check(
-                false,
-                "the freshness lease is over: tools that write or reach out are refused",
-            ),
+            FreshnessState::Stale | FreshnessState::Never => {
+                text.check(false, "the freshness lease is over: tool calls are refused")
+            }
             FreshnessState::ClockBehind => {
                 text.check(false, "the clock is behind verified time: all is refused");
             }
