@@ -160,6 +160,7 @@ Assumed, for it was not given
   site         none (as in the tests of documents)
   posture      unknown (as in the tests of documents)
   address      unknown (as in the tests of documents)
+  human        none (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
   via          direct (as in the tests of documents)
 --- stderr
@@ -193,6 +194,7 @@ Assumed, for it was not given
   site         none (as in the tests of documents)
   posture      unknown (as in the tests of documents)
   address      unknown (as in the tests of documents)
+  human        none (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
 --- stderr
 ",
@@ -566,6 +568,43 @@ error: no bundle 9 is kept here [unknown_bundle]
 hint: see `hedgerow policy history`
 ",
     );
+}
+
+/// An agent of the asked node is taken to act for the human its token is bound to, as in a call.
+#[test]
+fn explain_knows_for_whom_an_agent_acts() {
+    let node = Node::up();
+    node.tools();
+    node.ok(&["agent", "add", "ci", "--human", "ada@example.org"]);
+    let all = r#"{"policy_name": "all", "allowed_tools": ["shop/*"]}"#;
+    let ada = r#"{"policy_name": "ada", "subjects": {"humans": ["ada@example.org"]},
+        "restricted_intents": ["read"]}"#;
+    let [all, ada] =
+        [("all.json", all), ("ada.json", ada)].map(|(name, text)| node.file(name, text));
+    node.ok(&["policy", "apply", &all, &ada, "--yes"]);
+    let call = [
+        "policy",
+        "explain",
+        "--server",
+        "shop",
+        "--tool",
+        "get_product_info",
+    ];
+    let of = |more: &[&str]| node.json(&[&call[..], more].concat());
+    let human = |told: &Value| {
+        let assumed = told["assumed"].as_array().unwrap();
+        let found = assumed.iter().find(|a| a["fact"] == "human");
+        found.map(|human| human["value"].as_str().unwrap().to_owned())
+    };
+    let told = of(&["--agent", "ci"]);
+    assert_eq!(human(&told).as_deref(), Some("ada@example.org"), "{told}");
+    assert_eq!(told["verdict"], "deny", "{told}");
+    let told = of(&["--agent", "claude"]);
+    assert_eq!(human(&told).as_deref(), Some("none"), "{told}");
+    assert_eq!(told["verdict"], "allow", "{told}");
+    let told = of(&["--agent", "ci", "--human", "bob@example.org"]);
+    assert_eq!(human(&told), None, "given, not assumed: {told}");
+    assert_eq!(told["verdict"], "allow", "{told}");
 }
 
 /// A server says its structured content as text too, as it should.

@@ -3,7 +3,7 @@
 //! What the call does not say is taken from the mesh as it is now, as far as this node knows it. The
 //! rest is as in the tests of documents. All of it is told.
 
-use protocol::control::{Peer, PostureInfo, PostureReport, Status, Tool, route};
+use protocol::control::{Agent, Peer, PostureInfo, PostureReport, Status, Tool, route};
 use protocol::name::Name;
 use protocol::policy::document::{TRIAL_TIME, TrialCall, Via};
 use protocol::policy::{CompiledBundle, Policy as _, testing};
@@ -39,6 +39,7 @@ pub(super) fn without_node(json: &Map<String, Value>) -> Vec<Assumed> {
         ("site", "none"),
         ("posture", "unknown"),
         ("address", "unknown"),
+        ("human", "none"),
         ("time", time.as_str()),
         ("via", "direct"),
     ];
@@ -55,6 +56,7 @@ pub(super) struct Known {
     peers: Vec<Peer>,
     postures: PostureReport,
     tools: Vec<Tool>,
+    agents: Vec<Agent>,
 }
 
 impl Known {
@@ -64,6 +66,7 @@ impl Known {
             peers: client.read(route::PEERS).await?,
             postures: client.read(route::POSTURES).await?,
             tools: client.read(route::TOOLS).await?,
+            agents: client.read(route::AGENTS).await?,
         })
     }
 
@@ -117,6 +120,9 @@ impl Known {
                     told.push(assumed(fact, value, &from));
                 }
             }
+        }
+        if !json.contains_key("human") {
+            told.push(human(json, &node, own, &self.agents));
         }
         if !json.contains_key("labels") {
             let from = "the bundle's are added; what results tagged the agent with in the last \
@@ -210,6 +216,33 @@ fn address(
     }
 }
 
+/// Whom the caller's node names in the call: the human bound to the agent's token, which only that
+/// node knows.
+fn human(json: &mut Map<String, Value>, node: &str, own: &str, agents: &[Agent]) -> Assumed {
+    if node != own {
+        let from = format!("for whom agents of node `{node}` act is known there alone");
+        return assumed("human", "none", from);
+    }
+    let Some(agent) = json.get("agent").and_then(Value::as_str) else {
+        return assumed("human", "none", "no agent was given");
+    };
+    let Some(known) = agents.iter().find(|a| a.name.as_str() == agent) else {
+        let from = format!("this node has no agent `{agent}`");
+        return assumed("human", "none", from);
+    };
+    let Some(bound) = &known.human else {
+        let from = format!("agent `{agent}` of this node acts for nobody");
+        return assumed("human", "none", from);
+    };
+    let told = assumed(
+        "human",
+        bound.to_string(),
+        format!("agent `{agent}` of this node acts for it"),
+    );
+    json.insert("human".to_owned(), bound.to_string().into());
+    told
+}
+
 fn posture(json: &mut Map<String, Value>, known: Option<&PostureInfo>, told: &mut Vec<Assumed>) {
     if json.contains_key("posture") {
         return;
@@ -289,7 +322,7 @@ mod tests {
         let given = json!({"groups": ["desk"], "time": "2026-01-05T06:44:00Z"});
         let told = without_node(given.as_object().unwrap());
         let facts: Vec<&str> = told.iter().map(|a| a.fact).collect();
-        assert_eq!(facts, ["site", "posture", "address", "via"]);
+        assert_eq!(facts, ["site", "posture", "address", "human", "via"]);
         let mut json = given.as_object().unwrap().clone();
         let mut told = Vec::new();
         membership(
@@ -301,6 +334,39 @@ mod tests {
         assert_eq!(json["groups"], json!(["desk"]));
         assert_eq!(json["site"], "ber");
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn the_human_of_an_agent_of_this_node_is_known() {
+        let agent = |name: &str, human: Option<&str>| Agent {
+            name: name.parse().unwrap(),
+            created: protocol::time::UnixSeconds(0),
+            last_used: None,
+            has_token: true,
+            human: human.map(|human| human.parse().unwrap()),
+        };
+        let agents = [agent("ci", Some("ada@x.org")), agent("bot", None)];
+        let of = |call: Value, node: &str| {
+            let mut json = call.as_object().unwrap().clone();
+            let told = human(&mut json, node, "hub", &agents);
+            let named = json
+                .get("human")
+                .map(|human| human.as_str().unwrap().to_owned());
+            (named, told)
+        };
+        let (named, told) = of(json!({"agent": "ci"}), "hub");
+        assert_eq!(named.as_deref(), Some("ada@x.org"));
+        assert_eq!((told.fact, told.value.as_str()), ("human", "ada@x.org"));
+        for (call, node, says) in [
+            (json!({"agent": "ci"}), "desk", "node `desk`"),
+            (json!({"agent": "bot"}), "hub", "acts for nobody"),
+            (json!({"agent": "other"}), "hub", "no agent `other`"),
+            (json!({}), "hub", "no agent was given"),
+        ] {
+            let (named, told) = of(call, node);
+            assert_eq!((named, told.value.as_str()), (None, "none"));
+            assert!(told.from.contains(says), "{}", told.from);
+        }
     }
 
     #[test]

@@ -26,7 +26,8 @@ use crate::output::Text;
 /// by options or as JSON in the form of the tests of documents: what each hop would say of it under
 /// the policies in force, or under those of `--policies` alone, which needs no node. What is not
 /// given is taken from the mesh as this node knows it now (the groups, site, posture and address of
-/// the agent's node, the time, the waypoints policies want), and told below.
+/// the agent's node, the human that an agent of this node acts for, the time, the waypoints policies
+/// want), and told below.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +60,8 @@ pub(super) struct Explain {
     /// The agent
     #[arg(long)]
     agent: Option<String>,
-    /// The human the agent's node asserts
+    /// The human the agent's node asserts; if not given, the one that the agent of this node acts
+    /// for
     #[arg(long)]
     human: Option<String>,
     /// The agent's node
