@@ -60,6 +60,23 @@ pub(crate) struct Failed {
     pub(crate) message: String,
     /// What to do.
     pub(crate) hint: Option<String>,
+    /// Everything that is wrong with what was given, where it was read whole.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// One thing that is wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Problem {
+    /// What it was read from.
+    pub(crate) file: String,
+    /// Where in it, as a JSON pointer; empty for the whole.
+    pub(crate) path: String,
+    /// The stable name of the reason.
+    pub(crate) reason: String,
+    /// What is wrong: lowercase, one line.
+    pub(crate) message: String,
+    /// What its author can do.
+    pub(crate) mend: String,
 }
 
 impl Failed {
@@ -70,6 +87,7 @@ impl Failed {
             reason: None,
             message: message.into(),
             hint: None,
+            problems: Vec::new(),
         }
     }
 
@@ -87,6 +105,12 @@ impl Failed {
     /// With the name of the reason, which is shown in brackets.
     pub(crate) fn with_reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
+        self
+    }
+
+    /// With everything that is wrong, each told on its own.
+    pub(crate) fn with_problems(mut self, problems: Vec<Problem>) -> Self {
+        self.problems = problems;
         self
     }
 
@@ -123,6 +147,7 @@ impl From<Failure> for Failed {
             reason: Some(failure.reason),
             message: failure.message,
             hint: failure.hint,
+            problems: Vec::new(),
         }
     }
 }
@@ -148,17 +173,32 @@ impl Failed {
             None => (self.message.as_str(), self.hint.as_deref()),
         };
         if format == Format::Json {
-            let error = json!({"error": {
+            let mut error = json!({
                 "reason": self.reason.as_deref().unwrap_or(self.exit.reason()),
                 "message": message,
                 "hint": hint,
                 "exit_code": self.exit.code(),
-            }});
+            });
+            if let Some(error) = error.as_object_mut().filter(|_| !self.problems.is_empty()) {
+                error.insert("problems".to_owned(), json!(self.problems));
+            }
+            let error = json!({ "error": error });
             return inert_json(&error.to_string()).to_string();
         }
         let reason = self.reason.as_deref().map(inert);
         let reason = reason.map(|reason| format!(" [{reason}]"));
-        let mut told = format!("error: {}{}", inert(message), reason.unwrap_or_default());
+        let mut told = String::new();
+        for problem in &self.problems {
+            let Problem { file, message, .. } = problem;
+            let line = format!("{file}: {message} [{}]", problem.reason);
+            let mend = format!("  mend: {}", problem.mend);
+            told.push_str(&format!("{}\n{}\n", inert(&line), inert(&mend)));
+        }
+        told.push_str(&format!(
+            "error: {}{}",
+            inert(message),
+            reason.unwrap_or_default()
+        ));
         if let Some(hint) = hint {
             told.push_str(&format!("\nhint: {}", inert(hint)));
         }
@@ -216,6 +256,28 @@ mod tests {
         assert_eq!(plain["error"]["reason"], "invalid_input");
         assert_eq!(plain["error"]["hint"], serde_json::Value::Null);
         assert_eq!(Failed::input("x").told(Format::Human), "error: x");
+    }
+
+    #[test]
+    fn every_problem_is_told_within_the_one_object() {
+        let problem = |at: &str| Problem {
+            file: "bad\u{1b}.json".to_owned(),
+            path: at.to_owned(),
+            reason: "policy_unknown_key".to_owned(),
+            message: "unknown".to_owned(),
+            mend: "remove it".to_owned(),
+        };
+        let failed = Failed::input("2 things").with_problems(vec![problem("/a"), problem("/b")]);
+        let told = failed.told(Format::Json);
+        assert!(!told.contains(['\u{1b}', '\n']), "{told}");
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let second = json!({"file": "bad\u{1b}.json", "path": "/b", "message": "unknown",
+            "reason": "policy_unknown_key", "mend": "remove it"});
+        assert_eq!(told["error"]["problems"][1], second);
+        let told = failed.told(Format::Human);
+        assert!(!told.contains('\u{1b}'), "{told}");
+        assert_eq!(told.lines().count(), 5, "{told}");
+        assert!(told.ends_with("\nerror: 2 things"), "{told}");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Policy {
             Action::Pin(pin) => pin.run(context).await,
             Action::Unpin(unpin) => unpin.run(context).await,
             Action::Label(label) => label.run(context).await,
-            Action::Schema(schema) => schema.run(),
+            Action::Schema(schema) => schema.run(context),
         }
     }
 }

@@ -9,7 +9,7 @@ use protocol::policy::document::{Document, MAX_POLICY_BYTES};
 use protocol::policy::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE, PolicyError};
 use protocol::trust::bundle::Policy as Carried;
 
-use crate::exit::{Exit, Failed};
+use crate::exit::{Exit, Failed, Problem};
 
 /// The end of the name of a file of raw Cedar.
 const CEDAR: &str = "cedar";
@@ -122,18 +122,21 @@ fn twice(loaded: &[Loaded]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Says everything that is wrong, and returns it summed up.
+/// Everything that is wrong, to be told on its own and summed up.
 pub(super) fn refused(errors: &[(PathBuf, PolicyError)]) -> Failed {
-    for (path, error) in errors {
-        let line = format!("{}: {error} [{}]", path.display(), error.reason());
-        crate::exit::say(&crate::inert::inert(&line));
-        let hint = format!("  mend: {}", error.hint());
-        crate::exit::say(&crate::inert::inert(&hint));
-    }
+    let problem = |(path, error): &(PathBuf, PolicyError)| Problem {
+        file: path.display().to_string(),
+        path: error.path.clone(),
+        reason: error.reason().to_owned(),
+        message: error.to_string(),
+        mend: error.hint(),
+    };
     let reason = errors.first().map_or("", |(_, error)| error.reason());
     let message = match errors.len() {
         1 => "one thing is wrong with what was given".to_owned(),
         n => format!("{n} things are wrong with what was given"),
     };
-    Failed::input(message).with_reason(reason)
+    Failed::input(message)
+        .with_reason(reason)
+        .with_problems(errors.iter().map(problem).collect())
 }

@@ -1,0 +1,74 @@
+//! What policy commands make of files and of calls as they are given: read, or refused with all that
+//! is wrong. Needs no node.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod support;
+
+use serde_json::Value;
+use support::bench::{run, stdout};
+
+const SEED: &str = r#"{"policy_name": "mcp_read_only_enforcement",
+ "allowed_tools": ["get_product_info", "check_inventory"],
+ "restricted_intents": ["update_price", "delete_record"],
+ "action_on_violation": "block_and_alert"}
+"#;
+
+/// A directory with these files.
+fn files(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+/// For scripts, all that is wrong with documents is one object, and so is the schema of Cedar.
+#[test]
+fn bad_documents_for_scripts() {
+    let bad = r#"{"policy_name": "p", "allowed_tool": [], "mode": 7}"#;
+    let dir = files(&[("bad.json", bad), ("worse.json", "["), ("good.json", SEED)]);
+    let state = dir.path().to_str().unwrap();
+    for words in [
+        &["check", "good.json", "bad.json", "worse.json"][..],
+        &["lint", "good.json", "bad.json", "worse.json"],
+        &["test", "good.json", "bad.json", "worse.json"],
+        &["apply", "good.json", "bad.json", "worse.json"],
+        &["diff", state, "good.json"],
+    ] {
+        let words = [&["--format", "json", "policy"], words].concat();
+        let ran = run(dir.path(), &words, "");
+        let stderr = ran.split("--- stderr\n").nth(1).unwrap();
+        let told: Value = serde_json::from_str(stderr).unwrap_or_else(|_| panic!("{ran}"));
+        let error = &told["error"];
+        assert_eq!(error["exit_code"], 3, "{told}");
+        assert_eq!(error["reason"], "policy_unknown_key", "{told}");
+        let problems = error["problems"].as_array().unwrap();
+        let of = |reason: &str| problems.iter().find(|p| p["reason"] == reason).unwrap();
+        let unknown = of("policy_unknown_key");
+        assert!(unknown["file"].as_str().unwrap().ends_with("bad.json"));
+        assert_eq!(unknown["path"], "/allowed_tool");
+        let mend = unknown["mend"].as_str().unwrap();
+        assert!(mend.contains("did you mean `allowed_tools`?"), "{told}");
+        assert!(unknown["message"].as_str().unwrap().contains("unknown key"));
+        assert_eq!(of("policy_wrong_type")["path"], "/mode");
+        let worse = of("policy_not_json");
+        assert!(worse["file"].as_str().unwrap().ends_with("worse.json"));
+        assert_eq!(worse["path"], "");
+    }
+    let schema = run(
+        dir.path(),
+        &["--format", "json", "policy", "schema", "--cedar"],
+        "",
+    );
+    let schema: Value = serde_json::from_str(&stdout(&schema)).unwrap();
+    assert!(schema["cedar_schema"].as_str().unwrap().contains("entity"));
+}
