@@ -204,6 +204,20 @@ fn a_new_mesh_asks_and_a_pin_lets_pass_what_only_reads() {
         told.contains("denied the call: not today [approval_denied]"),
         "{told}"
     );
+    // The record of the hold tells how it went on, and the other way round.
+    let recorded = |reason: &str| {
+        let found = host.json(&["decisions", "list", "--reason", reason]);
+        let number = found[0]["seq"].to_string();
+        String::from_utf8(host.run(&["decisions", "show", &number]).stdout).unwrap()
+    };
+    let held = recorded("approval_required");
+    assert!(
+        held.contains(id) && held.contains("approval_denied"),
+        "{held}"
+    );
+    let denied = recorded("approval_denied");
+    assert!(denied.contains("words        not today"), "{denied}");
+    assert!(denied.contains("approval_required"), "{denied}");
     let all = host.json(&["approvals", "list", "--all"]);
     // Those asked for in one second have no order among them.
     let all = all.as_array().unwrap();

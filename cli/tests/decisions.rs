@@ -14,7 +14,7 @@ use std::io::{BufRead as _, BufReader};
 
 use protocol::control::Decision;
 use support::bench::{Bench, command, seen, stdout};
-use support::decided::HOSTILE;
+use support::decided::{self, HOSTILE};
 
 #[test]
 fn list() {
@@ -158,6 +158,37 @@ error: there is no decision 99, or none any more [unknown_decision]
 hint: see `hedgerow decisions list`; `[decisions]` says how long they are kept
 ",
     );
+}
+
+/// A held call, what became of it and what was then called are one story, told from any of them.
+#[test]
+fn a_held_call_shows_its_approval() {
+    let bench = Bench::start();
+    bench.fake.decided.lock().unwrap().extend(decided::held());
+    let given = bench.run(&["decisions", "show", "12"]);
+    let told = format!(
+        "Of which approval
+  id           {}
+  arguments    {}
+  answered by  gate
+  human        ada@example.org (as that node says)
+  words        the monthly run",
+        "05".repeat(16),
+        "06".repeat(32)
+    );
+    assert!(given.contains(&told), "{given}");
+    assert!(!given.contains('\u{1b}'), "{given}");
+    for (number, rest) in [
+        ("11", [12, 13, 14].as_slice()),
+        ("12", &[11, 13, 14]),
+        ("13", &[11, 12, 14]),
+        ("14", &[11, 12, 13]),
+    ] {
+        let shown = bench.json(&["decisions", "show", number]);
+        let call = shown["call"].as_array().unwrap();
+        let found: Vec<u64> = call.iter().map(|d| d["seq"].as_u64().unwrap()).collect();
+        assert_eq!(found, rest, "of {number}");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Decisions that were never taken, and the search among them.
 
-use protocol::control::{Decision, DecisionBasis, DecisionPage, DecisionSearch, Hop};
-use protocol::id::{Digest, EnvelopeId, RequestId};
+use protocol::control::{
+    Decision, DecisionApproval, DecisionBasis, DecisionPage, DecisionSearch, Hop,
+};
+use protocol::id::{ApprovalId, Digest, EnvelopeId, RequestId};
 
 /// 22 November 2026, 12:00:00 UTC, in milliseconds.
 const NOON_MS: u64 = 1_795_348_800_000;
@@ -105,6 +107,45 @@ pub(crate) fn some() -> Vec<Decision> {
     ]
 }
 
+/// A call that was held, how its approval went on, and the call that it let pass.
+pub(crate) fn held() -> Vec<Decision> {
+    let approval = DecisionApproval {
+        id: ApprovalId::from_bytes([5; 16]),
+        arguments: Digest::from_bytes([6; 32]),
+        by: None,
+        words: None,
+        human: None,
+    };
+    let call = |seq, verdict, request: u8| Decision {
+        name: Some("pay".to_owned()),
+        request: Some(RequestId::from_bytes([request; 16])),
+        approval: Some(approval.clone()),
+        ..blank(seq, verdict)
+    };
+    let mut given = Decision {
+        reason: Some("approval_given".to_owned()),
+        request: None,
+        envelope: None,
+        ..call(12, "allow", 0)
+    };
+    given.approval = Some(DecisionApproval {
+        by: Some("gate".to_owned()),
+        words: Some("the monthly run\u{1b}[2J".to_owned()),
+        human: Some("ada@example.org".to_owned()),
+        ..approval.clone()
+    });
+    vec![
+        call(11, "hold", 7),
+        given,
+        call(13, "allow", 8),
+        Decision {
+            kind: Some("response".to_owned()),
+            approval: None,
+            ..call(14, "allow", 8)
+        },
+    ]
+}
+
 /// As a node finds them.
 pub(crate) fn find(decided: &[Decision], search: &DecisionSearch) -> DecisionPage {
     let is = |asked: Option<String>, there: &Option<String>| {
@@ -122,6 +163,9 @@ pub(crate) fn find(decided: &[Decision], search: &DecisionSearch) -> DecisionPag
             && is(search.reason.clone(), &d.reason)
             && is(search.policy.clone(), &d.policy)
             && search.request.is_none_or(|r| d.request == Some(r))
+            && search
+                .approval
+                .is_none_or(|id| d.approval.as_ref().is_some_and(|a| a.id == id))
             && (is(search.node.clone(), &d.issuer) || is(search.node.clone(), &d.audience))
     };
     let most = search.limit.unwrap_or(100) as usize;

@@ -193,6 +193,10 @@ fn meets(search: &DecisionSearch, record: &DecisionRecord) -> bool {
         && is(&search.server, record.server.as_ref())
         && is(&search.tool, record.target.as_ref())
         && is(&search.request, record.request.as_ref())
+        && is(
+            &search.approval,
+            record.approval.as_ref().map(|note| &note.id),
+        )
         && search.policy.as_ref().is_none_or(|policy| {
             record.policy.as_ref() == Some(policy)
                 || noted(&record.alerts, policy)

@@ -62,6 +62,9 @@ pub struct DecisionSearch {
     /// Only those about this call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
+    /// Only those that name this approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalId>,
 }
 
 /// What a search found.

@@ -4,8 +4,8 @@ use super::{find, view};
 use crate::commands::Context;
 use crate::exit::Failed;
 
-/// Show one decision in full: the rule, the facts, the hops, and what else this node decided of
-/// the same call.
+/// Show one decision in full: the rule, the facts, the hops, the approval, and what else this node
+/// decided of the same call, among it how the approval of a held call went on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

@@ -1,6 +1,6 @@
 //! Decisions for people.
 
-use protocol::control::{Decision, DecisionBasis, Hop};
+use protocol::control::{Decision, DecisionApproval, DecisionBasis, Hop};
 
 use super::definition::Definition;
 use crate::output::{Text, instant, or_dash};
@@ -92,8 +92,27 @@ pub(crate) fn whole(decision: &Decision, definition: Option<Definition>, text: &
     for (label, value) in fields {
         text.field(label, value);
     }
+    if let Some(approval) = &decision.approval {
+        approved(approval, text);
+    }
     if let Some(basis) = basis {
         facts(basis, definition, text);
+    }
+}
+
+/// What it says of an approval.
+fn approved(approval: &DecisionApproval, text: &mut Text) {
+    text.heading("Of which approval");
+    text.field("id", approval.id.to_string());
+    text.field("arguments", approval.arguments.to_string());
+    if let Some(by) = &approval.by {
+        text.field("answered by", by);
+    }
+    if let Some(human) = &approval.human {
+        text.field("human", format!("{human} (as that node says)"));
+    }
+    if let Some(words) = &approval.words {
+        text.field("words", words);
     }
 }
 
