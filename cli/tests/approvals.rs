@@ -218,6 +218,9 @@ fn a_new_mesh_asks_and_a_pin_lets_pass_what_only_reads() {
     let denied = recorded("approval_denied");
     assert!(denied.contains("words        not today"), "{denied}");
     assert!(denied.contains("approval_required"), "{denied}");
+    let over = String::from_utf8(host.run(&["approvals", "show", &id[..8]]).stdout).unwrap();
+    assert!(over.contains("state        denied\n"), "{over}");
+
     let all = host.json(&["approvals", "list", "--all"]);
     // Those asked for in one second have no order among them.
     let all = all.as_array().unwrap();

@@ -219,15 +219,24 @@ fn left(held: &Approval) -> String {
     }
 }
 
+/// Where it stands, and while it is open whether the caller still waits.
+fn standing(held: &Approval) -> String {
+    let state = held.state.name();
+    match held.state {
+        ApprovalState::Pending | ApprovalState::Approved if held.waiting => {
+            format!("{state}; the caller waits")
+        }
+        ApprovalState::Pending | ApprovalState::Approved => {
+            format!("{state}; the caller has left; the same call made again counts")
+        }
+        ApprovalState::Used | ApprovalState::Denied | ApprovalState::TimedOut => state.to_owned(),
+    }
+}
+
 fn show(held: &Approval, text: &mut Text) {
     text.heading(format!("{} {}", held.method, what(held)));
     text.field("id", held.id.to_string());
-    let caller = if held.waiting {
-        "the caller waits"
-    } else {
-        "the caller has left; the same call made again counts"
-    };
-    text.field("state", format!("{}; {caller}", held.state.name()));
+    text.field("state", standing(held));
     text.field("agent", format!("{} on {}", held.agent, held.node));
     text.field("node", held.node_id.to_string());
     if let Some(human) = &held.human {
@@ -348,6 +357,32 @@ mod tests {
             "the digest is over all of it",
         ] {
             assert!(shown.contains(says), "{says}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_waits_for_nothing() {
+        let said = |state, waiting| {
+            let mut text = Text::plain();
+            let one = Approval {
+                state,
+                waiting,
+                ..held()
+            };
+            show(&one, &mut text);
+            text.shown().to_owned()
+        };
+        for state in [ApprovalState::Pending, ApprovalState::Approved] {
+            assert!(said(state, true).contains("; the caller waits\n"));
+            assert!(said(state, false).contains("the same call made again counts"));
+        }
+        for (state, name) in [
+            (ApprovalState::Used, "used"),
+            (ApprovalState::Denied, "denied"),
+            (ApprovalState::TimedOut, "timed out"),
+        ] {
+            let shown = said(state, false);
+            assert!(shown.contains(&format!("state        {name}\n")), "{shown}");
         }
     }
 
