@@ -1,6 +1,7 @@
 //! `hedgerow approvals`: calls that wait until somebody approves them.
 
 use clap::{Args, Subcommand};
+use protocol::approval;
 use protocol::control::{AnswerApproval, Approval, ApprovalState, route};
 use protocol::human::Human;
 use protocol::name::Name;
@@ -114,6 +115,7 @@ impl Approvals {
 
 impl Answer {
     async fn submit(self, client: &Client, path: &str) -> Result<Approval, Failed> {
+        self.check()?;
         let answer = AnswerApproval {
             approval: self.approval,
             node: self.node,
@@ -121,6 +123,20 @@ impl Answer {
             human: self.human,
         };
         client.submit(path, &answer).await
+    }
+
+    /// What can stand in no answer is refused before anything is asked of the node.
+    fn check(&self) -> Result<(), Failed> {
+        if self.reason.as_deref().is_none_or(approval::fit) {
+            return Ok(());
+        }
+        let message = format!(
+            "what `--reason` says has at most {} bytes and no control characters",
+            approval::MAX_WORDS_BYTES
+        );
+        Err(Failed::input(message)
+            .with_reason("approval_words")
+            .with_hint("shorten it, and say it in one line without tabs"))
     }
 }
 
@@ -383,6 +399,30 @@ mod tests {
         ] {
             let shown = said(state, false);
             assert!(shown.contains(&format!("state        {name}\n")), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_reason_that_does_not_fit_is_refused_by_its_option() {
+        let answer = |reason: Option<String>| Answer {
+            approval: "1a1a1a1a".to_owned(),
+            reason,
+            node: None,
+            human: None,
+        };
+        let most = "x".repeat(approval::MAX_WORDS_BYTES);
+        for good in [None, Some(String::new()), Some(most.clone())] {
+            answer(good).check().unwrap();
+        }
+        for bad in [format!("{most}x"), "two\nlines".to_owned()] {
+            let refused = answer(Some(bad)).check().unwrap_err();
+            assert_eq!(refused.reason.as_deref(), Some("approval_words"));
+            assert!(
+                refused.message.contains("`--reason`"),
+                "{}",
+                refused.message
+            );
+            assert!(refused.hint.is_some());
         }
     }
 
