@@ -72,3 +72,59 @@ fn bad_documents_for_scripts() {
     let schema: Value = serde_json::from_str(&stdout(&schema)).unwrap();
     assert!(schema["cedar_schema"].as_str().unwrap().contains("entity"));
 }
+
+/// A key named twice is refused as in tests of documents: the mesh refuses such a call.
+#[test]
+fn explain_takes_no_key_twice() {
+    let dir = files(&[("a/p.json", SEED)]);
+    let explain = |words: &[&str]| {
+        let words = [&["policy", "explain", "--policies", "a"], words].concat();
+        run(dir.path(), &words, "")
+    };
+    for (words, place) in [
+        (
+            [
+                "--tool",
+                "x",
+                "--arguments",
+                r#"{"price": 1000, "price": 1}"#,
+            ],
+            "/arguments/price",
+        ),
+        (
+            ["--tool", "x", "--arguments", r#"{"a": [{"b": 1, "b": 2}]}"#],
+            "/arguments/a/0/b",
+        ),
+        (
+            [
+                "--tool",
+                "x",
+                "--call",
+                r#"{"labels": ["phi"], "labels": []}"#,
+            ],
+            "/labels",
+        ),
+        (
+            [
+                "--tool",
+                "x",
+                "--call",
+                r#"{"arguments": {"b": 1, "b": 2}}"#,
+            ],
+            "/arguments/b",
+        ),
+    ] {
+        let refused = explain(&words);
+        assert!(refused.starts_with("exit: 3\n"), "{refused}");
+        assert!(refused.contains("[policy_duplicate_key]"), "{refused}");
+        let at = format!("command line: policy `the call` at `{place}`: ");
+        assert!(refused.contains(&at), "{place}: {refused}");
+    }
+    let once = explain(&[
+        "--tool",
+        "x",
+        "--arguments",
+        r#"{"price": 1000, "sku": "}"}"#,
+    ]);
+    assert!(once.starts_with("exit: 0\n"), "{once}");
+}

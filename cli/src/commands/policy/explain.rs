@@ -6,7 +6,7 @@ use protocol::control::{Tool, route};
 use protocol::policy::document::{TrialCall, Via};
 use protocol::policy::explain::{Explained, Step, explain, rule_cedar};
 use protocol::policy::testing::is_vouched;
-use protocol::policy::{CallKind, CompiledBundle, Verdict};
+use protocol::policy::{CallKind, CompiledBundle, PolicyError, Problem, Verdict};
 use protocol::record::Point;
 use protocol::trust::bundle::BundleBody;
 use serde::Serialize;
@@ -169,10 +169,7 @@ impl Explain {
             CompiledBundle::of(0, compiled, &[], &[])
         };
         let text = Value::Object(json).to_string();
-        let mut call = TrialCall::parse("the call", text.as_bytes()).map_err(|errors| {
-            let from = |error| (PathBuf::from("command line"), error);
-            files::refused(&errors.into_iter().map(from).collect::<Vec<_>>())
-        })?;
+        let mut call = TrialCall::parse("the call", text.as_bytes()).map_err(refused)?;
         if let Some(known) = known {
             let members = |via: &Via| known.waypoints(via);
             assumed.extend(assumed::way(&bundle, &mut call, members));
@@ -183,13 +180,8 @@ impl Explain {
 
     /// The call in the form of a test's.
     fn json(&self) -> Result<Map<String, Value>, Failed> {
-        let object = |what: &str, text: &str| match serde_json::from_str(text) {
-            Ok(Value::Object(members)) => Ok(members),
-            Ok(_) => Err(Failed::input(format!("{what} is not a JSON object"))),
-            Err(error) => Err(Failed::input(format!("{what} is not JSON: {error}"))),
-        };
         let mut json = match &self.call {
-            Some(text) => object("the call", text)?,
+            Some(text) => object("the call", "", text)?,
             None => Map::new(),
         };
         let given = [
@@ -215,7 +207,7 @@ impl Explain {
             json.insert("groups".to_owned(), self.groups.clone().into());
         }
         if let Some(text) = &self.arguments {
-            let arguments = object("what `--arguments` gives", text)?;
+            let arguments = object("what `--arguments` gives", ARGUMENTS, text)?;
             json.insert("arguments".to_owned(), arguments.into());
         }
         if json.is_empty() {
@@ -225,6 +217,41 @@ impl Explain {
         }
         Ok(json)
     }
+}
+
+/// Where the arguments of a call stand in it.
+const ARGUMENTS: &str = "/arguments";
+
+/// Reads an object that stands at `place` of a call. Keys named twice are refused, as they are in
+/// tests of documents and by the mesh.
+fn object(what: &str, place: &str, text: &str) -> Result<Map<String, Value>, Failed> {
+    let members = match serde_json::from_str(text) {
+        Ok(Value::Object(members)) => members,
+        Ok(_) => return Err(Failed::input(format!("{what} is not a JSON object"))),
+        Err(error) => return Err(Failed::input(format!("{what} is not JSON: {error}"))),
+    };
+    // It is one JSON value: as the arguments of a call it is read strictly, whatever it holds.
+    let probe = format!(r#"{{"tool": "probe", "arguments": {text}}}"#);
+    let Err(mut errors) = TrialCall::parse("the call", probe.as_bytes()) else {
+        return Ok(members);
+    };
+    errors.retain(|error| matches!(error.problem, Problem::DuplicateKey(_)));
+    for error in &mut errors {
+        if let Some(below) = error.path.strip_prefix(ARGUMENTS) {
+            error.path = format!("{place}{below}");
+        }
+    }
+    if errors.is_empty() {
+        // What else is wrong with it is said of the whole call.
+        return Ok(members);
+    }
+    Err(refused(errors))
+}
+
+/// What is wrong with a call that was given.
+fn refused(errors: Vec<PolicyError>) -> Failed {
+    let from = |error| (PathBuf::from("command line"), error);
+    files::refused(&errors.into_iter().map(from).collect::<Vec<_>>())
 }
 
 /// Whether the tool is approved as it is announced now.
