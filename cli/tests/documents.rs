@@ -128,3 +128,40 @@ fn explain_takes_no_key_twice() {
     ]);
     assert!(once.starts_with("exit: 0\n"), "{once}");
 }
+
+/// A directory means its documents; what cannot be read is told with a mend.
+#[test]
+fn directories_are_read_as_their_documents() {
+    let tested = SEED.replace(
+        r#""action_on_violation""#,
+        r#""tests": [{"name": "no", "call": {"tool": "update_price"}, "expect": "deny"}],
+        "action_on_violation""#,
+    );
+    let dir = files(&[
+        ("p/seed.json", &tested),
+        ("p/raw.cedar", "permit(principal, action, resource);"),
+        ("p/README.md", "no document"),
+        ("none/README.md", "no document"),
+    ]);
+    let checked = run(dir.path(), &["policy", "check", "p"], "");
+    assert!(checked.starts_with("exit: 0\n"), "{checked}");
+    for file in ["p/raw.cedar: raw", "p/seed.json: mcp_read_only_enforcement"] {
+        assert!(checked.contains(file), "{checked}");
+    }
+    let ran = run(dir.path(), &["--format", "json", "policy", "test", "p"], "");
+    let ran: Value = serde_json::from_str(&stdout(&ran)).unwrap();
+    assert_eq!((&ran["tests"], &ran["failed"]), (&1.into(), &0.into()));
+    for verb in ["check", "test"] {
+        let none = run(dir.path(), &["policy", verb, "none"], "");
+        assert!(none.contains("[no_policies]\nhint: "), "{none}");
+        let missing = run(dir.path(), &["policy", verb, "gone.json"], "");
+        assert!(missing.contains("cannot read `gone.json`: "), "{missing}");
+        assert!(missing.contains("\nhint: give the path of"), "{missing}");
+    }
+    let applied = run(dir.path(), &["policy", "apply", "p"], "");
+    assert!(applied.starts_with("exit: 3\n"), "{applied}");
+    assert!(
+        applied.contains("hint: give the documents in it: p/*.json"),
+        "{applied}"
+    );
+}

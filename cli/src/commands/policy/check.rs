@@ -7,7 +7,7 @@ use protocol::policy::compile::{Decidable, Effect, Rule};
 use protocol::policy::document::Document;
 use serde::Serialize;
 
-use super::files;
+use super::{files, sets};
 use crate::commands::Context;
 use crate::exit::Failed;
 
@@ -21,7 +21,8 @@ Examples:
   hedgerow policy check readonly.json
   hedgerow policy check policies/*.json policies/*.cedar --format json")]
 pub(super) struct Check {
-    /// The documents; `-` is stdin; a file ending in `.cedar` is raw Cedar, named by its file
+    /// The documents; `-` is stdin; a file ending in `.cedar` is raw Cedar, named by its file; a
+    /// directory means all of its documents
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -47,7 +48,7 @@ struct CheckedRule {
 
 impl Check {
     pub(super) fn run(self, context: &Context) -> Result<(), Failed> {
-        let loaded = files::load(&self.files)?;
+        let loaded = files::load(&sets::documents(&self.files)?)?;
         let checked: Vec<Checked> = loaded.iter().map(checked).collect();
         context.output.data(&checked, |text| {
             for document in &checked {

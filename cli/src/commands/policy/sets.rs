@@ -93,9 +93,7 @@ pub(super) fn documents(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failed> {
 }
 
 fn within(directory: &Path) -> Result<Vec<PathBuf>, Failed> {
-    let failed = |error: std::io::Error| {
-        Failed::io(&format!("cannot read `{}`", directory.display()), &error)
-    };
+    let failed = |error: std::io::Error| files::unreadable(directory, &error);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -6,7 +6,7 @@ use protocol::policy::testing::{self, Outcome};
 use protocol::policy::{CompiledBundle, Verdict};
 use serde::Serialize;
 
-use super::files;
+use super::{files, sets};
 use crate::commands::Context;
 use crate::exit::{Exit, Failed};
 use crate::output::{Text, counted};
@@ -24,7 +24,8 @@ Example of a test in a document:
 
   hedgerow policy test policies/*.json")]
 pub(super) struct Test {
-    /// The documents; `-` is stdin; a file ending in `.cedar` is raw Cedar, named by its file
+    /// The documents; `-` is stdin; a file ending in `.cedar` is raw Cedar, named by its file; a
+    /// directory means all of its documents
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -56,7 +57,7 @@ struct Tested {
 
 impl Test {
     pub(super) fn run(self, context: &Context) -> Result<(), Failed> {
-        let loaded = files::load(&self.files)?;
+        let loaded = files::load(&sets::documents(&self.files)?)?;
         let compiled = loaded.into_iter().map(|document| document.compiled);
         let bundle = CompiledBundle::of(0, compiled.collect(), &[], &[]);
         let outcomes: Vec<Tested> = testing::run(&bundle).iter().map(tested).collect();
