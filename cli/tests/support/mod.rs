@@ -189,6 +189,7 @@ impl Operations for Fake {
             group: Some("X25519MLKEM768".into()),
             signature_scheme: Some("MLDSA65-Ed25519".into()),
             relayed_by: Vec::new(),
+            heard_over_relays: None,
             path: Some(LinkPath::Direct),
             handshake_ms: Some(4.25),
             hello_ms: Some(1.0),

@@ -42,6 +42,8 @@ impl Node {
         };
         let content = member.map(|m| &m.membership);
         let record = member.and_then(|m| m.record.as_ref());
+        let over_others = self.enforcer.heard_over_others(&id);
+        let over_others = over_others.map(|at| at.seconds());
         Some(Peer {
             id,
             name: content.map(|c| c.name.clone()),
@@ -53,6 +55,7 @@ impl Node {
             signature_scheme: link.map(|l| l.signature_scheme.clone()),
             path: link.map(|_| LinkPath::Direct),
             relayed_by: self.relays_to(&id),
+            heard_over_relays: over_others,
             handshake_ms: link.map(|l| l.handshake_ms),
             hello_ms: link.map(|l| l.hello_ms),
             rtts: link.and_then(|l| l.rtts).map(u32::from),
@@ -63,8 +66,6 @@ impl Node {
                 Some(_) => Some(self.clock.now().seconds()),
                 None => {
                     let heard = self.links.last_heard(id).map(|at| at.seconds());
-                    let over_others = self.enforcer.heard_over_others(&id);
-                    let over_others = over_others.map(|at| at.seconds());
                     heard.max(over_others).max(record.map(|r| r.issued))
                 }
             },
@@ -217,6 +218,7 @@ impl Node {
                     versions: None,
                     servers: Vec::new(),
                     relayed_by: Vec::new(),
+                    heard_over_relays: None,
                     last_reason: None,
                     last_error: Some(barred.to_string()),
                 })

@@ -26,6 +26,10 @@ const SEVERED_REASONS: [&str; 2] = ["node_severed", "severed"];
 /// Reasons of failed dials that say nothing answered at all.
 const SILENT_REASONS: [&str; 3] = ["unreachable", "handshake_timeout", "timed_out"];
 
+/// For how long a node without a link counts as running after it was heard of, in seconds: a record,
+/// renewed every half hour, may be lost once.
+const HEARD_S: u64 = 3600;
+
 /// Names listed in one message; more are counted.
 const NAMES_SHOWN: usize = 5;
 
@@ -382,8 +386,12 @@ fn bootstrap(facts: &Facts) -> Check {
 
 fn peers(facts: &Facts) -> Check {
     const NAME: &str = "peers";
-    // Calls reach some without a link.
-    let gone = |p: &&Peer| p.state == PeerState::Disconnected && p.relayed_by.is_empty();
+    let now = facts.status.time.now_ms / 1000;
+    // Calls reach some without a link, and some only call over relays.
+    let gone = |p: &&Peer| {
+        let down = p.state == PeerState::Disconnected && p.relayed_by.is_empty();
+        down && !is_heard_over_others(p, now)
+    };
     let down: Vec<&Peer> = facts.peers.iter().filter(gone).collect();
     let names = listed(
         down.iter()
@@ -392,13 +400,17 @@ fn peers(facts: &Facts) -> Check {
     if facts.status.links > 0 {
         if down.is_empty() {
             let relayed = facts.peers.iter().filter(|p| !p.relayed_by.is_empty());
-            return Check::ok(
-                NAME,
-                match relayed.count() {
-                    0 => format!("{} links", facts.status.links),
-                    count => format!("{} links; {count} nodes over relays", facts.status.links),
-                },
-            );
+            let heard = facts.peers.iter().filter(|p| is_heard_over_others(p, now));
+            let mut told = format!("{} links", facts.status.links);
+            for (count, what) in [
+                (relayed.count(), "nodes over relays"),
+                (heard.count(), "nodes heard over others"),
+            ] {
+                if count > 0 {
+                    told.push_str(&format!("; {count} {what}"));
+                }
+            }
+            return Check::ok(NAME, told);
         }
         return Check::warn(
             NAME,
@@ -560,6 +572,19 @@ fn servers(facts: &Facts) -> Check {
     Check::fail(NAME, format!("down: {names}"))
         .because(cause.unwrap_or_else(|| "it ended or does not answer".to_owned()))
         .mend("`hedgerow server list` has the error of each; run its command by hand as the node's user")
+}
+
+/// Whether a node without a link, which was not heard to refuse one, was heard of lately otherwise: by
+/// messages that came over relays or, where it announces no address to dial, by its record.
+fn is_heard_over_others(peer: &Peer, now: u64) -> bool {
+    let unlinked = peer.state == PeerState::Disconnected && peer.relayed_by.is_empty();
+    let reason = peer.last_reason.as_deref();
+    let unrefused = reason.is_none_or(|reason| SILENT_REASONS.contains(&reason));
+    let heard = match peer.address {
+        None => peer.last_seen,
+        Some(_) => peer.heard_over_relays,
+    };
+    unlinked && unrefused && heard.is_some_and(|heard| now.saturating_sub(heard.0) <= HEARD_S)
 }
 
 /// Whether a peer is revoked: how it once refused this node, or did not answer, says nothing.

@@ -96,6 +96,7 @@ fn peer(called: &str, state: PeerState, reason: Option<&str>) -> Peer {
         group: None,
         signature_scheme: None,
         relayed_by: Vec::new(),
+        heard_over_relays: None,
         path: None,
         handshake_ms: None,
         hello_ms: None,
@@ -551,4 +552,42 @@ fn a_node_that_is_reached_over_relays_is_no_trouble() {
         relayed.message.contains("1 nodes over relays"),
         "{relayed:?}"
     );
+}
+
+#[test]
+fn a_node_that_only_calls_over_relays_is_no_trouble() {
+    let heard = |ago: u64, change: fn(&mut Peer)| {
+        after(
+            |facts| {
+                let mut ing = peer("ing", PeerState::Disconnected, None);
+                ing.address = None;
+                ing.last_seen = Some(UnixSeconds(NOW - ago));
+                change(&mut ing);
+                facts.peers.push(ing);
+            },
+            "peers",
+        )
+    };
+    let relayed = |p: &mut Peer| {
+        p.address = Some("192.0.2.1:7443".into());
+        p.last_reason = Some("unreachable".into());
+        p.heard_over_relays = p.last_seen;
+    };
+    let healthy: [fn(&mut Peer); 2] = [|_| {}, relayed];
+    for change in healthy {
+        let lately = heard(1800, change);
+        assert_eq!(lately.level, Level::Ok, "{lately:?}");
+        let told = "1 nodes heard over others";
+        assert!(lately.message.contains(told), "{lately:?}");
+        assert_eq!(heard(2 * 3600, change).level, Level::Warn);
+    }
+    let gone: [fn(&mut Peer); 2] = [
+        |p| p.address = Some("192.0.2.1:7443".into()),
+        |p| p.last_reason = Some("severed".into()),
+    ];
+    for change in gone {
+        let told = heard(1800, change);
+        assert_eq!(told.level, Level::Warn, "{told:?}");
+        assert!(told.message.contains("no link to ing"), "{told:?}");
+    }
 }

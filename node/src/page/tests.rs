@@ -139,6 +139,7 @@ impl Source for Fake {
             versions: Some(DocumentVersions::default()),
             servers: vec!["shop".parse().unwrap()],
             relayed_by: Vec::new(),
+            heard_over_relays: None,
             last_error: Some(self.text.clone()),
             last_reason: None,
         }])

@@ -31,6 +31,9 @@ pub struct Peer {
     /// Where there is no link: the nodes that would carry a call to it now, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relayed_by: Vec<Name>,
+    /// When a message of it that others brought was last verified here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_over_relays: Option<UnixSeconds>,
     /// Milliseconds from the first packet to the end of the TLS handshake.
     #[serde(default)]
     pub handshake_ms: Option<f64>,

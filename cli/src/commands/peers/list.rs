@@ -141,6 +141,7 @@ mod tests {
             signature_scheme: Some("id-MLDSA65-Ed25519-SHA512".into()),
             path: Some(LinkPath::Circuit),
             relayed_by: vec![],
+            heard_over_relays: None,
             handshake_ms: Some(1234.5),
             hello_ms: Some(1.0),
             rtts: Some(12),
