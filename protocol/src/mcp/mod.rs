@@ -11,14 +11,17 @@
 //! message says; every size and depth is bounded; nothing here allocates in proportion to anything
 //! but the message.
 //!
-//! It does not judge a message against the MCP schema, resolve `$ref`, or read argument values.
+//! It does not judge a message against the MCP schema or resolve `$ref`. What policies ask of the
+//! values of arguments and results they ask of `Json`, which is read apart from the view.
 
 mod build;
 mod canonical;
 mod error;
 mod intent;
+mod json;
 mod lexer;
 mod list;
+mod number;
 mod redact;
 mod splice;
 mod view;
@@ -29,6 +32,9 @@ pub use error::McpError;
 pub use intent::{
     Annotations, Derivation, DeriveIntents, Hints, INTENT_RULES, derive_intents, own_intent, word,
 };
+pub(crate) use json::Json;
+pub(crate) use number::{MAX_NUMBER_BYTES, MAX_NUMBER_EXPONENT, Number};
+
 pub use list::{
     Item, ItemChange, ListKind, ListResult, list_items, merge_lists, rename_items, rewrite_items,
 };

@@ -93,7 +93,8 @@ impl<'a> Case<'a> {
         let Some(body) = self.facts.body.filter(|_| asked) else {
             return Vec::new();
         };
-        let message = serde_json::from_slice::<Json>(body).ok();
+        let text = core::str::from_utf8(body).ok();
+        let message = text.and_then(|text| Json::read(text).ok());
         let params = match message.as_ref().map(|m| m.member("params")) {
             Some(Found::One(params)) => Some(params.member("arguments")),
             _ => None,

@@ -1,5 +1,6 @@
 //! Why a policy document is refused: which document, where in it, what is wrong, and the mend.
 
+use crate::mcp::{MAX_NUMBER_BYTES, MAX_NUMBER_EXPONENT};
 use crate::name::PolicyName;
 
 /// Most errors listed for one bundle; more would not be read.
@@ -145,6 +146,12 @@ pub enum Problem {
         /// The greatest.
         max: i64,
     },
+    /// A number that has no value to compare: [`MAX_NUMBER_BYTES`], [`MAX_NUMBER_EXPONENT`].
+    #[error(
+        "the number `{0}` is not compared: it may have {MAX_NUMBER_BYTES} characters and an exponent \
+         up to {MAX_NUMBER_EXPONENT}"
+    )]
+    NumberBeyond(String),
     /// A word that is none of those known.
     #[error("`{given}` is not one of {}", known.join(", "))]
     NotOneOf {
@@ -230,6 +237,7 @@ impl Problem {
             Self::Empty => "policy_empty",
             Self::TooMany { .. } => "policy_too_many",
             Self::OutOfRange { .. } => "policy_out_of_range",
+            Self::NumberBeyond(_) => "policy_number_beyond",
             Self::NotOneOf { .. } => "policy_unknown_word",
             Self::Form { .. } => "policy_bad_text",
             Self::Characters(_) => "policy_invisible_characters",
@@ -276,6 +284,7 @@ impl Problem {
             Self::Empty => "leave the key out, or list what is meant",
             Self::TooMany { .. } => "split it over several documents, or use globs",
             Self::OutOfRange { .. } => "choose a number in that range, written in digits alone",
+            Self::NumberBeyond(_) => "write a shorter number, or ask for a text in its place",
             Self::Form { .. } => "write it in that form",
             Self::Characters(_) => "remove it, or write what is meant with visible characters",
             Self::Glob => "use a shorter glob, or several",

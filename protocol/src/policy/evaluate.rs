@@ -444,7 +444,7 @@ fn apply_terms(case: &Case<'_>, said: &Said<'_>, decision: &mut Decision) {
         .iter()
         .any(|d| d.on_result.as_ref().is_some_and(|r| !r.deny.is_empty()));
     let result = asked
-        .then(|| serde_json::from_slice::<Json>(body).ok())
+        .then(|| Json::read(core::str::from_utf8(body).ok()?).ok())
         .flatten();
     let denying = documents.iter().filter(|d| denies(d, result.as_ref()));
     decision.violations = denying.map(|d| denied_result(d)).collect();

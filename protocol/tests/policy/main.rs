@@ -16,6 +16,7 @@ mod humans;
 mod keys;
 mod lint;
 mod listing;
+mod numbers;
 mod property;
 mod seed;
 mod world;

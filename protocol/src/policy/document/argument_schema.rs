@@ -3,10 +3,11 @@
 //! A keyword beyond it is refused by name, never ignored: a constraint an author wrote and nobody
 //! checks would be worse than none. References are not followed at all.
 
-use super::arguments::{Found, MAX_WITNESS, compare};
-use super::json::Json;
+use super::Json;
+use super::arguments::{Found, MAX_WITNESS};
 use super::read::step;
 use super::{At, Shape, Sink};
+use crate::mcp::Number;
 use crate::policy::error::{Checked, Problem, shown};
 use crate::policy::examples::of_pattern;
 use crate::policy::pattern::Pattern;
@@ -55,8 +56,8 @@ pub(crate) struct Schema {
     required: Vec<String>,
     additional: Option<Box<Self>>,
     items: Option<Box<Self>>,
-    minimum: Option<serde_json::Number>,
-    maximum: Option<serde_json::Number>,
+    minimum: Option<Number>,
+    maximum: Option<Number>,
     lengths: (Option<u64>, Option<u64>),
     counts: (Option<u64>, Option<u64>),
     pattern: Option<Pattern>,
@@ -64,7 +65,7 @@ pub(crate) struct Schema {
 
 /// A number that is not whole.
 fn fraction(value: f64) -> Json {
-    serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number)
+    Number::of_f64(value).map_or(Json::Null, Json::Number)
 }
 
 /// Deepest schema for which values are looked for.
@@ -100,11 +101,11 @@ impl Schema {
         tried.extend(self.texts());
         for bound in self.minimum.iter().chain(&self.maximum) {
             tried.push(Json::Number(bound.clone()));
-            if let Some(whole) = bound.as_i64() {
+            if let Some(whole) = bound.as_i128() {
                 tried.push(Json::Number(whole.saturating_sub(1).into()));
                 tried.push(Json::Number(whole.saturating_add(1).into()));
             }
-            tried.extend(bound.as_f64().map(|bound| fraction(bound - 0.5)));
+            tried.extend(bound.near_f64().map(|bound| fraction(bound - 0.5)));
         }
         tried.extend([
             Json::Text("x".to_owned()),
@@ -232,7 +233,7 @@ impl Schema {
     fn contradict(&self, place: &str, out: &mut Vec<(String, &'static str)>) {
         let mut note = |key: &str, why| out.push((format!("{place}/{key}"), why));
         let ends = self.minimum.as_ref().zip(self.maximum.as_ref());
-        if ends.is_some_and(|(least, most)| compare(least, most).is_some_and(|o| o.is_gt())) {
+        if ends.is_some_and(|(least, most)| least.compare(most).is_some_and(|o| o.is_gt())) {
             note("minimum", "`minimum` is greater than `maximum`");
         }
         let apart = |(least, most): (Option<u64>, Option<u64>)| {
@@ -350,7 +351,7 @@ impl Schema {
         };
         let of_kind = match value {
             Json::Number(number) => {
-                let order = |bound| compare(number, bound);
+                let order = |bound| number.compare(bound);
                 self.minimum
                     .as_ref()
                     .is_none_or(|m| order(m).is_some_and(|o| o.is_ge()))
@@ -405,7 +406,8 @@ impl Schema {
 /// About the length of its text.
 fn size(value: &Json) -> usize {
     match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
+        Json::Null | Json::Bool(_) => 8,
+        Json::Number(number) => number.as_str().len() + 1,
         Json::Text(text) => text.len() + 3,
         Json::List(items) => items.iter().map(size).sum::<usize>() + 3,
         Json::Object(members) => {
@@ -436,14 +438,12 @@ fn is(kind: &str, value: &Json) -> bool {
     match (kind, value) {
         ("null", Json::Null)
         | ("boolean", Json::Bool(_))
-        | ("number", Json::Number(_))
         | ("string", Json::Text(_))
         | ("array", Json::List(_))
         | ("object", Json::Object(_)) => true,
-        ("integer", Json::Number(number)) => {
-            let fraction = number.as_f64().map(f64::fract);
-            !number.is_f64() || fraction == Some(0.0)
-        }
+        // What cannot be compared is of no type.
+        ("number", Json::Number(number)) => number.has_value(),
+        ("integer", Json::Number(number)) => number.is_whole(),
         _ => false,
     }
 }

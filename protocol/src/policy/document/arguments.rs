@@ -2,10 +2,11 @@
 //!
 //! Arguments are in the body, so all of this is for the edges. What cannot be read meets nothing.
 
+use super::Json;
 use super::argument_schema::Schema;
-use super::json::Json;
 use super::terms::pointer;
 use super::{At, Shape, Sink};
+use crate::mcp::Number;
 use crate::policy::error::Problem;
 use crate::policy::examples::{of_glob, of_pattern};
 use crate::policy::glob::Glob;
@@ -54,8 +55,8 @@ enum What {
 struct Predicate {
     equals: Option<Json>,
     one_of: Option<Vec<Json>>,
-    min: Option<serde_json::Number>,
-    max: Option<serde_json::Number>,
+    min: Option<Number>,
+    max: Option<Number>,
     max_length: Option<u64>,
     glob: Option<Glob>,
     regex: Option<Pattern>,
@@ -155,7 +156,7 @@ pub(crate) struct Witnesses {
 impl Predicate {
     fn contradiction(&self) -> Option<&'static str> {
         let ends = self.min.as_ref().zip(self.max.as_ref());
-        if ends.is_some_and(|(min, max)| compare(min, max).is_some_and(|o| o.is_gt())) {
+        if ends.is_some_and(|(min, max)| min.compare(max).is_some_and(|o| o.is_gt())) {
             return Some("`min` is greater than `max`");
         }
         if self.equals.as_ref().is_some_and(|value| !self.holds(value)) {
@@ -178,7 +179,7 @@ impl Predicate {
         tried.extend(self.one_of.iter().flatten().cloned());
         for bound in self.min.iter().chain(&self.max) {
             tried.push(Json::Number(bound.clone()));
-            if let Some(whole) = bound.as_i64() {
+            if let Some(whole) = bound.as_i128() {
                 tried.push(Json::Number(whole.saturating_sub(1).into()));
                 tried.push(Json::Number(whole.saturating_add(1).into()));
             }
@@ -276,7 +277,7 @@ impl Predicate {
             Json::Number(number) => Some(number),
             _ => None,
         };
-        let order = |bound: &serde_json::Number| number.and_then(|n| compare(n, bound));
+        let order = |bound: &Number| number.and_then(|n| n.compare(bound));
         let length = match value {
             Json::Text(text) => Some(text.chars().count()),
             Json::List(items) => Some(items.len()),
@@ -318,21 +319,6 @@ fn split_at_any(pointer: &str) -> Option<(&str, &str)> {
             return Some((pointer.get(..at)?, behind));
         }
         from = at + 1;
-    }
-}
-
-/// Numbers by their value: `1` is `1.0`.
-pub(super) fn compare(
-    a: &serde_json::Number,
-    b: &serde_json::Number,
-) -> Option<core::cmp::Ordering> {
-    let whole = |n: &serde_json::Number| {
-        let signed = n.as_i64().map(i128::from);
-        signed.or_else(|| n.as_u64().map(i128::from))
-    };
-    match (whole(a), whole(b)) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
     }
 }
 
@@ -381,11 +367,11 @@ impl Json {
         Found::One(value)
     }
 
-    /// Whether `test` holds for any text in it, keys included.
+    /// Whether `test` holds for any text in it, keys included; numbers as they are written.
     pub(crate) fn any_text(&self, test: &dyn Fn(&str) -> bool) -> bool {
         match self {
             Self::Null | Self::Bool(_) => false,
-            Self::Number(number) => test(&number.to_string()),
+            Self::Number(number) => test(number.as_str()),
             Self::Text(text) => test(text),
             Self::List(items) => items.iter().any(|item| item.any_text(test)),
             Self::Object(members) => {
@@ -396,10 +382,10 @@ impl Json {
     }
 
     /// Whether it is the same value: numbers by value, objects in any order. An object that names a
-    /// key twice is like nothing.
+    /// key twice is like nothing, and so is a number without a value.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Number(a), Self::Number(b)) => compare(a, b).is_some_and(|o| o.is_eq()),
+            (Self::Number(a), Self::Number(b)) => a.compare(b).is_some_and(|o| o.is_eq()),
             (Self::List(a), Self::List(b)) => {
                 a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
             }

@@ -7,7 +7,6 @@
 mod argument_schema;
 mod arguments;
 mod conditions;
-mod json;
 mod read;
 mod scope;
 mod terms;
@@ -24,13 +23,14 @@ pub use terms::{APPROVAL_S, Approval, Limits, MAX_APPROVAL_S, MAX_WINDOW_S, OnRe
 
 pub use trials::{MAX_TRIALS, TRIAL_TIME, Trial, TrialCall};
 
+pub(crate) use crate::mcp::Json;
 pub(crate) use arguments::{Found, Witnesses};
 pub(crate) use conditions::WEEK;
-pub(crate) use json::Json;
 pub(crate) use read::{At, Fields, Sink};
 
 use super::error::{PolicyError, Problem};
 use super::verdict::Action;
+use crate::mcp::McpError;
 use crate::name::PolicyName;
 
 /// Largest document. The seed's has 200 bytes; one listing 1,024 tools of 100 bytes has 100 KiB.
@@ -259,6 +259,24 @@ fn name(sink: &mut Sink, at: &At<'_>) -> Option<PolicyName> {
     sink.note(&at.path, read)
 }
 
+/// What is wrong with a text that is not one JSON value, by line and column.
+fn not_json(text: &str, error: &McpError) -> Problem {
+    let (at, why) = match error {
+        McpError::TooDeep { .. } => return Problem::TooDeep(MAX_POLICY_DEPTH),
+        McpError::Syntax { at, expected } => (*at, format!("expected {expected}")),
+        McpError::Trailing { at } => (*at, "something follows the document".to_owned()),
+        McpError::LoneSurrogate { at } => (*at, "half a surrogate pair".to_owned()),
+        other => (0, other.to_string()),
+    };
+    let before = text.get(..at).unwrap_or_default();
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    Problem::NotJson {
+        line: before.matches('\n').count() + 1,
+        column: last.chars().count() + 1,
+        why,
+    }
+}
+
 /// Reads one JSON value within the bounds of a document.
 pub(crate) fn parse_json(bytes: &[u8]) -> Result<Json, Problem> {
     if bytes.len() > MAX_POLICY_BYTES {
@@ -266,19 +284,7 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Json, Problem> {
         return Err(Problem::TooLarge { bytes, max });
     }
     let text = super::error::text_of(bytes)?;
-    let json: Json = serde_json::from_str(text).map_err(|error| {
-        // The reader stops at 128 levels, and says so only in its message.
-        if error.to_string().starts_with("recursion limit") {
-            return Problem::TooDeep(MAX_POLICY_DEPTH);
-        }
-        let why = error.to_string();
-        let why = why.split(" at line ").next().unwrap_or_default();
-        Problem::NotJson {
-            line: error.line(),
-            column: error.column(),
-            why: super::error::told(why),
-        }
-    })?;
+    let json = Json::read(text).map_err(|error| not_json(text, &error))?;
     if json.depth() > MAX_POLICY_DEPTH {
         return Err(Problem::TooDeep(MAX_POLICY_DEPTH));
     }

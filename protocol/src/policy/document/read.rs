@@ -1,8 +1,9 @@
 //! Reading values out of a document: each knows where it stands, and what is wrong goes into one
 //! list, so that an author sees all of it at once.
 
-use super::json::Json;
+use super::Json;
 use super::{MAX_POLICY_LIST, MAX_POLICY_TEXT};
+use crate::mcp::Number;
 use crate::policy::error::{
     Checked, MAX_POLICY_ERRORS, PolicyError, Problem, invisible, nearest, shown,
 };
@@ -118,13 +119,13 @@ impl<'a> At<'a> {
         found
     }
 
-    /// Any number.
-    pub(crate) fn any_number(&self, sink: &mut Sink) -> Option<serde_json::Number> {
+    /// Any number that can be compared.
+    pub(crate) fn any_number(&self, sink: &mut Sink) -> Option<Number> {
         let Json::Number(number) = self.json else {
             self.wrong(sink, "a number");
             return None;
         };
-        Some(number.clone())
+        self.comparable(sink, number).then(|| number.clone())
     }
 
     /// One of a few words.
@@ -217,14 +218,46 @@ impl<'a> At<'a> {
         Some(members.iter().map(member).collect())
     }
 
-    /// A value as it stands, in which no object names a key twice: it would be equal to nothing.
+    /// A value as it stands, in which no object names a key twice and every number can be compared:
+    /// it would be equal to nothing.
     pub(crate) fn value(&self, sink: &mut Sink) -> Option<Json> {
-        self.unique(sink).then(|| self.json.clone())
+        let unique = self.unique(sink);
+        let compares = self.compares(sink);
+        (unique && compares).then(|| self.json.clone())
+    }
+
+    fn comparable(&self, sink: &mut Sink, number: &Number) -> bool {
+        let comparable = number.has_value();
+        if !comparable {
+            let given = shown(number.as_str());
+            sink.refuse(&self.path, Problem::NumberBeyond(given));
+        }
+        comparable
+    }
+
+    /// Refuses numbers that compare with nothing, at any depth; whether there are none.
+    fn compares(&self, sink: &mut Sink) -> bool {
+        let mut all = true;
+        match self.json {
+            Json::Number(number) => all = self.comparable(sink, number),
+            Json::List(items) => {
+                for (at, json) in items.iter().enumerate() {
+                    all &= self.below(&format!("{at}"), json).compares(sink);
+                }
+            }
+            Json::Object(members) => {
+                for (key, json) in members {
+                    all &= self.below(key, json).compares(sink);
+                }
+            }
+            _ => {}
+        }
+        all
     }
 
     /// Refuses keys that are named twice, at any depth; whether there are none. The bound on the
     /// depth of a document keeps the recursion short.
-    fn unique(&self, sink: &mut Sink) -> bool {
+    pub(crate) fn unique(&self, sink: &mut Sink) -> bool {
         let mut unique = true;
         match self.json {
             Json::List(items) => {

@@ -1,7 +1,7 @@
 //! The tests a document carries: a call, and what the whole bundle is expected to say of it.
 
+use super::Json;
 use super::conditions::{digest, kernel};
-use super::json::Json;
 use super::scope::word;
 use super::{At, Fields, Shape, Sink, Via};
 use crate::name::Name;
@@ -217,11 +217,11 @@ impl TrialCall {
         let arguments = fields.at("arguments").and_then(|at| {
             // Keys named twice within are refused as the mesh refuses such a call.
             let members = at.members(sink)?;
-            let unique = members.iter().map(|(_, value)| value.value(sink));
+            let unique = members.iter().map(|(_, value)| value.unique(sink));
             let unique: Vec<_> = unique.collect();
             unique
                 .iter()
-                .all(Option::is_some)
+                .all(|unique| *unique)
                 .then(|| at.json.to_text())
         });
         let time = fields.at("time").map_or(Some(TRIAL_TIME), |at| {
@@ -370,7 +370,7 @@ impl Json {
         match self {
             Self::Null => "null".to_owned(),
             Self::Bool(value) => value.to_string(),
-            Self::Number(number) => number.to_string(),
+            Self::Number(number) => number.as_str().to_owned(),
             Self::Text(text) => crate::mcp::quote(text),
             Self::List(items) => {
                 let items: Vec<String> = items.iter().map(Self::to_text).collect();
