@@ -263,14 +263,50 @@ fn apply(case: &Case<'_>, asking: &mut Asking<'_>, decision: &mut Decision) -> O
     Some(())
 }
 
-/// Whether a text of a result is one that a document denies. A result that cannot be read is.
-fn denies(document: &Document, result: Option<&Json>) -> bool {
+/// An object of JSON-RPC: members whose values it needs itself, and members whose values are what it
+/// says. The names of both are its own.
+struct Frame {
+    own: &'static [&'static str],
+    said: &'static [&'static str],
+}
+
+const MESSAGE: Frame = Frame {
+    own: &["jsonrpc", "id", "method"],
+    said: &["result", "params", "error"],
+};
+
+const ERROR: Frame = Frame {
+    own: &["code"],
+    said: &["message", "data"],
+};
+
+impl Frame {
+    /// Whether `test` holds for any text of what `object` says. A member that JSON-RPC does not know
+    /// counts, with its name.
+    fn any_said(&self, object: &Json, test: &dyn Fn(&str) -> bool) -> bool {
+        let Json::Object(members) = object else {
+            return object.any_text(test);
+        };
+        members.iter().any(|(key, value)| {
+            let key = key.as_str();
+            match key {
+                _ if self.own.contains(&key) => false,
+                "error" if self.said.contains(&key) => ERROR.any_said(value, test),
+                _ => (!self.said.contains(&key) && test(key)) || value.any_text(test),
+            }
+        })
+    }
+}
+
+/// Whether a message says what a document denies. One that cannot be read does.
+fn denies(document: &Document, message: Option<&Json>) -> bool {
     let patterns = document.on_result.iter().flat_map(|r| &r.deny);
     let mut patterns = patterns.peekable();
     if patterns.peek().is_none() {
         return false;
     }
-    result.is_none_or(|result| patterns.any(|p| result.any_text(&|text| p.matches(text))))
+    message
+        .is_none_or(|message| patterns.any(|p| MESSAGE.any_said(message, &|text| p.matches(text))))
 }
 
 /// What a denied pattern leads to; a result cannot be held.
@@ -443,10 +479,10 @@ fn apply_terms(case: &Case<'_>, said: &Said<'_>, decision: &mut Decision) {
     let asked = documents
         .iter()
         .any(|d| d.on_result.as_ref().is_some_and(|r| !r.deny.is_empty()));
-    let result = asked
+    let message = asked
         .then(|| Json::read(core::str::from_utf8(body).ok()?).ok())
         .flatten();
-    let denying = documents.iter().filter(|d| denies(d, result.as_ref()));
+    let denying = documents.iter().filter(|d| denies(d, message.as_ref()));
     decision.violations = denying.map(|d| denied_result(d)).collect();
     decision.violations.sort_by(|a, b| {
         b.action

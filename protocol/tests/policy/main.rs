@@ -18,5 +18,6 @@ mod lint;
 mod listing;
 mod numbers;
 mod property;
+mod results;
 mod seed;
 mod world;
