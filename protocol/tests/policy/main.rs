@@ -18,6 +18,7 @@ mod lint;
 mod listing;
 mod numbers;
 mod property;
+mod raw_cedar;
 mod results;
 mod seed;
 mod world;

@@ -1,8 +1,12 @@
 //! Raw Cedar: parsed, validated strictly against the published schema, and otherwise left alone.
+//!
+//! But for a `forbid` that wants approval: as with a JSON document, what it holds passes once that
+//! was approved. So it does not count then, and a `permit` of the same conditions stands beside it.
 
 use core::str::FromStr as _;
 
 use cedar_policy::{PolicySet, ValidationMode, Validator};
+use serde_json::{Value, json};
 
 use super::rules::{Decidable, Effect, Requirement, Rule};
 use super::{CompiledPolicy, CompiledRule, Source};
@@ -37,8 +41,8 @@ pub(super) fn compile(name: &PolicyName, bytes: &[u8]) -> Result<CompiledPolicy,
                 .unwrap_or(0)
         });
         validate(&mut sink, &set);
-        let rule = |(number, policy)| read(&mut sink, name, number, policy);
-        policies.into_iter().enumerate().filter_map(rule).collect()
+        let rules = |(number, policy)| read(&mut sink, name, number, policy);
+        policies.into_iter().enumerate().flat_map(rules).collect()
     });
     match rules {
         Some(rules) if sink.is_clean() => Ok(CompiledPolicy {
@@ -152,7 +156,7 @@ fn read(
     name: &PolicyName,
     number: usize,
     policy: cedar_policy::Policy,
-) -> Option<CompiledRule> {
+) -> Vec<CompiledRule> {
     let place = format!("/policy{number}");
     for (key, _) in policy.annotations() {
         if !ANNOTATIONS.contains(&key) {
@@ -179,13 +183,74 @@ fn read(
         cedar_policy::Effect::Permit => Effect::Permit,
         cedar_policy::Effect::Forbid => Effect::Forbid(Requirement::Cedar),
     };
-    let rule = Rule {
-        place,
-        effect,
-        action: action.unwrap_or(Action::Block),
-        decidable: Decidable::Header,
-        cedar: policy.to_string(),
+    let (action, mode) = (
+        action.unwrap_or(Action::Block),
+        mode.unwrap_or(Mode::Enforce),
+    );
+    let rule = |effect, policy: cedar_policy::Policy| {
+        let rule = Rule {
+            place: place.clone(),
+            effect,
+            action,
+            decidable: Decidable::Header,
+            cedar: policy.to_string(),
+        };
+        CompiledRule::parsed(rule, mode, policy)
     };
-    let mode = mode.unwrap_or(Mode::Enforce);
-    Some(CompiledRule::parsed(rule, mode, policy))
+    let holds = effect != Effect::Permit && action == Action::RequireApproval;
+    if !holds {
+        return vec![rule(effect, policy)];
+    }
+    match sink.note(&place, held(&policy)) {
+        Some((forbid, permit)) => vec![rule(effect, forbid), rule(Effect::Permit, permit)],
+        None => Vec::new(),
+    }
+}
+
+/// What becomes of a `forbid` that wants approval: itself unless that was given, and a `permit` of
+/// what it would forbid had that not been given, where it was.
+fn held(
+    policy: &cedar_policy::Policy,
+) -> Result<(cedar_policy::Policy, cedar_policy::Policy), Problem> {
+    let broken = |error: &dyn core::fmt::Display| Problem::Cedar(told(&error.to_string()));
+    let read = |json| cedar_policy::Policy::from_json(None, json).map_err(|e| broken(&e));
+    let also = |json: &mut Value, kind: &str| {
+        let clause = json!({"kind": kind, "body": approved()});
+        if let Some(Value::Array(conditions)) = json.get_mut("conditions") {
+            conditions.push(clause);
+        }
+    };
+    let mut forbid = policy.to_json().map_err(|e| broken(&e))?;
+    let mut permit = forbid.clone();
+    also(&mut forbid, "unless");
+    if let Some(conditions) = permit.get_mut("conditions") {
+        unapproved(conditions);
+    }
+    also(&mut permit, "when");
+    if let Some(effect) = permit.get_mut("effect") {
+        *effect = json!("permit");
+    }
+    if let Some(Value::Object(annotations)) = permit.get_mut("annotations") {
+        annotations.remove("action");
+    }
+    Ok((read(forbid)?, read(permit)?))
+}
+
+/// `context.approved` in Cedar's JSON.
+fn approved() -> Value {
+    json!({".": {"left": {"Var": "context"}, "attr": "approved"}})
+}
+
+/// Makes conditions say what they say of a call that nobody approved. The bounds on the text keep
+/// the recursion short.
+fn unapproved(condition: &mut Value) {
+    if *condition == approved() {
+        *condition = json!({"Value": false});
+        return;
+    }
+    match condition {
+        Value::Array(items) => items.iter_mut().for_each(unapproved),
+        Value::Object(members) => members.values_mut().for_each(unapproved),
+        _ => {}
+    }
 }

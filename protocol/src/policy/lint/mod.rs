@@ -11,7 +11,7 @@ mod alone;
 mod overlap;
 
 use super::CompiledBundle;
-use super::compile::{CompiledPolicy, Effect};
+use super::compile::{CompiledPolicy, Effect, Rule};
 use super::document::{Document, Mode};
 use super::verdict::Action;
 
@@ -185,7 +185,11 @@ fn only_approved(bundle: &CompiledBundle, document: &Document, notes: &mut Notes
                 && other.grants()
                 && overlap::servers_meet(&document.scope, &other.scope)
         }
-        None => policy.rules().any(|rule| rule.effect == Effect::Permit),
+        // What permits only what it held has a `forbid` at its place.
+        None => policy.rules().any(|rule| {
+            let forbids = |r: &Rule| r.effect != Effect::Permit && r.place == rule.place;
+            rule.effect == Effect::Permit && !policy.rules().any(forbids)
+        }),
     };
     if !bundle.policies().iter().any(could) {
         let required = document.approval.as_ref().is_some_and(|a| a.required);
