@@ -5,9 +5,10 @@
 //! text that is the same JSON is replaced by what is left of it. Where else a server repeats a
 //! value, as in a sentence, it stays: whoever writes the pointers must know the result's shape.
 
-use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 use super::error::McpError;
+use super::json::Json;
 use super::lexer::{Kind, Lexer, Slot, push_quoted};
 use super::splice::replace;
 use super::view::View;
@@ -76,9 +77,8 @@ fn repeated(
     if within.is_empty() {
         return Ok(None);
     }
-    let Ok(whole) = serde_json::from_str::<Value>(content.of(text)) else {
-        return Ok(None);
-    };
+    // The view took the message, so this is JSON; were it not, nothing could be said to be hidden.
+    let whole = Json::read(content.of(text))?;
     let apart = |slot: &Slot| {
         hidden
             .iter()
@@ -89,8 +89,8 @@ fn repeated(
         for block in Lexer::at(text, list.start).elements()? {
             if let Some(slot) = member(text, block, "text")?
                 && let Some(said) = slot.string(text)
-                && let Ok(said) = serde_json::from_str::<Value>(&said)
-                && same(&said, &whole)
+                && let Ok(said) = Json::read(&said)
+                && repeats(&said, &whole)
                 && apart(&slot)
             {
                 blocks.push(slot);
@@ -124,16 +124,26 @@ fn member(text: &str, of: Slot, name: &str) -> Result<Option<Slot>, McpError> {
     Ok(found)
 }
 
-/// Whether two values are the same to whoever reads them: `1` is `1.0`.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+/// Whether `said` is `whole` to some reader: in doubt it is. Numbers are the same that are one double,
+/// which those of equal value always are, and a key that is named twice has any of its values.
+fn repeats(said: &Json, whole: &Json) -> bool {
+    match (said, whole) {
+        (Json::Number(a), Json::Number(b)) => a.near_f64() == b.near_f64(),
+        (Json::List(a), Json::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| repeats(a, b))
         }
-        (Value::Object(a), Value::Object(b)) => {
-            let held = |(key, a): (&String, &Value)| b.get(key).is_some_and(|b| same(a, b));
-            a.len() == b.len() && a.iter().all(held)
+        (Json::Object(a), Json::Object(b)) => {
+            let named: HashMap<&str, &Json> = b.iter().map(|(k, v)| (k.as_str(), v)).collect();
+            let mut repeated = HashSet::new();
+            for (key, value) in a {
+                let Some(there) = named.get(key.as_str()) else {
+                    return false;
+                };
+                if repeats(value, there) {
+                    repeated.insert(key.as_str());
+                }
+            }
+            repeated.len() == named.len()
         }
         (a, b) => a == b,
     }
@@ -175,6 +185,8 @@ fn follow(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     const RESULT: &str = r#"{"jsonrpc":"2.0","id":1, "result":{"structuredContent":{"name":"A","ssn":"123","a/b":1,
@@ -242,6 +254,42 @@ mod tests {
             // Hidden with all of its text, whatever that says.
             let got = beside(said, &["/structuredContent/card", "/content/1/text"]);
             assert_eq!(got, "[redacted]", "{said}");
+        }
+    }
+
+    /// Numbers no double holds, and keys that are named twice, hide nothing.
+    #[test]
+    fn a_text_that_some_reader_takes_for_the_same_is_what_is_left_of_it() {
+        for (content, said) in [
+            (r#"{"ssn":"123","n":1e400}"#, r#"{"ssn":"123","n":1e400}"#),
+            (
+                r#"{"ssn":"123","n":1e400}"#,
+                r#"{"n": 10e399, "ssn": "123"}"#,
+            ),
+            (
+                r#"{"ssn":"123","n":-1e99999}"#,
+                r#"{"ssn":"123","n":-1e99999}"#,
+            ),
+            (
+                r#"{"ssn":"123","n":9007199254740993}"#,
+                r#"{"ssn":"123","n":9007199254740992.0}"#,
+            ),
+            (
+                r#"{"ssn":"123","n":0.1}"#,
+                r#"{"ssn":"123","n":0.10000000000000000555}"#,
+            ),
+            (r#"{"ssn":"123","n":1}"#, r#"{"ssn":"123","n":1,"ssn":"9"}"#),
+            (r#"{"ssn":"123","n":1}"#, r#"{"ssn":"9","n":1,"ssn":"123"}"#),
+        ] {
+            let mut quoted = String::new();
+            push_quoted(&mut quoted, said);
+            let message = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"structuredContent":{content},"content":[{{"type":"text","text":{quoted}}}]}}}}"#
+            );
+            let got = redact(message.as_bytes(), ["/structuredContent/ssn"]).unwrap();
+            let got = String::from_utf8(got.unwrap()).unwrap();
+            assert!(!got.contains("123"), "{got}");
+            assert_eq!(got.matches("[redacted]").count(), 2, "{got}");
         }
     }
 
