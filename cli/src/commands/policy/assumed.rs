@@ -3,6 +3,8 @@
 //! What the call does not say is taken from the mesh as it is now, as far as this node knows it. The
 //! rest is as in the tests of documents. All of it is told.
 
+use core::net::{IpAddr, SocketAddr};
+
 use protocol::control::{Agent, Peer, PostureInfo, PostureReport, Status, Tool, route};
 use protocol::name::Name;
 use protocol::policy::document::{TRIAL_TIME, TrialCall, Via};
@@ -204,9 +206,14 @@ fn address(
         return;
     }
     match known {
-        Some(address) => {
+        Some(address) if is_address(address) => {
             told.push(assumed("address", address, from));
             json.insert("address".to_owned(), address.clone().into());
+        }
+        // What is dialled or announced may be the name of a host, which is no fact of a call.
+        Some(name) => {
+            let from = format!("`{name}` is known, which is no IP address");
+            told.push(assumed("address", "unknown", from));
         }
         None => told.push(assumed(
             "address",
@@ -241,6 +248,10 @@ fn human(json: &mut Map<String, Value>, node: &str, own: &str, agents: &[Agent])
     );
     json.insert("human".to_owned(), bound.to_string().into());
     told
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok() || text.parse::<IpAddr>().is_ok()
 }
 
 fn posture(json: &mut Map<String, Value>, known: Option<&PostureInfo>, told: &mut Vec<Assumed>) {
@@ -367,6 +378,17 @@ mod tests {
             assert_eq!((named, told.value.as_str()), (None, "none"));
             assert!(told.from.contains(says), "{}", told.from);
         }
+    }
+
+    #[test]
+    fn the_name_of_a_host_is_no_address() {
+        let known = |text: &str| {
+            let (mut json, mut told) = (Map::new(), Vec::new());
+            address(&mut json, Some(&text.to_owned()), "here", &mut told);
+            (json.contains_key("address"), told.remove(0).value)
+        };
+        assert_eq!(known("192.0.2.7:7443"), (true, "192.0.2.7:7443".to_owned()));
+        assert_eq!(known("hub.example.org:7443"), (false, "unknown".to_owned()));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The tests a document carries: a call, and what the whole bundle is expected to say of it.
 
 use super::Json;
+use core::net::{IpAddr, SocketAddr};
+
 use super::conditions::{digest, kernel};
 use super::scope::word;
 use super::{At, Fields, Shape, Sink, Via};
@@ -204,11 +206,11 @@ impl TrialCall {
         let (host, server) = (named("host", "host"), named("server", "server"));
         let site = fields.at("site").and_then(|_| named("site", ""));
         let groups = fields.at("groups").and_then(|at| at.texts(sink, name));
-        let mut text = |key| {
-            let found = fields.at(key);
-            found.and_then(|at| at.text(sink)).map(str::to_owned)
-        };
-        let (human, address) = (text("human"), text("address"));
+        let human = fields.at("human").and_then(|at| at.text(sink));
+        let address = fields.at("address").and_then(|at| {
+            let text = at.text(sink)?;
+            sink.note(&at.path, address(text))
+        });
         let mut list = |key| fields.at(key).and_then(|at| at.texts(sink, word));
         let (intents, labels) = (list("intents"), list("labels"));
         let mut flag = |key| fields.at(key).and_then(|at| at.flag(sink));
@@ -237,7 +239,7 @@ impl TrialCall {
             node: node?,
             groups: groups.unwrap_or_default(),
             site,
-            human,
+            human: human.map(str::to_owned),
             human_vouched,
             host: host?,
             server: server?,
@@ -316,6 +318,17 @@ fn posture(sink: &mut Sink, at: &At<'_>) -> Option<Posture> {
         attested,
         age_s: age_s.unwrap_or(0),
     })
+}
+
+/// An address as facts have it: one that is none would count as unknown.
+fn address(text: &str) -> Checked<String> {
+    let is_one = text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
+    is_one
+        .then(|| text.to_owned())
+        .ok_or_else(|| Problem::Form {
+            given: shown(text),
+            expected: "an IP address as `10.20.3.4`, with or without a port",
+        })
 }
 
 /// Reads `2026-11-22T19:30:00Z`.
@@ -402,6 +415,31 @@ mod tests {
             let call = format!(r#"{{"tool": "x", "arguments": {arguments}}}"#);
             let read = TrialCall::parse("call", call.as_bytes());
             assert_eq!(read.is_ok(), good, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_one() {
+        for (given, good) in [
+            ("10.0.0.3", true),
+            ("10.0.0.3:7443", true),
+            ("2001:db8::1", true),
+            ("[2001:db8::1]:7443", true),
+            ("::ffff:10.0.0.3", true),
+            ("10.0.0.300", false),
+            ("10.0.0.0/8", false),
+            ("10.0.0.3:70000", false),
+            ("localhost", false),
+            ("", false),
+        ] {
+            let call = format!(r#"{{"tool": "x", "address": "{given}"}}"#);
+            let read = TrialCall::parse("call", call.as_bytes());
+            assert_eq!(read.is_ok(), good, "{given}");
+            for error in read.err().iter().flatten() {
+                assert_eq!(error.path, "/address", "{given}");
+                assert_eq!(error.reason(), "policy_bad_text", "{given}");
+                assert!(error.to_string().contains("`10.20.3.4`"), "{error}");
+            }
         }
     }
 
