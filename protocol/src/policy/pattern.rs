@@ -2,6 +2,8 @@
 //! back-references, so no input makes one slow.
 
 use regex::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Look, LookSet};
 
 use super::error::{Checked, Problem, told};
 
@@ -63,6 +65,22 @@ impl Pattern {
         &self.text
     }
 
+    /// Whether it is found in every text, whatever that holds: it matches nothing at all, there.
+    /// What only ever matches at one end of a text does so in each, too.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        let mut parser = ParserBuilder::new().nest_limit(MAX_NESTING).build();
+        let Ok(parsed) = parser.parse(&self.text) else {
+            return false;
+        };
+        let properties = parsed.properties();
+        let looks = properties.look_set();
+        let plain = looks.is_empty()
+            || looks == LookSet::singleton(Look::Start)
+            || looks == LookSet::singleton(Look::End);
+        plain && properties.minimum_len() == Some(0)
+    }
+
     /// Whether it matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -87,6 +105,42 @@ fn compile(text: &str) -> Checked<Regex> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_found_in_every_text_is_known() {
+        let texts = ["", "a", "secret", "two\nlines", "é"];
+        for all in [
+            "",
+            ".*",
+            "a?",
+            "(x|)",
+            "^",
+            "$",
+            "^.*",
+            "(?s).*",
+            "a*b*",
+            "(?i)x{0,3}",
+            "^a*|b*",
+        ] {
+            let pattern = Pattern::new(all).unwrap();
+            assert!(pattern.is_all(), "{all}");
+            assert!(texts.iter().all(|text| pattern.matches(text)), "{all}");
+        }
+        for some in [
+            ".",
+            "^$",
+            ".+",
+            "a",
+            "\\b",
+            "^a?$",
+            "sk-[a-z]*",
+            "(?m)^x?$",
+            "[^\\s\\S]",
+            "[^\\s\\S]x*",
+        ] {
+            assert!(!Pattern::new(some).unwrap().is_all(), "{some}");
+        }
+    }
 
     #[test]
     fn whole_means_whole() {

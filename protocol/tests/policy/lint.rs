@@ -318,6 +318,87 @@ fn over_broad() {
     assert_eq!(found(&[("c", some)]), [""; 0]);
 }
 
+/// A pattern that every text has denies every result, however it is written.
+#[test]
+fn patterns_that_every_text_has() {
+    is(
+        r#""on_result": {"deny": ["", "sk-[a-z]+", ".*", "x?", "^", "^$"]}"#,
+        &[
+            "p /on_result/deny/0 over_broad",
+            "p /on_result/deny/2 over_broad",
+            "p /on_result/deny/3 over_broad",
+            "p /on_result/deny/4 over_broad",
+        ],
+    );
+}
+
+#[test]
+fn networks_that_hold_every_address() {
+    is(
+        r#""location": {"networks": ["0.0.0.0/0", "::/0"]}"#,
+        &[
+            "p /location/networks/0 over_broad",
+            "p /location/networks/1 over_broad",
+        ],
+    );
+    is(
+        r#""location": {"networks": ["10.0.0.0/8", "::/0"]}"#,
+        &["p /location/networks/1 over_broad"],
+    );
+    is(r#""location": {"networks": ["0.0.0.0/1", "::/1"]}"#, &[]);
+}
+
+/// Globs have `*` and nothing else; names have few characters.
+#[test]
+fn globs_that_no_name_is_like() {
+    is(
+        r#""subjects": {"nodes": ["web-?"], "groups": ["{a,b}"], "agents": ["desk/a[12]", "D*/x"]},
+            "servers": ["s[ab]", "n?/s", "shop"], "restricted_intents": ["write"]"#,
+        &[
+            "p /servers/0 vacuous",
+            "p /servers/1 vacuous",
+            "p /subjects/agents/0 vacuous",
+            "p /subjects/agents/1 vacuous",
+            "p /subjects/groups/0 vacuous",
+            "p /subjects/nodes/0 vacuous",
+        ],
+    );
+    is(
+        r#""tools": ["s?/x", "get_{a,b}"], "location": {"sites": ["berlin-[12]"]},
+            "approval": {"by": {"groups": ["ops?"]}, "required": true}"#,
+        &[
+            "p /approval/by/groups/0 vacuous",
+            "p /approval/required only_approved",
+            "p /location/sites/0 vacuous",
+            "p /tools/0 vacuous",
+        ],
+    );
+    is(
+        r#""subjects": {"humans": ["ada?@example.org"], "agents": ["*/a-1*"]}, "resources": ["https://x.org/x?y=*"], "restricted_intents": ["write"]"#,
+        &[],
+    );
+}
+
+#[test]
+fn cedar_that_forbids_everything() {
+    let forbid = "forbid(principal, action, resource);";
+    let some = "permit(principal, action, resource) when { context.agent == \"a\" };";
+    let both = format!("{some}\n{forbid}");
+    assert_eq!(found(&[("c", &both)]), ["c /policy1 over_broad"]);
+    for other in [
+        "@action(\"alert\") forbid(principal, action, resource);",
+        "@action(\"require_approval\") forbid(principal, action, resource);",
+        "@mode(\"observe\") forbid(principal, action, resource);",
+        "forbid(principal == Agent::\"desk/robot\", action, resource);",
+    ] {
+        assert_eq!(
+            found(&[("c", &format!("{some}\n{other}"))]),
+            [""; 0],
+            "{other}"
+        );
+    }
+}
+
 /// Where the same is asked, the stricter document decides alone.
 #[test]
 fn a_milder_action_never_decides() {

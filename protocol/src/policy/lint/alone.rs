@@ -20,6 +20,8 @@ pub(super) fn look(document: &Document, notes: &mut Notes) {
     ambiguous(document, notes);
     taken_back(document, notes);
     arguments(document, notes);
+    nobody(document, notes);
+    everything(document, notes);
     broad(document, notes);
 }
 
@@ -400,6 +402,93 @@ fn arguments(document: &Document, notes: &mut Notes) {
             let mend = "no value can be like that: correct it";
             notes.note(path, Code::Contradictory, why.to_owned(), mend);
         }
+    }
+}
+
+/// Globs of names that no name is like: they are of `a-z`, `0-9` and `-`. Whoever knows other globs
+/// writes `[ab]`, `{a,b}` or `?` in them, which stand for themselves here.
+fn nobody(document: &Document, notes: &mut Notes) {
+    let strange = |glob: &Glob| {
+        let plain = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*".contains(*c);
+        glob.as_str().chars().find(|c| !plain(c))
+    };
+    let mut look = |path: String, globs: &[Option<&Glob>]| {
+        let found = globs.iter().flatten().find_map(|g| Some((g, strange(g)?)));
+        if let Some((glob, c)) = found {
+            let why =
+                format!("no name is like `{glob}`: `{c}` stands for itself, and no name has it");
+            let mend = "write several globs, with `*` for any run of characters";
+            notes.note(path, Code::Vacuous, why, mend);
+        }
+    };
+    let (r, scope) = (&document.requirements, &document.scope);
+    let approvers = document.approval.as_ref().and_then(|a| a.by.as_ref());
+    for (place, subjects) in [
+        ("/subjects", scope.subjects.as_ref()),
+        ("/approval/by", approvers),
+    ] {
+        let Some(subjects) = subjects else { continue };
+        for (key, list) in [("nodes", &subjects.nodes), ("groups", &subjects.groups)] {
+            for (at, glob) in list.iter().enumerate() {
+                look(format!("{place}/{key}/{at}"), &[Some(glob)]);
+            }
+        }
+        for (at, glob) in subjects.agents.iter().enumerate() {
+            let parts = [glob.node.as_ref(), Some(&glob.name)];
+            look(format!("{place}/agents/{at}"), &parts);
+        }
+    }
+    for (at, glob) in scope.servers.iter().flatten().enumerate() {
+        look(
+            format!("/servers/{at}"),
+            &[glob.node.as_ref(), Some(&glob.name)],
+        );
+    }
+    for (path, items) in [
+        ("/tools", &scope.tools),
+        ("/prompts", &scope.prompts),
+        ("/allowed_tools", &r.tools),
+        ("/allowed_prompts", &r.prompts),
+    ] {
+        // The name of a tool or prompt itself may have any character.
+        for (at, glob) in items.iter().flatten().enumerate() {
+            look(
+                format!("{path}/{at}"),
+                &[glob.node.as_ref(), glob.server.as_ref()],
+            );
+        }
+    }
+    let sites = r.location.iter().flat_map(|l| l.sites.iter().flatten());
+    for (at, glob) in sites.enumerate() {
+        look(format!("/location/sites/{at}"), &[Some(glob)]);
+    }
+}
+
+/// Patterns that every text has, and networks that hold every address.
+fn everything(document: &Document, notes: &mut Notes) {
+    for (at, pattern) in document.on_result.iter().flat_map(|r| &r.deny).enumerate() {
+        if pattern.is_all() {
+            let why = "every text has this, so every result with a text in it".to_owned();
+            let mend = "say what the texts look like that must not pass";
+            notes.note(format!("/on_result/deny/{at}"), Code::OverBroad, why, mend);
+        }
+    }
+    let location = document.requirements.location.iter();
+    let networks = location.flat_map(|l| l.networks.iter().flatten());
+    for (at, network) in networks.enumerate().filter(|(_, n)| n.bits == 0) {
+        let kind = if network.base.is_ipv4() {
+            "IPv4"
+        } else {
+            "IPv6"
+        };
+        let why = format!("it holds every {kind} address, so it asks nothing of where they are");
+        let mend = "name the networks that calls may come from";
+        notes.note(
+            format!("/location/networks/{at}"),
+            Code::OverBroad,
+            why,
+            mend,
+        );
     }
 }
 

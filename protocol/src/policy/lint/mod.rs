@@ -11,7 +11,7 @@ mod alone;
 mod overlap;
 
 use super::CompiledBundle;
-use super::compile::{CompiledPolicy, Effect, Rule};
+use super::compile::{CompiledPolicy, CompiledRule, Effect, Rule};
 use super::document::{Document, Mode};
 use super::verdict::Action;
 
@@ -205,14 +205,25 @@ fn only_approved(bundle: &CompiledBundle, document: &Document, notes: &mut Notes
     }
 }
 
-/// A `permit` without a condition is for everybody and everything.
+/// A `permit` without a condition is for everybody and everything, and so is a `forbid`.
 fn cedar(policy: &CompiledPolicy, notes: &mut Notes) {
-    for rule in policy.rules().filter(|r| r.effect == Effect::Permit) {
-        let conditional = ["when", "unless", "==", " in ", " is "];
-        if !conditional.iter().any(|word| rule.cedar.contains(word)) {
-            let why = "this `permit` has no condition: every call of everybody".to_owned();
-            let mend = "say in a `when` clause who may call what";
-            notes.note(&rule.place, Code::OverBroad, why, mend);
-        }
+    let conditional = |rule: &Rule| {
+        let words = ["when", "unless", "==", " in ", " is "];
+        words.iter().any(|word| rule.cedar.contains(word))
+    };
+    for CompiledRule { rule, mode, .. } in policy.compiled_rules() {
+        let (why, mend) = match rule.effect {
+            _ if conditional(rule) => continue,
+            Effect::Permit => (
+                "this `permit` has no condition: every call of everybody",
+                "say in a `when` clause who may call what",
+            ),
+            Effect::Forbid(_) if *mode == Mode::Enforce && rule.action >= Action::Block => (
+                "this `forbid` has no condition: whatever others permit, no call passes",
+                "say in a `when` clause which calls it is about",
+            ),
+            Effect::Forbid(_) | Effect::Apply => continue,
+        };
+        notes.note(&rule.place, Code::OverBroad, why.to_owned(), mend);
     }
 }
