@@ -207,6 +207,34 @@ fn a_glob_bomb() {
     is(&p(r#""tools": [""]"#), "policy_bad_glob", "/tools/0");
 }
 
+/// A keyword that is not understood is refused wherever it stands, never ignored.
+#[test]
+fn keywords_beyond_the_subset() {
+    for (keyword, value) in [
+        ("$defs", "{}"),
+        ("anyOf", "[]"),
+        ("allOf", "[]"),
+        ("oneOf", "[]"),
+        ("not", "{}"),
+        ("format", "\"email\""),
+        ("exclusiveMinimum", "1"),
+        ("multipleOf", "2"),
+        ("patternProperties", "{}"),
+        ("uniqueItems", "true"),
+    ] {
+        let schema = format!(
+            r#""arguments": {{"schema": {{"properties": {{"a": {{"{keyword}": {value}}}}}}}}}"#
+        );
+        let path = format!("/arguments/schema/properties/a/{keyword}");
+        let error = is(&p(&schema), "policy_schema_keyword", &path);
+        assert!(
+            error.hint().contains("additionalProperties"),
+            "{}",
+            error.hint()
+        );
+    }
+}
+
 #[test]
 fn a_remote_reference() {
     for reference in ["$ref", "$dynamicRef"] {

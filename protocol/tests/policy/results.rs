@@ -55,3 +55,27 @@ fn what_a_message_says_is_searched_wherever_it_stands() {
         assert_eq!(says(patterns, message), "deny result_denied", "{message}");
     }
 }
+
+/// As docs/policy.md says: each text is searched by itself and as it stands.
+#[test]
+fn what_is_divided_encoded_or_alike_passes() {
+    let patterns = r#"["secret", "\"pin\":"]"#;
+    let of =
+        |texts: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{texts}]}}}}"#);
+    for texts in [
+        r#""the secret is""#,
+        r#""s\u0065cret""#,
+        r#""{\"pin\": 1}""#,
+    ] {
+        assert_eq!(says(patterns, &of(texts)), "deny result_denied", "{texts}");
+    }
+    for texts in [
+        r#""sec","ret""#,
+        r#""s\\u0065cret""#,
+        r#""c2VjcmV0""#,
+        "\"s\u{435}cret\"",
+        r#"{"pin": 1}"#,
+    ] {
+        assert_eq!(says(patterns, &of(texts)), "allow", "{texts}");
+    }
+}
