@@ -161,6 +161,7 @@ Assumed, for it was not given
   posture      unknown (as in the tests of documents)
   address      unknown (as in the tests of documents)
   human        none (as in the tests of documents)
+  intents      what its name says (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
   via          direct (as in the tests of documents)
 --- stderr
@@ -195,6 +196,7 @@ Assumed, for it was not given
   posture      unknown (as in the tests of documents)
   address      unknown (as in the tests of documents)
   human        none (as in the tests of documents)
+  intents      what its name says (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
 --- stderr
 ",
@@ -609,6 +611,39 @@ fn explain_knows_for_whom_an_agent_acts() {
     let told = of(&["--agent", "ci", "--human", "bob@example.org"]);
     assert_eq!(human(&told), None, "given, not assumed: {told}");
     assert_eq!(told["verdict"], "allow", "{told}");
+}
+
+/// What the annotations of a tool add to its intents is part of every call of it.
+#[test]
+fn explain_knows_what_annotations_add() {
+    let node = Node::up();
+    node.tools();
+    let all = r#"{"policy_name": "all", "allowed_tools": ["shop/*"]}"#;
+    let harmless = r#"{"policy_name": "harmless", "restricted_intents": ["destructive"]}"#;
+    let [all, harmless] =
+        [("all.json", all), ("harmless.json", harmless)].map(|(name, text)| node.file(name, text));
+    node.ok(&["policy", "apply", &all, &harmless, "--yes"]);
+    let call = ["policy", "explain", "--agent", "claude", "--server", "shop"];
+    let of = |more: &[&str]| node.json(&[&call[..], more].concat());
+    let intents = |told: &Value| {
+        let assumed = told["assumed"].as_array().unwrap();
+        let found = assumed.iter().find(|a| a["fact"] == "intents");
+        found.map(|intents| intents["value"].as_str().unwrap().to_owned())
+    };
+    // What is denied is not listed: it is known once the node has announced it.
+    let mut told = Value::Null;
+    for _ in 0..1000 {
+        told = of(&["--tool", "update_price"]);
+        if intents(&told).unwrap().contains("destructive") {
+            break;
+        }
+    }
+    assert_eq!(told["verdict"], "deny", "{told}");
+    let told = of(&["--tool", "get_product_info"]);
+    assert_eq!(told["verdict"], "allow", "{told}");
+    assert_eq!(intents(&told).unwrap(), "what its name says", "{told}");
+    let told = of(&["--tool", "nobody_knows_it"]);
+    assert_eq!(intents(&told).unwrap(), "what its name says", "{told}");
 }
 
 /// A server says its structured content as text too, as it should.

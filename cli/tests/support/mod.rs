@@ -330,6 +330,7 @@ impl Operations for Fake {
                 description: Some("Harmless\u{1b}[2J\u{202e}\nsecond line".to_owned()),
                 digest: "00".to_owned(),
                 annotations: None,
+                added_intents: Vec::new(),
                 input_schema: Some(raw(r#"{"type":  "object"}"#)),
                 unlisted: false,
             })

@@ -11,7 +11,7 @@ use protocol::crypto::{Algorithm, Suite};
 use protocol::envelope::hop::HopRecord;
 use protocol::evidence::Evidence;
 use protocol::id::NodeId;
-use protocol::mcp;
+use protocol::mcp::{self, Hints};
 use protocol::name::Name;
 use protocol::time::UnixSeconds;
 use protocol::trust::state as trust;
@@ -430,6 +430,7 @@ impl Node {
         }
         let definition: Definition = serde_json::from_str(raw).ok()?;
         let digest = mcp::tool_digest(&*self.identity.crypto, raw).ok()?;
+        let added_intents = Hints::of_tool(raw).added_to(&definition.name);
         Some(Tool {
             node: server.node.clone(),
             server: server.server.clone(),
@@ -438,6 +439,7 @@ impl Node {
             description: definition.description,
             digest: digest.to_string(),
             annotations: definition.annotations,
+            added_intents,
             input_schema: definition.input_schema,
             unlisted: false,
         })
@@ -455,9 +457,9 @@ impl Node {
         let servers = record.map(|r| r.servers.iter()).into_iter().flatten();
         let announced = servers.filter(|s| s.name == server.server);
         announced
-            .flat_map(|s| s.tools.iter())
-            .filter(|(name, _)| !listed.iter().any(|tool| tool.name == *name))
-            .map(|(name, digest)| Tool {
+            .flat_map(|s| s.tools.all())
+            .filter(|(name, ..)| !listed.iter().any(|tool| tool.name == *name))
+            .map(|(name, digest, hints)| Tool {
                 node: server.node.clone(),
                 server: server.server.clone(),
                 name: name.to_owned(),
@@ -465,6 +467,7 @@ impl Node {
                 description: None,
                 digest: digest.to_string(),
                 annotations: None,
+                added_intents: hints.added_to(name),
                 input_schema: None,
                 unlisted: true,
             })

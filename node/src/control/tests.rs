@@ -274,6 +274,7 @@ impl Operations for Fake {
             description: None,
             digest: String::new(),
             annotations: None,
+            added_intents: Vec::new(),
             input_schema: None,
             unlisted: false,
         }])

@@ -41,6 +41,9 @@ pub struct Tool {
     /// Its annotations, raw: what the server claims, not what is so.
     #[serde(default)]
     pub annotations: Option<Box<RawValue>>,
+    /// What those annotations add to the intents of every call of it, as its node announces them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_intents: Vec<String>,
     /// The schema of its arguments, raw.
     #[serde(default)]
     pub input_schema: Option<Box<RawValue>>,

@@ -208,6 +208,16 @@ impl Hints {
         Self(self.0 | other.0)
     }
 
+    /// The intents it adds to calls of the tool `name`, beside what that says.
+    #[must_use]
+    pub fn added_to(self, name: &str) -> Vec<String> {
+        let derived = |hints| Derivation.derive("tools/call", Some(name), hints);
+        let named = derived(Self::NONE);
+        let mut added = derived(self);
+        added.retain(|intent| !named.contains(intent));
+        added
+    }
+
     fn annotations(self) -> Annotations {
         let set = |bit: u8| self.0 & bit != 0;
         Annotations {

@@ -371,7 +371,8 @@ impl ToolFacts {
         found.map(|(_, digest, hints)| (digest, hints))
     }
 
-    fn all(&self) -> impl Iterator<Item = (&str, Digest, Hints)> {
+    /// The same, with what the annotations of each add.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Digest, Hints)> {
         let mut from = 0;
         self.tools.iter().filter_map(move |(end, digest, hints)| {
             let end = u32::from_le_bytes(*end) as usize;

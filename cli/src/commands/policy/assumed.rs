@@ -33,6 +33,9 @@ fn assumed(fact: &'static str, value: impl Into<String>, from: impl Into<String>
     }
 }
 
+/// What is said of intents that nothing adds to.
+const AS_NAMED: &str = "what its name says";
+
 /// Where no node is asked.
 pub(super) fn without_node(json: &Map<String, Value>) -> Vec<Assumed> {
     let time = TRIAL_TIME.seconds().rfc3339();
@@ -42,6 +45,7 @@ pub(super) fn without_node(json: &Map<String, Value>) -> Vec<Assumed> {
         ("posture", "unknown"),
         ("address", "unknown"),
         ("human", "none"),
+        ("intents", AS_NAMED),
         ("time", time.as_str()),
         ("via", "direct"),
     ];
@@ -126,6 +130,9 @@ impl Known {
         if !json.contains_key("human") {
             told.push(human(json, &node, own, &self.agents));
         }
+        if !json.contains_key("intents") {
+            told.extend(self.intents(json));
+        }
         if !json.contains_key("labels") {
             let from = "the bundle's are added; what results tagged the agent with in the last \
                         hour was not asked";
@@ -153,6 +160,31 @@ impl Known {
         };
         let found = core::iter::once(own).chain(others).filter(is);
         found.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Adds what the annotations of the tool called add to its intents.
+    fn intents(&self, json: &mut Map<String, Value>) -> Option<Assumed> {
+        let text = |key: &str| json.get(key).and_then(Value::as_str);
+        let (server, host, name) = (text("server")?, text("host"), text("tool")?);
+        let offers = |t: &&Tool| {
+            let there = host.is_none_or(|host| t.node.as_str() == host);
+            t.server.as_str() == server && there && t.name == name
+        };
+        let mut offered = self.tools.iter().filter(offers).peekable();
+        if offered.peek().is_none() {
+            let from = "no node that this one knows announces the tool";
+            return Some(assumed("intents", AS_NAMED, from));
+        }
+        let mut added: Vec<String> = offered.flat_map(|t| t.added_intents.clone()).collect();
+        added.sort_unstable();
+        added.dedup();
+        let from = "the tool's annotations, as its node announces them";
+        if added.is_empty() {
+            return Some(assumed("intents", AS_NAMED, from));
+        }
+        let value = format!("{AS_NAMED}, and {}", added.join(", "));
+        json.insert("intents".to_owned(), added.into());
+        Some(assumed("intents", value, from))
     }
 
     /// The node whose server offers what is called, if it is one.
@@ -333,7 +365,10 @@ mod tests {
         let given = json!({"groups": ["desk"], "time": "2026-01-05T06:44:00Z"});
         let told = without_node(given.as_object().unwrap());
         let facts: Vec<&str> = told.iter().map(|a| a.fact).collect();
-        assert_eq!(facts, ["site", "posture", "address", "human", "via"]);
+        assert_eq!(
+            facts,
+            ["site", "posture", "address", "human", "intents", "via"]
+        );
         let mut json = given.as_object().unwrap().clone();
         let mut told = Vec::new();
         membership(

@@ -112,6 +112,7 @@ mod tests {
             description: None,
             digest: Digest::from_bytes([byte; 32]).to_string(),
             annotations: None,
+            added_intents: Vec::new(),
             input_schema: None,
             unlisted: false,
         }
