@@ -146,7 +146,7 @@ pub enum Problem {
         /// The greatest.
         max: i64,
     },
-    /// A number that has no value to compare: [`MAX_NUMBER_BYTES`], [`MAX_NUMBER_EXPONENT`].
+    /// A number that has no value to compare: longer than 256 characters, or with an exponent beyond 9,999.
     #[error(
         "the number `{0}` is not compared: it may have {MAX_NUMBER_BYTES} characters and an exponent \
          up to {MAX_NUMBER_EXPONENT}"
