@@ -9,12 +9,16 @@
 
 pub mod relayed;
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
 use crate::codec::CodecError;
 use crate::cose::CoseSign;
 use crate::crypto::{Crypto, CryptoError, Signer, SigningSet, domain, domain::content_type};
 use crate::human::Human;
 use crate::id::{ApprovalId, Digest, MeshId, NodeId};
-use crate::mcp::{Edit, McpError, View, canonical};
+use crate::mcp::{McpError, View, canonical, quote};
 use crate::name::Name;
 use crate::policy::document::Subjects;
 use crate::policy::glob::{Glob, NodeGlob};
@@ -137,9 +141,14 @@ pub fn fit(words: &str) -> bool {
     words.len() <= MAX_WORDS_BYTES && !words.chars().any(char::is_control)
 }
 
-/// The digest of what a request asks for: its method, and the canonical form of its parameters in
-/// which the progress token is 0. A client draws that token anew for each try, and it says nothing
-/// to the server; everything else counts, fields unknown to us included.
+/// Members of `_meta` that a client draws anew for each try and that ask a server for nothing: the
+/// progress token, and the trace context of OpenTelemetry (MCP's SEP-414). Baggage is not among them:
+/// an application puts there what its servers go by.
+const OF_ONE_TRY: [&str; 3] = ["progressToken", "traceparent", "tracestate"];
+
+/// The digest of what a request asks for: its method, and the canonical form of its parameters
+/// without what belongs to one try ([`OF_ONE_TRY`]), and without `_meta` where nothing else is in it.
+/// Everything else counts, fields unknown to us included.
 ///
 /// # Errors
 /// What [`View::parse`] and [`canonical`] refuse: parameters over
@@ -147,18 +156,35 @@ pub fn fit(words: &str) -> bool {
 pub fn arguments_digest(crypto: &dyn Crypto, request: &[u8]) -> Result<Digest, McpError> {
     let view = View::parse(request)?;
     let method = view.method().unwrap_or_default().as_bytes();
-    let form = |view: &View<'_>| canonical(view.params().unwrap_or("null"));
-    let form = if view.progress_token().is_some() {
-        let without = view.splice(&[Edit::ProgressToken("0")])?;
-        form(&View::parse(&without)?)?
-    } else {
-        form(&view)?
-    };
+    let form = canonical(view.params().unwrap_or("null"))?;
+    let form = of_every_try(&form).unwrap_or(form);
     Ok(Digest::over(
         crypto,
         domain::CALL_ARGUMENTS,
         &[method, &form],
     ))
+}
+
+/// Parameters in canonical form, which this is again, without what belongs to one try. `None` where
+/// there is no `_meta` to leave anything out of.
+fn of_every_try(params: &[u8]) -> Option<Vec<u8>> {
+    type Object<'a> = BTreeMap<String, &'a RawValue>;
+    let mut params: Object<'_> = serde_json::from_slice(params).ok()?;
+    let mut meta: Object<'_> = serde_json::from_str(params.get("_meta")?.get()).ok()?;
+    meta.retain(|key, _| !OF_ONE_TRY.contains(&key.as_str()));
+    // Sorted by the bytes of its keys, as the map is.
+    let text = |object: &Object<'_>| {
+        let member = |(key, value): (&String, &&RawValue)| quote(key) + ":" + value.get();
+        let members: Vec<String> = object.iter().map(member).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    if meta.is_empty() {
+        params.remove("_meta");
+        return Some(text(&params).into_bytes());
+    }
+    let meta = RawValue::from_string(text(&meta)).ok()?;
+    params.insert("_meta".to_owned(), &meta);
+    Some(text(&params).into_bytes())
 }
 
 /// Who may approve, as lists of globs: what a policy's `approval.by` says, in a form that can be

@@ -126,6 +126,37 @@ fn the_progress_token_of_a_try_does_not_count() {
 }
 
 #[test]
+fn what_belongs_to_one_try_does_not_count() {
+    let base = call(r#"{"name":"pay","arguments":{"\u0022":"\n"}}"#);
+    for meta in [
+        r#"{}"#,
+        r#"{"progressToken":"7"}"#,
+        r#"{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#,
+        r#"{"tracestate":"a=1","progress\u0054oken":9,"traceparent":"other"}"#,
+    ] {
+        let with = format!(r#"{{"name":"pay","_meta":{meta},"arguments":{{"\"":"\u000a"}}}}"#);
+        assert_eq!(base, call(&with), "{meta}");
+    }
+    for meta in [
+        r#"{"baggage":"tenant=2"}"#,
+        r#"{"x":{"progressToken":1}}"#,
+        "null",
+        "[]",
+    ] {
+        let with = format!(r#"{{"name":"pay","_meta":{meta},"arguments":{{"\"":"\n"}}}}"#);
+        let refused =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{with}}}"#);
+        let other = arguments_digest(&CRYPTO, refused.as_bytes());
+        assert_ne!(Ok(base), other, "{meta}");
+    }
+    // Beside `_meta` such names mean something else.
+    assert_ne!(
+        base,
+        call(r#"{"name":"pay","arguments":{"\"":"\n","traceparent":"x"}}"#)
+    );
+}
+
+#[test]
 fn parameters_too_large_for_a_digest_have_none() {
     let text = "x".repeat(protocol::mcp::MAX_CANONICAL_BYTES);
     let body = format!(
