@@ -106,8 +106,17 @@ pub enum FrameError {
     #[error("the stream ended within a frame")]
     Truncated,
     /// The stream failed.
-    #[error("the stream failed: {0}")]
+    #[error("the stream failed: {}", said(.0))]
     Io(#[from] std::io::Error),
+}
+
+/// A reset by its reason, which QUIC knows by number only.
+fn said(error: &std::io::Error) -> String {
+    let reset = super::stream::RecvStream::reset_reason(error);
+    reset.map_or_else(
+        || error.to_string(),
+        |reason| format!("the other node ended it: {reason}"),
+    )
 }
 
 impl FrameError {
@@ -311,6 +320,16 @@ mod tests {
 
     fn header(kind: u8, length: u32) -> Vec<u8> {
         [&[kind][..], &length.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn a_reset_is_told_by_its_reason() {
+        let reason = crate::transport::Reason::Closed;
+        let reset = FrameError::Io(quinn::ReadError::Reset(reason.code()).into());
+        let told = format!("the stream failed: the other node ended it: {reason}");
+        assert_eq!(reset.to_string(), told);
+        let unknown = FrameError::Io(quinn::ReadError::Reset(9_999_u32.into()).into());
+        assert!(unknown.to_string().contains("9999"), "{unknown}");
     }
 
     #[tokio::test]
