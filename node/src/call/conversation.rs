@@ -10,7 +10,6 @@
 use core::fmt::Display;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use protocol::envelope::stream::{StreamError, StreamState};
 use protocol::envelope::{Direction, Kind, Payload};
@@ -20,8 +19,9 @@ use protocol::name::Name;
 use protocol::record::Point;
 use tokio::sync::{Notify, watch};
 
+use super::refusing::{LINGER, refuse, tell, told};
 use super::trace::{Trace, Traced};
-use super::wire::{EnvelopeFrame, MAX_REFUSAL_FRAME, RefusalFrame};
+use super::wire::{EnvelopeFrame, RefusalFrame};
 use super::{BoxRead, BoxWrite};
 use crate::enforcement::{
     Answered, Described, Draft, Dropped, Enforcer, Incoming, Message, Occasion, Open, Origin,
@@ -429,19 +429,20 @@ impl Speaker {
         refuse(&mut self.writer, stopped).await;
     }
 
+    /// As [`Self::refuse`], and waits until that was heard.
+    pub(super) async fn tell(&mut self, stopped: &Stopped) {
+        tell(&mut self.writer, stopped).await;
+    }
+
+    /// Waits until the other side has what was said last.
+    pub(super) async fn told(&mut self) {
+        told(&mut self.writer).await;
+    }
+
     /// Ends the direction in good order.
     pub(super) async fn finish(&mut self) {
         // The peer may be gone already; there is nobody left to tell.
         drop(self.writer.finish().await);
-    }
-}
-
-/// Writes a refusal frame and ends the stream; the peer may be gone already.
-pub(super) async fn refuse(writer: &mut FrameWriter<BoxWrite>, stopped: &Stopped) {
-    let frame = RefusalFrame::of(stopped).encode();
-    debug_assert!(frame.len() <= MAX_REFUSAL_FRAME);
-    if writer.write(FrameType::Refusal, &frame).await.is_ok() {
-        drop(writer.finish().await);
     }
 }
 
@@ -491,9 +492,6 @@ async fn cut(
         }
     }
 }
-
-/// How long an answered call waits for the other side's end of it.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// A message that was received, verified and may be acted on.
 pub(super) struct Heard {

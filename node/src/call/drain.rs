@@ -13,8 +13,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::enforcement::Stopped;
 
-/// How long the callers of calls that only wait may be told that the node stops: it takes a round trip.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the callers of calls that only wait may be told that the node stops: that is recorded
+/// first, on a disk that may be slow, and takes a round trip.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The calls in flight of a node, both those of its clients and those of its peers.
 #[derive(Clone, Debug)]

@@ -18,8 +18,9 @@ use protocol::record::Point;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::{Broken, Exchange, Listener, Said, Speaker, Topic, next_frame, refuse};
+use super::conversation::{Broken, Exchange, Listener, Said, Speaker, Topic, next_frame};
 use super::drain::{InFlight, Place};
+use super::refusing::tell;
 use super::relay::Relay;
 use super::serving::Serving;
 use super::wire::EnvelopeFrame;
@@ -236,7 +237,9 @@ impl Acceptor {
             }
             Err(Broken::Stopped(stopped)) => {
                 tracing::debug!(peer = %peer.short(), reason = stopped.reason(), "refused");
-                refuse(&mut writer, &stopped).await;
+                // The node that stops waits until it is told.
+                let _told = self.in_flight.wait();
+                tell(&mut writer, &stopped).await;
                 return;
             }
             Err(broken) => {
@@ -453,6 +456,7 @@ impl Acceptor {
             speaker.refuse(stopped).await;
         }
         drop(place);
+        let mut refused = false;
         if said.is_ok() {
             speaker.keep_open();
             let ended = {
@@ -493,12 +497,18 @@ impl Acceptor {
             };
             match ended {
                 Ok(()) => speaker.finish().await,
-                Err(Broken::Stopped(stopped)) => speaker.refuse(&stopped).await,
+                Err(Broken::Stopped(stopped)) => {
+                    speaker.refuse(&stopped).await;
+                    refused = true;
+                }
                 Err(broken) => tracing::debug!(?broken, "session stream ended"),
             }
         }
         drop(registered);
         session.close().await;
+        if refused {
+            speaker.told().await;
+        }
     }
 
     async fn serve_call(&self, begun: Begun) {
@@ -552,7 +562,10 @@ impl Acceptor {
                     .await;
                 listener.linger().await;
             }
-            Err(Broken::Stopped(stopped)) => speaker.refuse(&stopped).await,
+            Err(Broken::Stopped(stopped)) => {
+                // Few calls are refused now, so that what that takes is not in the future of all.
+                Box::pin(speaker.tell(&stopped)).await;
+            }
             Err(broken) => tracing::debug!(?broken, "call stream ended"),
         }
     }
@@ -662,7 +675,8 @@ impl Acceptor {
     /// Counts, records and then tells a refusal of a stream whose first message was accepted.
     async fn refuse(&self, speaker: &mut Speaker, topic: &Topic, stopped: Stopped) {
         let stopped = self.enforcer.refused(topic.occasion(), stopped).await;
-        speaker.refuse(&stopped).await;
+        let _told = self.in_flight.wait();
+        Box::pin(speaker.tell(&stopped)).await;
     }
 
     /// Takes a place for a session that is being opened.

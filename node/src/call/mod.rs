@@ -12,6 +12,7 @@ mod conversation;
 pub mod drain;
 pub mod incoming;
 pub mod outgoing;
+mod refusing;
 pub mod relay;
 pub mod route;
 mod serving;
@@ -25,9 +26,33 @@ pub use relay::Relay;
 pub use route::Router;
 pub use trace::{Trace, TracedEnvelope};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, WriteHalf};
+
+use crate::transport::SendStream;
 
 /// The reading half of a stream, from QUIC or from memory.
 pub type BoxRead = Box<dyn AsyncRead + Send + Unpin>;
 /// The writing half of a stream.
-pub type BoxWrite = Box<dyn AsyncWrite + Send + Unpin>;
+pub type BoxWrite = Box<dyn Outbound>;
+
+/// What is written to the other end of a stream.
+#[async_trait]
+pub trait Outbound: AsyncWrite + Send + Unpin {
+    /// Resolves when the other end has all that was written before this one ended, or hears no more:
+    /// a link that is closed before takes what is still on its way with it. Cancel safe.
+    async fn delivered(&mut self);
+}
+
+#[async_trait]
+impl Outbound for SendStream {
+    async fn delivered(&mut self) {
+        self.stopped().await;
+    }
+}
+
+#[async_trait]
+impl Outbound for WriteHalf<DuplexStream> {
+    /// Memory keeps what was written.
+    async fn delivered(&mut self) {}
+}

@@ -16,9 +16,10 @@ use protocol::id::NodeId;
 use protocol::record::Point;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::conversation::{Broken, next_frame, refuse};
+use super::conversation::{Broken, next_frame};
 use super::drain::InFlight;
 use super::outgoing::Dialer;
+use super::refusing::{refuse, tell};
 use super::wire::EnvelopeFrame;
 use super::{BoxRead, BoxWrite};
 use crate::config::Accepts;
@@ -134,7 +135,8 @@ impl Relay {
             Ok(()) => {}
             Err(Broken::Stopped(stopped)) => {
                 tracing::debug!(peer = %peer.short(), reason = stopped.reason(), "not carried on");
-                refuse(&mut writer, &stopped).await;
+                let _told = self.in_flight.wait();
+                tell(&mut writer, &stopped).await;
             }
             Err(broken) => tracing::debug!(peer = %peer.short(), ?broken, "carried stream ended"),
         }
