@@ -10,7 +10,8 @@
 use std::collections::BTreeMap;
 
 use node::approvals::{
-    APPROVAL_DENIED, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError, MAX_PENDING_PER_AGENT,
+    APPROVAL_DENIED, APPROVAL_TAKEN_OVER, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError,
+    MAX_PENDING_PER_AGENT,
 };
 use node::clock::SystemClock;
 use node::control::{ApprovalOperations as _, Operations as _};
@@ -348,6 +349,34 @@ async fn a_repetition_takes_the_place_of_a_caller_that_left() {
     approve(&hub, &one).await;
     last(&mut again).await.unwrap();
     assert_eq!(held(&hub, false).await.len(), 1);
+}
+
+/// A client that lost its connection still waits at its node when it calls again.
+#[tokio::test]
+async fn the_same_call_in_another_session_takes_the_place_of_one_that_waits() {
+    let (_mesh, hub, user, session) = under(&[ASK]).await;
+    let mut lost = session.begin(1, "echo", "{}").await.unwrap();
+    let one = holds(&hub, 1).await.remove(0);
+    let anew = user.open("agent", "hub", "bench").await.unwrap();
+    let mut again = anew.begin(1, "echo", "{}").await.unwrap();
+    let told = last(&mut lost).await.unwrap_err();
+    assert_eq!(told.reason, APPROVAL_TAKEN_OVER);
+    hub.counted(APPROVAL_TAKEN_OVER, 1).await;
+    drop(lost);
+    let all = held(&hub, false).await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!((all[0].id, all[0].waiting), (one.id, true));
+    // Another agent's is another call.
+    let other = user.open("another", "hub", "bench").await.unwrap();
+    let mut other = other.begin(1, "echo", "{}").await.unwrap();
+    assert!(is_held(&mut other).await.unwrap());
+    approve(&hub, &one).await;
+    last(&mut again).await.unwrap();
+    assert_eq!(holds(&hub, 1).await[0].agent, name("another"));
+    let records = recorded(&hub).await;
+    let taken = |d: &&Decision| d.reason.as_deref() == Some(APPROVAL_TAKEN_OVER);
+    let taken = records.iter().find(taken).unwrap();
+    assert_eq!(taken.approval.as_ref().map(|a| a.id), Some(one.id));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::approval::{Approvers, Choice, arguments_digest};
 use protocol::envelope::VerifiedEnvelope;
-use protocol::id::{ApprovalId, NodeId};
+use protocol::id::{ApprovalId, NodeId, SessionId};
 use protocol::mcp::View;
 use protocol::name::Name;
 use protocol::policy::{ApprovalPart, Denial, Party, Verdict};
@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use super::kept::{Kept, KeptAnswer, KeptPart, State, Who};
 use super::{
-    APPROVAL_DENIED, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError, MAX_PARTS, MAX_PENDING,
-    MAX_PENDING_PER_AGENT, MAX_SETTLED, MAX_SHOWN_BYTES, SETTLED_LIFE_S,
+    APPROVAL_DENIED, APPROVAL_TAKEN_OVER, APPROVAL_TIMED_OUT, APPROVALS_FULL, ApprovalError,
+    MAX_PARTS, MAX_PENDING, MAX_PENDING_PER_AGENT, MAX_SETTLED, MAX_SHOWN_BYTES, SETTLED_LIFE_S,
 };
 use crate::clock::Clock;
 use crate::enforcement::{APPROVAL_REQUIRED, Enforcer, Hold, Stopped};
@@ -58,23 +58,35 @@ pub struct Approvals {
 /// A held call, and who waits for it.
 pub(super) struct Entry {
     pub(super) kept: Kept,
-    waiter: Option<oneshot::Sender<Answered>>,
-    /// It is approved, and the call that waits is about to use that: no other may.
-    claimed: bool,
+    waiter: Option<Waiter>,
+    /// It is approved, and the call that waits in this session is about to use that: no other may.
+    claimed: Option<SessionId>,
+}
+
+/// Who waits for a held call.
+pub(super) struct Waiter {
+    session: SessionId,
+    end: oneshot::Sender<Answered>,
 }
 
 impl Entry {
-    const fn new(kept: Kept, waiter: Option<oneshot::Sender<Answered>>) -> Self {
+    const fn new(kept: Kept, waiter: Option<Waiter>) -> Self {
         Self {
             kept,
             waiter,
-            claimed: false,
+            claimed: None,
         }
     }
 
     /// Whether the caller waits.
     pub(super) fn is_awaited(&self) -> bool {
-        self.waiter.as_ref().is_some_and(|w| !w.is_closed())
+        self.waiter.as_ref().is_some_and(|w| !w.end.is_closed())
+    }
+
+    /// Whether the same call, made in this session, is another one than this: its caller wants it twice.
+    fn is_another(&self, session: SessionId) -> bool {
+        self.claimed.is_some()
+            || self.is_awaited() && self.waiter.as_ref().is_some_and(|w| w.session == session)
     }
 }
 
@@ -117,6 +129,7 @@ pub struct Waiting {
     pub id: ApprovalId,
     /// Until when it waits.
     pub until: UnixMillis,
+    session: SessionId,
     answered: oneshot::Receiver<Answered>,
     approvals: Arc<Approvals>,
 }
@@ -153,7 +166,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(entry) = self.approvals.table().get_mut(&self.id) {
-            entry.claimed = false;
+            entry.claimed.take_if(|session| *session == self.session);
         }
     }
 }
@@ -166,6 +179,14 @@ pub(super) fn timed_out(approved: bool) -> Stopped {
         "nobody approved the call in time"
     };
     by_policy(APPROVAL_TIMED_OUT, message.to_owned(), None)
+}
+
+/// The refusal of a held call in whose place another try of it waits now.
+fn taken_over() -> Stopped {
+    let message = "the same call was made again in another session, which waits in its place";
+    let hint = "one approval lets one of them pass; calls that are to run twice wait in one session, or \
+                one after the other";
+    by_policy(APPROVAL_TAKEN_OVER, message.to_owned(), Some(hint))
 }
 
 /// The refusal of a held call that somebody denied.
@@ -237,7 +258,9 @@ impl Approvals {
     }
 
     /// Takes up a call that policy wants approved: an approval of this very call that nobody waits
-    /// for is used; else it waits, by itself or in the place of an earlier try.
+    /// for is used; else it waits, by itself or in the place of an earlier try. An earlier try is one
+    /// whose caller has left, and also one of another session, which is told so: a client that lost
+    /// its connection, and calls again, still waits there, and is not to run its call twice.
     ///
     /// # Errors
     /// [`Stopped`], counted and recorded: it cannot wait.
@@ -253,19 +276,18 @@ impl Approvals {
         let _turn = self.turn.lock().await;
         let failed = |e: StoreError| unavailable(&e);
         self.expire_now().await.map_err(failed)?;
-        let same = |state| self.find(|e| e.kept.state == state && e.kept.is_same(&fresh));
-        if let Some(id) = same(State::Approved) {
+        let same = |e: &Entry, state| e.kept.state == state && e.kept.is_same(&fresh);
+        let free = |e: &Entry| !e.is_awaited() && e.claimed.is_none();
+        if let Some(id) = self.find(|e| same(e, State::Approved) && free(e)) {
             return self.use_now(&id).await.map(Taken::Granted);
         }
-        let (waiter, answered) = oneshot::channel();
-        let (id, until) = if let Some(id) = same(State::Pending) {
-            let mut table = self.table();
-            let entry = table.get_mut(&id);
-            let until = entry.map(|entry| {
-                entry.waiter = Some(waiter);
-                entry.kept.until
-            });
-            (id, until.unwrap_or_default())
+        let session = asked.envelope.header().claims.session;
+        let (end, answered) = oneshot::channel();
+        let waiter = Waiter { session, end };
+        let waits = |e: &Entry| same(e, State::Pending) && !e.is_another(session);
+        let left = self.find(|e| waits(e) && free(e));
+        let (id, until) = if let Some(id) = left.or_else(|| self.find(waits)) {
+            self.take_over(&id, waiter).await?
         } else {
             self.make_room(&fresh)?;
             fresh.id = self.draw()?;
@@ -278,9 +300,33 @@ impl Approvals {
         Ok(Taken::Waits(Waiting {
             id,
             until,
+            session,
             answered,
             approvals: Arc::clone(self),
         }))
+    }
+
+    /// Lets another try wait in the place of one before, which is told so if it waits still.
+    async fn take_over(
+        &self,
+        id: &ApprovalId,
+        waiter: Waiter,
+    ) -> Result<(ApprovalId, UnixMillis), Stopped> {
+        let taken = self.table().get_mut(id).map(|entry| {
+            let before = entry.waiter.replace(waiter);
+            (entry.kept.until, entry.kept.call(), before)
+        });
+        let Some((until, call, before)) = taken else {
+            return Err(timed_out(false));
+        };
+        if let Some(before) = before.filter(|w| !w.end.is_closed()) {
+            let stopped = taken_over();
+            let note = self.note(id, None);
+            let noted = self.enforcer.note_approval(call, Some(&stopped), note);
+            let told = noted.await.err().unwrap_or(stopped);
+            tell(Some(before), Answered::Stopped(told));
+        }
+        Ok((*id, until))
     }
 
     /// Uses an approval, durably: from now on it lets nothing pass but the call that asks.
@@ -428,8 +474,8 @@ impl Approvals {
     pub(super) async fn keep(
         &self,
         kept: Kept,
-        waiter: Option<oneshot::Sender<Answered>>,
-    ) -> Result<Option<oneshot::Sender<Answered>>, StoreError> {
+        waiter: Option<Waiter>,
+    ) -> Result<Option<Waiter>, StoreError> {
         let write = Write::PutApproval(kept.id, kept.encode());
         self.store.durable(vec![write]).await?;
         let before = {
@@ -471,27 +517,28 @@ impl Approvals {
     }
 
     /// Lets `waiter` go on waiting for an entry.
-    pub(super) fn wait_on(&self, id: &ApprovalId, waiter: Option<oneshot::Sender<Answered>>) {
+    pub(super) fn wait_on(&self, id: &ApprovalId, waiter: Option<Waiter>) {
         if let Some(entry) = self.table().get_mut(id) {
             entry.waiter = waiter;
         }
     }
 
     /// Tells whoever waits for an approved call, if somebody still does.
-    pub(super) fn tell_approved(&self, id: &ApprovalId, waiter: Option<oneshot::Sender<Answered>>) {
+    pub(super) fn tell_approved(&self, id: &ApprovalId, waiter: Option<Waiter>) {
         let Some(waiter) = waiter else { return };
         let mut table = self.table();
         if let Some(entry) = table.get_mut(id) {
             // Before the word is out: who hears it may have left before this returns.
-            entry.claimed = true;
-            entry.claimed = waiter.send(Answered::Approved).is_ok();
+            entry.claimed = Some(waiter.session);
+            if waiter.end.send(Answered::Approved).is_err() {
+                entry.claimed = None;
+            }
         }
     }
 
     fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Option<ApprovalId> {
         let table = self.table();
-        let free = |e: &&Entry| !e.is_awaited() && !e.claimed;
-        let mut found = table.values().filter(free).filter(|e| wanted(e));
+        let mut found = table.values().filter(|e| wanted(e));
         found.next().map(|e| e.kept.id)
     }
 
@@ -587,10 +634,10 @@ impl Approvals {
 }
 
 /// Tells whoever waits, if somebody still does.
-pub(super) fn tell(waiter: Option<oneshot::Sender<Answered>>, answered: Answered) {
+pub(super) fn tell(waiter: Option<Waiter>, answered: Answered) {
     if let Some(waiter) = waiter {
         // One that has left can make the call again.
-        drop(waiter.send(answered));
+        drop(waiter.end.send(answered));
     }
 }
 

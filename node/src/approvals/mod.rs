@@ -67,5 +67,8 @@ pub const APPROVALS_FULL: &str = "approvals_full";
 /// The reason for a held call that nobody approved in time.
 pub const APPROVAL_TIMED_OUT: &str = "approval_timed_out";
 
+/// The reason for a held call whose place the same call took, made in another session.
+pub const APPROVAL_TAKEN_OVER: &str = "approval_taken_over";
+
 /// The reason for a held call that somebody denied.
 pub const APPROVAL_DENIED: &str = "approval_denied";
