@@ -67,6 +67,9 @@ async fn refused_bytes(reason: &str, make: impl FnOnce(&Stage, &mut Conversation
     assert_eq!(error.reason, reason, "{error:?}");
     assert_eq!(error.node.as_deref(), Some("mallory"));
     assert_eq!(error.server.as_deref(), Some("shop"));
+    // The server was called, whatever its answer is worth.
+    let hint = error.hint.unwrap_or_default();
+    assert!(hint.contains("may have taken effect"), "{reason}: {hint}");
     assert_eq!(conversation.wire.refusal().await, reason);
     stage.agent.counted(reason, 1).await;
     answered(&stage, &session).await;

@@ -300,6 +300,9 @@ async fn a_result_that_shows_what_none_may_is_stopped_and_nothing_of_it_is_sent(
     assert_eq!(stopped.reason, "result_denied");
     assert_eq!(stopped.message, "policy `keys` does not allow this result");
     assert!(!stopped.message.contains("BEGIN"));
+    // The tool has run.
+    let hint = stopped.hint.as_deref().unwrap();
+    assert!(hint.contains("may have taken effect"), "{hint}");
     // The session goes on, and the server's node has it on record.
     session
         .call(2, "echo", r#"{"note": "fine"}"#)

@@ -79,6 +79,15 @@ impl Topic {
         error.to_json_rpc(id)
     }
 
+    /// The refusal of a message after the first: the caller of a tool must not take it for one of its call.
+    fn stops(&self, stopped: Stopped) -> Broken {
+        Broken::Stopped(if self.call.method == "tools/call" {
+            stopped.under_way()
+        } else {
+            stopped
+        })
+    }
+
     /// What a refusal on this stream is recorded with.
     pub(super) fn occasion(&self) -> Occasion {
         Occasion {
@@ -347,7 +356,7 @@ impl Speaker {
             }
             Err(stopped) => {
                 self.unsaid(described, None);
-                return Err(Broken::Stopped(stopped));
+                return Err(self.topic.stops(stopped));
             }
             Ok(_) => {
                 let text = "an outgoing message was not sealed";
@@ -609,7 +618,7 @@ impl Listener {
             .enforcer
             .enforce(self.topic.point, Subject::Incoming(incoming))
             .await;
-        let (verified, described) = match passed.map_err(Broken::Stopped)? {
+        let (verified, described) = match passed.map_err(|stopped| self.topic.stops(stopped))? {
             Passed::Verified(verified, described, _) => (verified, described),
             Passed::Dropped(dropped) => return Box::pin(self.leave_out(*dropped, frame)).await,
             _ => {

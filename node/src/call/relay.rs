@@ -277,7 +277,11 @@ impl Relay {
                 return Ok(Ended::Finished);
             };
             let stream = Some((&way.state, route));
-            let crossed = self.cross(&frame, &way.from, way.direction, stream).await?;
+            let crossed = self.cross(&frame, &way.from, way.direction, stream).await;
+            let crossed = crossed.map_err(|broken| match broken {
+                Broken::Stopped(stopped) if !session => Broken::Stopped(stopped.under_way()),
+                broken => broken,
+            })?;
             let kind = crossed.header.claims.kind;
             let crypto = &*self.enforcer.identity().crypto;
             way.state.push(crypto, crossed.id, kind);

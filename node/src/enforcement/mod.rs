@@ -211,8 +211,21 @@ impl Stopped {
     /// The same, of a call that it ends while that is under way.
     #[must_use]
     pub fn interrupting(barred: &Barred) -> Self {
-        let hint = format!("{}; {UNDER_WAY}", barred.hint());
-        Self::barred(barred).with_hint(hint)
+        Self::barred(barred).under_way()
+    }
+
+    /// The same, of a call that it ends after that has begun: a tool may have run, whatever is said of
+    /// its answer.
+    #[must_use]
+    pub fn under_way(mut self) -> Self {
+        if let Verdict::Deny(d) | Verdict::Hold(d) | Verdict::Sever(d) = &mut self.verdict {
+            d.hint = Some(match d.hint.take() {
+                Some(hint) if hint.contains(UNDER_WAY) => hint,
+                Some(hint) => format!("{hint}; {UNDER_WAY}"),
+                None => UNDER_WAY.to_owned(),
+            });
+        }
+        self
     }
 
     /// The reason by its stable name.
