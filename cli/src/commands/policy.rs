@@ -16,6 +16,7 @@ mod files;
 mod history;
 mod label;
 mod lint;
+mod own_tests;
 mod pin;
 mod schema;
 mod sets;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use protocol::name::PolicyName;
 
 use super::draft::{Draft, Signing};
-use super::{definitions, files, sets};
+use super::{definitions, files, own_tests, sets};
 use crate::commands::Context;
 use crate::exit::{Failed, say};
 
@@ -15,6 +15,9 @@ use crate::exit::{Failed, say};
 /// approved. Those announced now by servers in the document's scope are shown and approved with the
 /// documents, for every document; one that changes later is denied until it is approved again
 /// (`hedgerow policy pin`).
+///
+/// The tests that the documents carry are run first, over all that will be in force; if one fails,
+/// nothing is changed. Tests of other documents that will fail are told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,6 +30,9 @@ pub(super) struct Apply {
     /// Remove every other document
     #[arg(long)]
     replace: bool,
+    /// Put them in force without running their tests
+    #[arg(long)]
+    no_tests: bool,
     #[command(flatten)]
     signing: Signing,
 }
@@ -51,6 +57,9 @@ impl Apply {
         for document in &loaded {
             approve_bare(&mut draft, document)?;
             sets::put(&mut draft.body, document.carried.clone());
+        }
+        if !self.no_tests {
+            own_tests::run(draft.version, &draft.before, &draft.body, &loaded)?;
         }
         draft.publish(context, self.signing).await
     }

@@ -38,8 +38,8 @@ pub(super) struct Signing {
 pub(super) struct Draft {
     client: Client,
     trust: Trust,
-    version: u64,
-    before: BundleBody,
+    pub(super) version: u64,
+    pub(super) before: BundleBody,
     pub(super) body: BundleBody,
     pub(super) tools: Vec<Tool>,
 }

@@ -111,14 +111,7 @@ fn show(ran: &Ran, text: &mut Text) {
             text.check(true, format!("{policy}: {test}: {verdict}"));
             continue;
         }
-        text.check(
-            false,
-            format!(
-                "{policy}: {test}: expected {}, got {}",
-                expected(outcome),
-                got(outcome)
-            ),
-        );
+        text.check(false, failed(outcome));
         if let Some(message) = &outcome.message {
             text.line(format!("      {message}"));
         }
@@ -128,6 +121,21 @@ fn show(ran: &Ran, text: &mut Text) {
         counted(ran.tests, "test", "tests"),
         ran.failed
     ));
+}
+
+/// What a test that failed wanted and got, in a line.
+pub(super) fn failure(outcome: &Outcome) -> String {
+    failed(&tested(outcome))
+}
+
+fn failed(outcome: &Tested) -> String {
+    format!(
+        "{}: {}: expected {}, got {}",
+        outcome.policy,
+        outcome.test,
+        expected(outcome),
+        got(outcome)
+    )
 }
 
 /// What a test wants: a verdict, and by which document where it says so.
