@@ -129,6 +129,36 @@ fn explain_takes_no_key_twice() {
     assert!(once.starts_with("exit: 0\n"), "{once}");
 }
 
+/// Numbers of arguments are the value that was written, as where calls are decided.
+#[test]
+fn explain_compares_numbers_as_they_are_written() {
+    let exact = r#"{"policy_name": "exact", "allowed_tools": ["pay"],
+        "arguments": {"/account": {"equals": 9007199254740993, "optional": true},
+            "/amount": {"max": 100, "optional": true}}}"#;
+    let dir = files(&[("exact.json", exact)]);
+    for (arguments, verdict) in [
+        (r#"{"account": 9007199254740993}"#, "allow"),
+        (r#"{"account": 9007199254740992}"#, "deny"),
+        (r#"{"account": 9007199254740993.0e0}"#, "allow"),
+        (r#"{"amount": 100.0000000000000000000000001}"#, "deny"),
+        (r#"{"amount": 1e400}"#, "deny"),
+        (r#"{"amount": -1e400}"#, "allow"),
+        (r#"{"amount": 100.0}"#, "allow"),
+    ] {
+        let call = format!(r#"{{"tool": "pay", "arguments": {arguments}}}"#);
+        for words in [
+            &["--call", &call][..],
+            &["--tool", "pay", "--arguments", arguments],
+        ] {
+            let explain = ["policy", "explain", "--policies", "exact.json"];
+            let words = [&["--format", "json"], &explain[..], words].concat();
+            let told = run(dir.path(), &words, "");
+            let json: Value = serde_json::from_str(&stdout(&told)).expect(&told);
+            assert_eq!(json["verdict"], verdict, "{words:?}: {told}");
+        }
+    }
+}
+
 /// A directory means its documents; what cannot be read is told with a mend.
 #[test]
 fn directories_are_read_as_their_documents() {

@@ -1,5 +1,6 @@
 //! `hedgerow policy explain`: which rule decides, at which hop, on which facts.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use protocol::control::{Tool, route};
@@ -10,6 +11,7 @@ use protocol::policy::{CallKind, CompiledBundle, PolicyError, Problem, Verdict};
 use protocol::record::Point;
 use protocol::trust::bundle::BundleBody;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::assumed::{Assumed, Known};
@@ -90,6 +92,17 @@ pub(super) struct Explain {
     policies: Vec<PathBuf>,
 }
 
+/// A call in the form of a test's.
+#[derive(Serialize)]
+struct Given {
+    #[serde(flatten)]
+    facts: Map<String, Value>,
+    /// As they were written: their numbers are compared by the value that stands there, which a
+    /// double may not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<Box<RawValue>>,
+}
+
 /// What every hop says.
 #[derive(Serialize)]
 struct Told {
@@ -141,7 +154,10 @@ impl Explain {
         if let Some(number) = self.number {
             return recorded(context, number).await;
         }
-        let mut json = self.json()?;
+        let Given {
+            facts: mut json,
+            arguments,
+        } = self.given()?;
         let (mut assumed, mut known) = (Vec::new(), None);
         let bundle = if self.policies.is_empty() {
             let client = context.client()?;
@@ -168,8 +184,12 @@ impl Explain {
             let compiled = loaded.into_iter().map(|l| l.compiled).collect();
             CompiledBundle::of(0, compiled, &[], &[])
         };
-        let text = Value::Object(json).to_string();
-        let mut call = TrialCall::parse("the call", text.as_bytes()).map_err(refused)?;
+        let given = Given {
+            facts: json,
+            arguments,
+        };
+        let text = serde_json::to_vec(&given).map_err(|error| not_json("the call", &error))?;
+        let mut call = TrialCall::parse("the call", &text).map_err(refused)?;
         if let Some(known) = known {
             let members = |via: &Via| known.waypoints(via);
             assumed.extend(assumed::way(&bundle, &mut call, members));
@@ -178,12 +198,19 @@ impl Explain {
         context.output.data(&told, |text| show(&told, text))
     }
 
-    /// The call in the form of a test's.
-    fn json(&self) -> Result<Map<String, Value>, Failed> {
-        let mut json = match &self.call {
-            Some(text) => object("the call", "", text)?,
-            None => Map::new(),
-        };
+    fn given(&self) -> Result<Given, Failed> {
+        let (mut json, mut arguments) = (Map::new(), None);
+        if let Some(text) = &self.call {
+            let what = "the call";
+            for (key, value) in members(what, object(what, "", text)?)? {
+                if key == ARGUMENTS {
+                    arguments = Some(value.to_owned());
+                    continue;
+                }
+                let value = serde_json::from_str(value.get());
+                json.insert(key, value.map_err(|error| not_json(what, &error))?);
+            }
+        }
         let given = [
             ("tool", &self.tool),
             ("resource", &self.resource),
@@ -207,43 +234,55 @@ impl Explain {
             json.insert("groups".to_owned(), self.groups.clone().into());
         }
         if let Some(text) = &self.arguments {
-            let arguments = object("what `--arguments` gives", ARGUMENTS, text)?;
-            json.insert("arguments".to_owned(), arguments.into());
+            let place = format!("/{ARGUMENTS}");
+            let given = object("what `--arguments` gives", &place, text)?;
+            arguments = Some(given.to_owned());
         }
-        if json.is_empty() {
+        if json.is_empty() && arguments.is_none() {
             return Err(Failed::input("nothing to explain")
                 .with_reason("no_call")
                 .with_hint("give the number of a decision, or a call: `--server`, `--tool`"));
         }
-        Ok(json)
+        Ok(Given {
+            facts: json,
+            arguments,
+        })
     }
 }
 
-/// Where the arguments of a call stand in it.
-const ARGUMENTS: &str = "/arguments";
+/// The key of the arguments of a call.
+const ARGUMENTS: &str = "arguments";
+
+fn not_json(what: &str, error: &serde_json::Error) -> Failed {
+    Failed::input(format!("{what} is not JSON: {error}"))
+}
+
+/// The members of an object, each as it was written.
+fn members<'a>(what: &str, object: &'a RawValue) -> Result<BTreeMap<String, &'a RawValue>, Failed> {
+    serde_json::from_str(object.get()).map_err(|error| not_json(what, &error))
+}
 
 /// Reads an object that stands at `place` of a call. Keys named twice are refused, as they are in
 /// tests of documents and by the mesh.
-fn object(what: &str, place: &str, text: &str) -> Result<Map<String, Value>, Failed> {
-    let members = match serde_json::from_str(text) {
-        Ok(Value::Object(members)) => members,
-        Ok(_) => return Err(Failed::input(format!("{what} is not a JSON object"))),
-        Err(error) => return Err(Failed::input(format!("{what} is not JSON: {error}"))),
-    };
+fn object<'a>(what: &str, place: &str, text: &'a str) -> Result<&'a RawValue, Failed> {
+    let given: &RawValue = serde_json::from_str(text).map_err(|error| not_json(what, &error))?;
+    if !given.get().starts_with('{') {
+        return Err(Failed::input(format!("{what} is not a JSON object")));
+    }
     // It is one JSON value: as the arguments of a call it is read strictly, whatever it holds.
     let probe = format!(r#"{{"tool": "probe", "arguments": {text}}}"#);
     let Err(mut errors) = TrialCall::parse("the call", probe.as_bytes()) else {
-        return Ok(members);
+        return Ok(given);
     };
     errors.retain(|error| matches!(error.problem, Problem::DuplicateKey(_)));
     for error in &mut errors {
-        if let Some(below) = error.path.strip_prefix(ARGUMENTS) {
+        if let Some(below) = error.path.strip_prefix("/arguments") {
             error.path = format!("{place}{below}");
         }
     }
     if errors.is_empty() {
         // What else is wrong with it is said of the whole call.
-        return Ok(members);
+        return Ok(given);
     }
     Err(refused(errors))
 }
