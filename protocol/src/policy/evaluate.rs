@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::case::Case;
 use super::compile::{CompiledBundle, CompiledPolicy, CompiledRule, Effect, Requirement};
-use super::document::{Document, Json, Mode};
+use super::document::{Document, Found, Json, Mode};
 use super::error::shown;
 use super::facts::{CallKind, Facts, Party};
 use super::sets::{Asking, Question, Said, Sets};
@@ -280,6 +280,34 @@ const ERROR: Frame = Frame {
     said: &["message", "data"],
 };
 
+/// What MCP needs itself of the `params` of a message of this method: the name of the request a
+/// notification is about. No other member is one, whatever it is called.
+fn own_param(method: &str) -> Option<&'static str> {
+    match method {
+        "notifications/progress" => Some("progressToken"),
+        "notifications/cancelled" => Some("requestId"),
+        _ => None,
+    }
+}
+
+/// Whether `test` holds for any text of the `params` of a message of this method, but for the ids by
+/// which MCP relates messages.
+fn params_say(method: &str, params: &Json, test: &dyn Fn(&str) -> bool) -> bool {
+    let is_id = |value: &Json| matches!(value, Json::Number(_) | Json::Text(_));
+    let but = |object: &Json, own: Option<&str>, more: &dyn Fn(&str, &Json) -> bool| match object {
+        Json::Object(members) => members.iter().any(|(key, value)| {
+            let own = own == Some(key.as_str()) && is_id(value);
+            !own && more(key, value)
+        }),
+        _ => object.any_text(test),
+    };
+    let any = |key: &str, value: &Json| test(key) || value.any_text(test);
+    but(params, own_param(method), &|key, value| match key {
+        "_meta" => test(key) || but(value, Some("progressToken"), &any),
+        _ => any(key, value),
+    })
+}
+
 impl Frame {
     /// Whether `test` holds for any text of what `object` says. A member that JSON-RPC does not know
     /// counts, with its name.
@@ -287,11 +315,18 @@ impl Frame {
         let Json::Object(members) = object else {
             return object.any_text(test);
         };
+        let method = match object.member("method") {
+            Found::One(Json::Text(method)) => Some(method.as_str()),
+            _ => None,
+        };
         members.iter().any(|(key, value)| {
             let key = key.as_str();
-            match key {
+            match (key, method) {
                 _ if self.own.contains(&key) => false,
-                "error" if self.said.contains(&key) => ERROR.any_said(value, test),
+                ("error", _) if self.said.contains(&key) => ERROR.any_said(value, test),
+                ("params", Some(method)) if self.said.contains(&key) => {
+                    params_say(method, value, test)
+                }
                 _ => (!self.said.contains(&key) && test(key)) || value.any_text(test),
             }
         })

@@ -23,8 +23,12 @@ fn what_json_rpc_itself_needs_is_not_searched() {
         r#"{"jsonrpc":"2.0","id":1000,"error":{"code":1000,"message":"fine","data":"fine"}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"fine"}}"#,
         r#"{"jsonrpc":"2.0","id":1000,"method":"sampling/createMessage","params":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{"_meta":{"progressToken":1000}}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1000,"progress":1}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"1000"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1000}}"#,
     ] {
-        let patterns = r#"["^1000$", "^2\\.0$", "^(jsonrpc|id|method|result|params|error|code|message|data)$", "^(notifications|sampling)/"]"#;
+        let patterns = r#"["^1000$", "^2\\.0$", "^(progressToken|requestId|jsonrpc|id|method|result|params|error|code|message|data)$", "^(notifications|sampling)/"]"#;
         assert_eq!(says(patterns, message), "allow", "{message}");
     }
 }
@@ -41,6 +45,15 @@ fn what_a_message_says_is_searched_wherever_it_stands() {
         r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","data":{"x":1000}}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"1000"}}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"1000"}}"#,
+        // Only where MCP relates messages by it is it no content.
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1000}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":["1000"]}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"requestId":1000}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"progressToken":1000}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"1000"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{"_meta":{"x":1000}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"roots/list","params":{"a":{"_meta":{"progressToken":1000}}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"progressToken":1000}}}"#,
         // Members that JSON-RPC does not know could carry anything.
         r#"{"jsonrpc":"2.0","id":1,"result":{},"more":"1000"}"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{},"1000":1}"#,
