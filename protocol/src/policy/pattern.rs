@@ -3,7 +3,7 @@
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Look, LookSet};
+use regex_syntax::hir::{Hir, HirKind, Look, LookSet};
 
 use super::error::{Checked, Problem, told};
 
@@ -69,8 +69,7 @@ impl Pattern {
     /// What only ever matches at one end of a text does so in each, too.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        let mut parser = ParserBuilder::new().nest_limit(MAX_NESTING).build();
-        let Ok(parsed) = parser.parse(&self.text) else {
+        let Some(parsed) = self.parsed() else {
             return false;
         };
         let properties = parsed.properties();
@@ -81,10 +80,66 @@ impl Pattern {
         plain && properties.minimum_len() == Some(0)
     }
 
+    /// How many characters a text has in which it is found: at least, and at most where it says so
+    /// of the whole text.
+    pub(crate) fn lengths(&self) -> (u64, Option<u64>) {
+        let Some(parsed) = self.parsed() else {
+            return (0, None);
+        };
+        let properties = parsed.properties();
+        let ends = properties.look_set_prefix().contains(Look::Start)
+            && properties.look_set_suffix().contains(Look::End);
+        let whole = ends || self.compiled.as_str() != self.text;
+        let (least, most) = characters(&parsed);
+        (least, most.filter(|_| whole))
+    }
+
+    fn parsed(&self) -> Option<Hir> {
+        let mut parser = ParserBuilder::new().nest_limit(MAX_NESTING).build();
+        parser.parse(&self.text).ok()
+    }
+
     /// Whether it matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         self.compiled.is_match(text)
+    }
+}
+
+/// How many characters what a pattern matches has, at least and at most; its nesting is bounded by
+/// [`MAX_NESTING`].
+fn characters(pattern: &Hir) -> (u64, Option<u64>) {
+    match pattern.kind() {
+        HirKind::Empty | HirKind::Look(_) => (0, Some(0)),
+        HirKind::Class(_) => (1, Some(1)),
+        HirKind::Literal(literal) => {
+            let text = core::str::from_utf8(&literal.0).ok();
+            let count = text.and_then(|text| u64::try_from(text.chars().count()).ok());
+            (count.unwrap_or(0), count)
+        }
+        HirKind::Capture(capture) => characters(&capture.sub),
+        HirKind::Repetition(repeated) => {
+            let (least, most) = characters(&repeated.sub);
+            let times = |length: u64, n: u32| length.saturating_mul(n.into());
+            let most = most.zip(repeated.max).map(|(most, n)| times(most, n));
+            (times(least, repeated.min), most)
+        }
+        HirKind::Concat(parts) => parts.iter().map(characters).fold(
+            (0, Some(0)),
+            |(least, most): (u64, Option<u64>), (more, at_most)| {
+                let most = most.zip(at_most).map(|(a, b)| a.saturating_add(b));
+                (least.saturating_add(more), most)
+            },
+        ),
+        HirKind::Alternation(parts) => {
+            let lengths = || parts.iter().map(characters);
+            let least = lengths().map(|(least, _)| least).min();
+            let most: Option<Vec<u64>> = lengths().map(|(_, most)| most).collect();
+            (
+                least.unwrap_or(0),
+                most.and_then(|most| most.into_iter().max()),
+            )
+        }
     }
 }
 
@@ -140,6 +195,30 @@ mod tests {
         ] {
             assert!(!Pattern::new(some).unwrap().is_all(), "{some}");
         }
+    }
+
+    #[test]
+    fn lengths_of_texts_are_known() {
+        for (text, least, most) in [
+            ("abc", 3, None),
+            ("^abc$", 3, Some(3)),
+            ("^é[0-9ä-ü]{2,4}$", 3, Some(5)),
+            ("^(a|bcd)?$", 0, Some(3)),
+            ("^a+$", 1, None),
+            ("^a|b$", 1, None),
+            ("^ab$|^c$", 1, Some(2)),
+            ("(?m)^ab$", 2, None),
+            ("^(?i)straße$", 6, Some(6)),
+            (r"\A\d{3}\z", 3, Some(3)),
+            ("(^a)(b$)", 2, Some(2)),
+            (".{3}", 3, None),
+            ("^(é|è)x$", 2, Some(2)),
+        ] {
+            let pattern = Pattern::new(text).unwrap();
+            assert_eq!(pattern.lengths(), (least, most), "{text}");
+        }
+        let whole = Pattern::whole("a|[b-d]{2}").unwrap();
+        assert_eq!(whole.lengths(), (1, Some(2)));
     }
 
     #[test]

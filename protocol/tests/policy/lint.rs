@@ -176,6 +176,9 @@ fn contradictory() {
         r#"{"equals": 5, "max": 4}"#,
         r#"{"one_of": ["a", "b"], "glob": "c*"}"#,
         r#"{"min": 1, "glob": "c*"}"#,
+        r#"{"glob": "abc", "regex": "[a-z]{2}"}"#,
+        r#"{"glob": "abc*d", "max_length": 3}"#,
+        r#"{"regex": "[0-9é]{10}x?", "max_length": 9}"#,
     ] {
         is(
             &format!(r#""arguments": {{"/a": {predicate}}}"#),
@@ -186,6 +189,119 @@ fn contradictory() {
         r#""arguments": {"/a": {"min": 4, "max": 4, "one_of": [4, "x"]}}"#,
         &[],
     );
+    for predicate in [
+        r#"{"glob": "abc", "regex": "[a-z]{3}", "max_length": 3}"#,
+        r#"{"glob": "ab*c", "max_length": 3}"#,
+        r#"{"regex": "(a|[é-ö]{3,}b)", "max_length": 1}"#,
+    ] {
+        is(&format!(r#""arguments": {{"/a": {predicate}}}"#), &[]);
+    }
+}
+
+/// Lists of what is restricted that name nothing.
+#[test]
+fn restricts_nothing() {
+    let more = r#""servers": ["shop"], "allowed_tools": ["shop/get_it"]"#;
+    for (members, at) in [
+        (r#""restricted_intents": []"#, "/restricted_intents"),
+        (r#""intents": {"restricted": []}"#, "/intents/restricted"),
+        (r#""labels": {"restricted": []}"#, "/labels/restricted"),
+    ] {
+        is(&format!("{more}, {members}"), &[&format!("p {at} vacuous")]);
+    }
+    is(
+        &format!(
+            r#"{more}, "labels": {{"allowed": []}}, "restricted_intents": ["write"],
+                "intents": {{"restricted": ["delete"], "pinned": true}}"#
+        ),
+        &[],
+    );
+}
+
+/// Arguments asked for in two places, of which no value meets both.
+#[test]
+fn arguments_that_never_meet() {
+    let apart = [
+        (r#"{"equals": "A"}"#, r#"{"equals": "B"}"#),
+        (r#"{"equals": "A"}"#, r#"{"equals": "B", "optional": true}"#),
+        (r#"{"one_of": [1, 2]}"#, r#"{"one_of": [3, "1"]}"#),
+        (
+            r#"{"equals": 9007199254740993}"#,
+            r#"{"equals": 9007199254740992}"#,
+        ),
+        (r#"{"min": 5}"#, r#"{"max": 4.9}"#),
+        (r#"{"min": 5}"#, r#"{"glob": "5*"}"#),
+        (r#"{"one_of": ["a", "b"]}"#, r#"{"regex": "[c-z]"}"#),
+        (r#"{"glob": "a"}"#, r#"{"glob": "b*"}"#),
+    ];
+    let meet = [
+        (r#"{"equals": 1}"#, r#"{"equals": 1.0}"#),
+        (r#"{"one_of": [1, 2]}"#, r#"{"one_of": [2, 3]}"#),
+        (r#"{"min": 5}"#, r#"{"max": 5}"#),
+        (
+            r#"{"equals": "A", "optional": true}"#,
+            r#"{"equals": "B", "optional": true}"#,
+        ),
+        (r#"{"equals": [1]}"#, r#"{"max_length": 1}"#),
+        (r#"{"glob": "a*"}"#, r#"{"glob": "*b"}"#),
+    ];
+    let on = |name: &str, at: &str, asks: &str, rest: &str| {
+        format!(
+            r#"{{"policy_name": "{name}", "servers": ["shop"], "arguments": {{"{at}": {asks}}}{rest}}}"#
+        )
+    };
+    let grant = r#", "allowed_tools": ["shop/*"]"#;
+    let both = [
+        "a /arguments/~1x contradictory",
+        "b /arguments/~1x contradictory",
+    ];
+    for (one, two) in apart {
+        let (a, b) = (on("a", "/x", one, grant), on("b", "/x", two, ""));
+        assert_eq!(found(&[("a", &a), ("b", &b)]), both, "{one} {two}");
+        // Anywhere else, or where it does not deny, it takes nothing away.
+        for other in [
+            on("b", "/y", two, ""),
+            b.replace("shop", "mall"),
+            on("b", "/x", two, r#", "action_on_violation": "alert""#),
+            on("b", "/x", two, r#", "mode": "observe""#),
+            on("b", "/x", two, r#", "tools": ["shop/pay"]"#),
+        ] {
+            let none = found(&[("a", &a), ("b", &other)]);
+            assert!(
+                !none.iter().any(|f| f.starts_with("a ")),
+                "{other}: {none:?}"
+            );
+        }
+    }
+    for (one, two) in meet {
+        let (a, b) = (on("a", "/x", one, grant), on("b", "/x", two, ""));
+        assert_eq!(found(&[("a", &a), ("b", &b)]), [""; 0], "{one} {two}");
+    }
+    // Within one document, beside its schema.
+    let beside = |at: &str, asks: &str, schema: &str| {
+        of(&format!(
+            r#""arguments": {{"{at}": {asks}, "schema": {schema}}}"#
+        ))
+    };
+    let schema = r#"{"properties": {"x": {"enum": ["B", "C"]}, "l": {"properties": {"0": false}}},
+        "additionalProperties": {"type": "number"}}"#;
+    for (at, asks) in [
+        ("/x", r#"{"equals": "A"}"#),
+        ("/x", r#"{"one_of": ["A", "D"]}"#),
+        ("/y", r#"{"equals": "A"}"#),
+    ] {
+        let found = beside(at, asks, schema);
+        assert_eq!(found, ["p /arguments/schema contradictory"], "{at} {asks}");
+    }
+    for (at, asks) in [
+        ("/x", r#"{"one_of": ["A", "B"]}"#),
+        ("/x", r#"{"equals": "A", "optional": true}"#),
+        ("/x", r#"{"glob": "A*"}"#),
+        ("/y", r#"{"equals": 1}"#),
+        ("/l/0", r#"{"equals": 1}"#),
+    ] {
+        assert_eq!(beside(at, asks, schema), [""; 0], "{at} {asks}");
+    }
 }
 
 /// A schema that nothing satisfies, by its simple bounds.
@@ -224,6 +340,14 @@ fn schemas_nothing_satisfies() {
             r#"{"properties": {"a": {"enum": ["abc"], "maxLength": 2}}}"#,
             "/properties/a/enum",
         ),
+        (
+            r#"{"properties": {"a": {"pattern": "^[0-9]{4,6}$", "minLength": 7}}}"#,
+            "/properties/a/minLength",
+        ),
+        (
+            r#"{"properties": {"a": {"pattern": "sk-[a-z]{20}", "maxLength": 22}}}"#,
+            "/properties/a/maxLength",
+        ),
     ] {
         is(
             &format!(r#""arguments": {{"schema": {schema}}}"#),
@@ -236,6 +360,9 @@ fn schemas_nothing_satisfies() {
         r#"{"properties": {"a": false}}"#,
         r#"{"properties": {"a": true}, "required": ["a"], "additionalProperties": false}"#,
         r#"{"properties": {"a": {"minimum": 1, "maximum": 1, "enum": [1, "x"]}}}"#,
+        r#"{"properties": {"a": {"pattern": "^[0-9]{4,6}$", "minLength": 6, "maxLength": 6}}}"#,
+        r#"{"properties": {"a": {"pattern": "[0-9]{4}", "minLength": 7, "maxLength": 7}}}"#,
+        r#"{"properties": {"a": {"pattern": "^é{3}|x$", "minLength": 7, "maxLength": 7}}}"#,
     ] {
         is(&format!(r#""arguments": {{"schema": {schema}}}"#), &[]);
     }

@@ -242,6 +242,19 @@ impl Schema {
         if apart(self.lengths) {
             note("minLength", "`minLength` is greater than `maxLength`");
         }
+        if let Some(pattern) = &self.pattern {
+            let (shortest, longest) = pattern.lengths();
+            let (least, most) = self.lengths;
+            if apart((least, longest)) {
+                let why = "no text that `pattern` is found in has `minLength` characters";
+                note("minLength", why);
+            }
+            if apart((Some(shortest), most)) {
+                let why =
+                    "every text that `pattern` is found in has more than `maxLength` characters";
+                note("maxLength", why);
+            }
+        }
         if apart(self.counts) {
             note("minItems", "`minItems` is greater than `maxItems`");
         }
@@ -282,6 +295,22 @@ impl Schema {
                 schema.contradict(&format!("{place}/{key}"), out);
             }
         }
+    }
+
+    /// The schema of what stands at a JSON pointer, where that is sure: an entry of a list could
+    /// stand at a number, and any at `*`.
+    pub(super) fn at(&self, pointer: &str) -> Option<&Self> {
+        let mut schema = self;
+        for step in pointer.split('/').skip(1) {
+            if step == "*" || step.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            let name = step.replace("~1", "/").replace("~0", "~");
+            let known = schema.properties.iter().find(|(known, _)| *known == name);
+            let below = known.map(|(_, below)| below);
+            schema = below.or(schema.additional.as_deref())?;
+        }
+        Some(schema)
     }
 
     pub(super) fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {

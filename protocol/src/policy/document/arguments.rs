@@ -120,6 +120,28 @@ impl Check {
         }
     }
 
+    /// Why no arguments meet both checks, where that is sure by what is listed in them. Each of the
+    /// values that are listed takes one off `left`, and nothing is compared beyond.
+    pub(crate) fn apart(&self, other: &Self, left: &mut usize) -> Option<&'static str> {
+        match (&self.what, &other.what) {
+            // Where both may be absent they hold together.
+            (What::Value(at, one), What::Value(there, two)) => {
+                let meet = at == there && !(one.optional && two.optional);
+                meet.then(|| one.apart(two, left)).flatten()
+            }
+            (What::Value(at, one), What::Whole(schema))
+            | (What::Whole(schema), What::Value(at, one)) => {
+                let schema = schema.at(at).filter(|_| !one.optional)?;
+                let listed = one.listed()?;
+                let none = none(&listed, left, |value| {
+                    one.holds(value) && schema.holds(value)
+                });
+                none.then_some("no value that one of them lists is as the other asks")
+            }
+            (What::Whole(_), What::Whole(_)) => None,
+        }
+    }
+
     /// Whether a single value is to match a pattern.
     pub(crate) fn has_pattern(&self) -> bool {
         matches!(&self.what, What::Value(_, predicate) if predicate.regex.is_some())
@@ -166,11 +188,61 @@ impl Predicate {
         if self.one_of.is_some() && !listed.any(|value| self.holds(value)) {
             return Some("no value of `one_of` is as the rest asks");
         }
-        let numbers = self.min.is_some() || self.max.is_some();
-        if numbers && (self.glob.is_some() || self.regex.is_some() || self.max_length.is_some()) {
+        if self.is_number() && self.is_text() {
             return Some("a value cannot be a number and a text");
         }
+        let literal = self.glob.as_ref().filter(|glob| glob.is_literal());
+        if literal.is_some_and(|glob| !self.holds(&Json::Text(glob.as_str().to_owned()))) {
+            return Some("the text of `glob` is not as the rest asks");
+        }
+        let longer = |least: u64| self.max_length.is_some_and(|most| least > most);
+        let stars = |glob: &Glob| glob.as_str().chars().filter(|c| *c != '*').count();
+        let least = self.glob.as_ref().map(stars);
+        if least.is_some_and(|least| u64::try_from(least).is_ok_and(longer)) {
+            return Some("every text like `glob` has more than `max_length` characters");
+        }
+        if self.regex.as_ref().is_some_and(|r| longer(r.lengths().0)) {
+            return Some("every text like `regex` has more than `max_length` characters");
+        }
         None
+    }
+
+    /// Whether only a number meets it.
+    const fn is_number(&self) -> bool {
+        self.min.is_some() || self.max.is_some()
+    }
+
+    /// Whether no number meets it.
+    const fn is_text(&self) -> bool {
+        self.glob.is_some() || self.regex.is_some() || self.max_length.is_some()
+    }
+
+    /// The values that alone can meet it, where it lists them.
+    fn listed(&self) -> Option<Vec<Json>> {
+        let literal = self.glob.as_ref().filter(|glob| glob.is_literal());
+        let one = self.equals.clone();
+        let one = one.or_else(|| literal.map(|glob| Json::Text(glob.as_str().to_owned())));
+        one.map(|one| vec![one]).or_else(|| self.one_of.clone())
+    }
+
+    /// Why no value meets both.
+    fn apart(&self, other: &Self, left: &mut usize) -> Option<&'static str> {
+        let both = |value: &Json| self.holds(value) && other.holds(value);
+        for listed in [self.listed(), other.listed()].into_iter().flatten() {
+            if none(&listed, left, both) {
+                return Some("no value that one of them lists is as the other asks");
+            }
+        }
+        let above = |low: &Self, high: &Self| {
+            let ends = low.min.as_ref().zip(high.max.as_ref());
+            ends.is_some_and(|(min, max)| min.compare(max).is_some_and(|o| o.is_gt()))
+        };
+        if above(self, other) || above(other, self) {
+            return Some("the `min` of one is greater than the `max` of the other");
+        }
+        let kinds = |one: &Self, two: &Self| one.is_number() && two.is_text();
+        (kinds(self, other) || kinds(other, self))
+            .then_some("one of them asks for a number, the other for none")
     }
 
     /// Values at the bounds of what it asks, those that meet it and those that do not.
@@ -306,6 +378,20 @@ impl Predicate {
                 .regex
                 .as_ref()
                 .is_none_or(|r| text.is_some_and(|t| r.matches(t)))
+    }
+}
+
+/// Whether surely none of these is as `meets` says; each that is tried takes one off `left`.
+fn none(listed: &[Json], left: &mut usize, meets: impl Fn(&Json) -> bool) -> bool {
+    match left.checked_sub(listed.len()) {
+        Some(rest) => {
+            *left = rest;
+            !listed.iter().any(meets)
+        }
+        None => {
+            *left = 0;
+            false
+        }
     }
 }
 

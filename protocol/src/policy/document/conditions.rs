@@ -89,7 +89,11 @@ impl Requirements {
             .and_then(|at| Intents::read(sink, at))
             .unwrap_or_default();
         let seed = fields.at("restricted_intents");
-        intents.restricted_seed = seed.and_then(|at| at.texts(sink, word)).unwrap_or_default();
+        let seed = seed.and_then(|at| at.texts(sink, word));
+        if seed.as_ref().is_some_and(Vec::is_empty) {
+            intents.idle.push("/restricted_intents");
+        }
+        intents.restricted_seed = seed.unwrap_or_default();
         Self {
             tools,
             resources,
@@ -121,6 +125,8 @@ pub struct Intents {
     pub restricted_seed: Vec<String>,
     /// Whether a tool must be an approved pin.
     pub pinned: bool,
+    /// The places of lists of what is restricted that are there and empty.
+    pub idle: Vec<&'static str>,
 }
 
 impl Intents {
@@ -131,7 +137,10 @@ impl Intents {
         let restricted = fields.at("restricted");
         let restricted = restricted.and_then(|at| at.texts(sink, word));
         let pinned = fields.at("pinned").and_then(|at| at.flag(sink));
+        let empty = restricted.as_ref().is_some_and(Vec::is_empty);
+        let idle = empty.then_some("/intents/restricted");
         Some(Self {
+            idle: idle.into_iter().collect(),
             allowed,
             restricted: restricted.unwrap_or_default(),
             restricted_seed: Vec::new(),

@@ -4,7 +4,7 @@ use super::alone::forbidden_intent;
 use super::overlap::{covers, covers_item, covers_name, meet_item};
 use super::{Code, Finding, MAX_COMPARED};
 use crate::policy::compile::CompiledPolicy;
-use crate::policy::document::{Document, Mode, Requirements, Scope, Subjects};
+use crate::policy::document::{Check, Document, Mode, Requirements, Scope, Subjects};
 use crate::policy::glob::{Glob, ItemGlob};
 use crate::policy::verdict::Action;
 
@@ -40,10 +40,11 @@ pub(super) fn look(policies: &[CompiledPolicy]) -> (Vec<Finding>, bool) {
             }
             findings.extend(shadowed(document, other));
             findings.extend(milder(document, other));
+            findings.extend(exclusive(document, other, &mut left));
         }
         findings.extend(hours.and_then(|hours| hours.finding(document)));
     }
-    (findings, true)
+    (findings, left > 0)
 }
 
 /// The minutes of the week at which a document and those that restrict the same calls let them
@@ -102,6 +103,37 @@ impl<'a> CommonHours<'a> {
             mend: "let the times overlap, or narrow the scope of one",
         })
     }
+}
+
+/// The arguments that two documents ask for, of which no call meets both: `other` refuses every call
+/// that `document` lets pass.
+fn exclusive(document: &Document, other: &Document, left: &mut usize) -> Vec<Finding> {
+    let decides = |d: &Document| d.mode == Mode::Enforce && d.action >= Action::Block;
+    let theirs = &other.requirements.arguments;
+    let wide = !theirs.is_empty()
+        && decides(document)
+        && decides(other)
+        && reaches(&other.scope, &document.scope)
+        && targets(&other.scope, &document.scope);
+    let mut findings = Vec::new();
+    // What is wrong with one by itself is said there.
+    let sound = |check: &Check| check.contradictions().is_empty();
+    for check in document.requirements.arguments.iter().filter(|_| wide) {
+        let mut theirs = theirs.iter();
+        let found = theirs.find_map(|other| Some((other, check.apart(other, left)?)));
+        let found = found.filter(|(other, _)| sound(check) && sound(other));
+        findings.extend(found.map(|(theirs, why)| Finding {
+            document: document.name.to_string(),
+            path: check.place.clone(),
+            code: Code::Contradictory,
+            why: format!(
+                "beside `{}` of policy `{}`, which these calls must meet too: {why}",
+                theirs.place, other.name
+            ),
+            mend: "let some arguments meet both, or narrow the scope of one",
+        }));
+    }
+    findings
 }
 
 /// Whether two documents say the same under different names.

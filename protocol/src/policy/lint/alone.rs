@@ -1,7 +1,7 @@
 //! One document by itself.
 
 use super::overlap::{covers, covers_item, covers_name, lies_on, meet_item};
-use super::{Code, Notes};
+use super::{Code, MAX_COMPARED, Notes};
 use crate::mcp::{Target, TargetKind, derive_intents, word};
 use crate::policy::document::{Document, Mode, Network, WEEK};
 use crate::policy::glob::{Glob, ItemGlob};
@@ -54,6 +54,19 @@ fn vacuous(document: &Document, notes: &mut Notes) {
             "it asks for nothing and permits nothing",
             "add what calls must meet, or remove it",
         );
+    }
+    let nothing = "name what is restricted, or leave the key out";
+    for place in &r.intents.idle {
+        note(
+            place,
+            "it names no intent, so it restricts nothing",
+            nothing,
+        );
+    }
+    let labels = r.labels.as_ref();
+    if labels.is_some_and(|l| l.allowed.is_none() && l.restricted.is_empty()) {
+        let why = "it names no label, so it restricts nothing";
+        note("/labels/restricted", why, nothing);
     }
     if scope.is_selective() {
         let kinds = [
@@ -397,9 +410,19 @@ pub(super) fn forbidden_intent(document: &Document, tool: &str) -> Option<(&'sta
 
 /// Predicates that no value can meet.
 fn arguments(document: &Document, notes: &mut Notes) {
-    for check in &document.requirements.arguments {
-        for (path, why) in check.contradictions() {
-            let mend = "no value can be like that: correct it";
+    let checks = &document.requirements.arguments;
+    let mend = "no value can be like that: correct it";
+    // Of a document with so many listed values that they are not compared, nothing is said.
+    let mut left = MAX_COMPARED;
+    for (at, check) in checks.iter().enumerate() {
+        let alone = check.contradictions();
+        let mut others = checks.iter().take(at);
+        let apart = others.find_map(|other| Some((other, check.apart(other, &mut left)?)));
+        if let Some((other, why)) = apart.filter(|_| alone.is_empty()) {
+            let why = format!("beside `{}`: {why}", other.place);
+            notes.note(check.place.clone(), Code::Contradictory, why, mend);
+        }
+        for (path, why) in alone {
             notes.note(path, Code::Contradictory, why.to_owned(), mend);
         }
     }
