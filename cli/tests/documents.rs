@@ -159,6 +159,39 @@ fn explain_compares_numbers_as_they_are_written() {
     }
 }
 
+/// What raw Cedar permits is told apart by whether it has to be approved.
+#[test]
+fn check_says_what_raw_cedar_does() {
+    let held = r#"@action("require_approval") forbid (principal, action, resource)
+        when { context.server == "bank" };"#;
+    let permit = r#"permit (principal, action, resource) when { context.server == "shop" };"#;
+    let mixed = format!("{permit} {held}");
+    let dir = files(&[("held.cedar", held), ("mixed.cedar", &mixed)]);
+    let told = run(
+        dir.path(),
+        &["policy", "check", "held.cedar", "mixed.cedar"],
+        "",
+    );
+    assert_eq!(
+        stdout(&told),
+        "  ✓ held.cedar: held
+      restricts; permits what is approved under it
+      forbids require_approval every hop   /policy0
+      permits once approved    every hop   /policy0
+  ✓ mixed.cedar: mixed
+      permits -                every hop   /policy0
+      forbids require_approval every hop   /policy1
+      permits once approved    every hop   /policy1
+"
+    );
+    let words = ["--format", "json", "policy", "check", "held.cedar"];
+    let told: Value = serde_json::from_str(&stdout(&run(dir.path(), &words, ""))).unwrap();
+    assert_eq!(told[0]["grants"], false, "{told}");
+    assert_eq!(told[0]["permits_approved"], true, "{told}");
+    assert_eq!(told[0]["rules"][1]["once_approved"], true, "{told}");
+    assert_eq!(told[0]["rules"][1]["action"], Value::Null, "{told}");
+}
+
 /// A directory means its documents; what cannot be read is told with a mend.
 #[test]
 fn directories_are_read_as_their_documents() {

@@ -1,5 +1,6 @@
 //! A `forbid` of raw Cedar that wants approval: it holds, and once approved it permits what it held.
 
+use protocol::policy::Action;
 use protocol::policy::explain::rule_cedar;
 use protocol::policy::lint::lint;
 
@@ -32,6 +33,55 @@ fn what_it_holds_passes_once_it_is_approved() {
     let decision = call.decide(&bundle(&[("p", HOLDS)], &[]));
     assert_eq!(decision.granted_by, ["p"]);
     assert!(decision.violations.is_empty(), "{:?}", decision.violations);
+}
+
+/// What is said of a document is what it does.
+#[test]
+fn what_it_is_for_is_said() {
+    let forbid = "forbid (principal, action, resource) when { context.server == \"shop\" };";
+    let permit = "permit (principal, action, resource) when { context.server == \"bank\" };";
+    let holds = format!("@action(\"require_approval\") {forbid}");
+    let tells = format!("@action(\"alert\") {forbid}");
+    let observes = format!("@mode(\"observe\") {holds} @mode(\"observe\") {permit}");
+    let both = "permits and restricts; permits what is approved under it";
+    let held = "restricts; permits what is approved under it";
+    for (text, effect, permits, action) in [
+        (permit.to_owned(), "permits", (true, false), None),
+        (
+            forbid.to_owned(),
+            "restricts",
+            (false, false),
+            Some("block"),
+        ),
+        (holds.clone(), held, (false, true), Some("require_approval")),
+        (
+            format!("{holds} {permit}"),
+            both,
+            (true, true),
+            Some("require_approval"),
+        ),
+        (format!("{holds} {tells}"), held, (false, true), None),
+        (
+            format!("{forbid} {permit}"),
+            "permits and restricts",
+            (true, false),
+            Some("block"),
+        ),
+        (observes.clone(), "only observes", (false, false), None),
+        (
+            format!("{observes} {forbid}"),
+            "restricts",
+            (false, false),
+            Some("block"),
+        ),
+    ] {
+        let bundle = bundle(&[("p", &text)], &[]);
+        let policy = bundle.policy("p").unwrap();
+        assert_eq!(policy.effect(), effect, "{text}");
+        let said = (policy.grants(), policy.permits_approved());
+        assert_eq!(said, permits, "{text}");
+        assert_eq!(policy.action().map(Action::name), action, "{text}");
+    }
 }
 
 #[test]

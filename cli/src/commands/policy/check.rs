@@ -42,7 +42,11 @@ struct Checked {
 struct CheckedRule {
     place: String,
     effect: &'static str,
-    action: &'static str,
+    /// What a violation leads to; what permits has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+    /// Whether it permits only what was approved.
+    once_approved: bool,
     decidable: &'static str,
 }
 
@@ -62,7 +66,10 @@ impl Check {
                 for rule in &document.rules {
                     text.line(format!(
                         "      {:<7} {:<16} {:<11} {}",
-                        rule.effect, rule.action, rule.decidable, rule.place
+                        rule.effect,
+                        rule.then(),
+                        rule.decidable,
+                        rule.place
                     ));
                 }
             }
@@ -80,10 +87,21 @@ fn checked(loaded: &files::Loaded) -> Checked {
     Checked {
         file: loaded.path.clone(),
         policy: loaded.carried.name.to_string(),
-        grants: document.is_none_or(Document::grants),
-        permits_approved: document.is_some_and(Document::permits_approved),
-        effect: document.map_or("permits or forbids", Document::effect),
+        grants: loaded.compiled.grants(),
+        permits_approved: loaded.compiled.permits_approved(),
+        effect: loaded.compiled.effect(),
         rules: rules.collect(),
+    }
+}
+
+impl CheckedRule {
+    /// What comes of it, or when it counts.
+    fn then(&self) -> &'static str {
+        match self.action {
+            _ if self.once_approved => "once approved",
+            Some(action) => action,
+            None => "-",
+        }
     }
 }
 
@@ -91,7 +109,8 @@ fn one(rule: &Rule, effect: &'static str) -> CheckedRule {
     CheckedRule {
         place: rule.place.clone(),
         effect,
-        action: rule.action.name(),
+        action: (rule.effect != Effect::Permit).then(|| rule.action.name()),
+        once_approved: rule.once_approved,
         decidable: rule.decidable.name(),
     }
 }
@@ -108,10 +127,11 @@ fn at_the_ends(document: &Document) -> Vec<CheckedRule> {
             place: place.to_owned(),
             effect: "applies",
             // Neither a call over a limit nor a result is ever held.
-            action: match document.action {
+            action: Some(match document.action {
                 Action::RequireApproval => Action::Block.name(),
                 action => action.name(),
-            },
+            }),
+            once_approved: false,
             decidable: Decidable::Edge.name(),
         })
         .collect()
@@ -134,6 +154,6 @@ mod tests {
         let held = br#"{"policy_name": "p", "limits": {"calls": 1},
             "action_on_violation": "require_approval"}"#;
         let held = Document::parse("p", held).unwrap();
-        assert_eq!(at_the_ends(&held)[0].action, "block");
+        assert_eq!(at_the_ends(&held)[0].action, Some("block"));
     }
 }

@@ -2,9 +2,8 @@
 
 use protocol::control::{BundleFile, FileBytes, route};
 use protocol::name::PolicyName;
-use protocol::policy::CEDAR_MEDIA_TYPE;
+use protocol::policy::Action;
 use protocol::policy::compile::CompiledPolicy;
-use protocol::policy::document::Document;
 use protocol::trust::bundle::{BundleBody, Policy as Carried};
 use serde::Serialize;
 
@@ -134,12 +133,14 @@ fn shown(policy: &Carried, cedar: bool) -> ShownPolicy {
     ShownPolicy {
         name: policy.name.to_string(),
         media_type: policy.media_type.clone(),
-        grants: document.map_or(policy.media_type == CEDAR_MEDIA_TYPE, |d| d.grants()),
-        permits_approved: document.is_some_and(Document::permits_approved),
-        effect: document.map_or("permits or forbids", Document::effect),
+        grants: compiled.as_ref().is_some_and(CompiledPolicy::grants),
+        permits_approved: (compiled.as_ref()).is_some_and(CompiledPolicy::permits_approved),
+        effect: compiled.as_ref().map_or("unknown", CompiledPolicy::effect),
         mode: document.map(|d| d.mode.name()),
-        // One that only vouches stops nothing, so nothing becomes of a violation.
-        action: document.filter(|d| !d.vouches).map(|d| d.action.name()),
+        action: compiled
+            .as_ref()
+            .and_then(CompiledPolicy::action)
+            .map(Action::name),
         rules: compiled.as_ref().map_or(0, |c| c.rules().len()),
         text,
     }

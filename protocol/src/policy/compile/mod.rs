@@ -24,6 +24,7 @@ use super::error::{MAX_POLICY_ERRORS, PolicyError, Problem, shown};
 use super::sets::{Conditions, Ready};
 use super::slice::Index;
 use super::uri::Reserved;
+use super::verdict::Action;
 use super::{CEDAR_MEDIA_TYPE, JSON_MEDIA_TYPE};
 use crate::id::Digest;
 use crate::name::PolicyName;
@@ -157,6 +158,60 @@ impl CompiledPolicy {
             Source::Document(document) => Some(document),
             Source::Cedar => None,
         }
+    }
+
+    /// Whether it permits anything, approved or not.
+    #[must_use]
+    pub fn grants(&self) -> bool {
+        let enforces = |rule: &Rule| rule.effect == Effect::Permit && !rule.once_approved;
+        self.document()
+            .map_or_else(|| self.enforces(enforces), Document::grants)
+    }
+
+    /// Whether it permits what was approved under it, so lets calls on that nothing else permits.
+    #[must_use]
+    pub fn permits_approved(&self) -> bool {
+        let approved = || self.enforces(|rule| rule.once_approved);
+        self.document()
+            .map_or_else(approved, Document::permits_approved)
+    }
+
+    /// What it does to calls, for people.
+    #[must_use]
+    pub fn effect(&self) -> &'static str {
+        if let Some(document) = self.document() {
+            return document.effect();
+        }
+        let forbids = self.enforces(|rule| matches!(rule.effect, Effect::Forbid(_)));
+        match (self.grants(), forbids, self.permits_approved()) {
+            (true, false, _) => "permits",
+            (true, true, false) => "permits and restricts",
+            (true, true, true) => "permits and restricts; permits what is approved under it",
+            (false, true, false) => "restricts",
+            (false, true, true) => "restricts; permits what is approved under it",
+            (false, false, _) => "only observes",
+        }
+    }
+
+    /// What a violation of it leads to, where that is the same of all its rules; of raw Cedar these
+    /// are the `forbid` that do not only observe. One that only vouches stops nothing, so nothing
+    /// becomes of a violation.
+    #[must_use]
+    pub fn action(&self) -> Option<Action> {
+        if let Some(document) = self.document() {
+            return Some(document.action).filter(|_| !document.vouches);
+        }
+        let forbids = |made: &&CompiledRule| {
+            made.mode == Mode::Enforce && matches!(made.rule.effect, Effect::Forbid(_))
+        };
+        let mut actions = self.rules.iter().filter(forbids).map(|m| m.rule.action);
+        let first = actions.next()?;
+        actions.all(|action| action == first).then_some(first)
+    }
+
+    fn enforces(&self, is: impl Fn(&Rule) -> bool) -> bool {
+        let mut rules = self.rules.iter().filter(|m| m.mode == Mode::Enforce);
+        rules.any(|made| is(&made.rule))
     }
 
     /// Its rules, in the order of the document's keys.

@@ -187,17 +187,18 @@ fn read(
         action.unwrap_or(Action::Block),
         mode.unwrap_or(Mode::Enforce),
     );
+    let holds = effect != Effect::Permit && action == Action::RequireApproval;
     let rule = |effect, policy: cedar_policy::Policy| {
         let rule = Rule {
             place: place.clone(),
             effect,
             action,
+            once_approved: holds && effect == Effect::Permit,
             decidable: Decidable::Header,
             cedar: policy.to_string(),
         };
         CompiledRule::parsed(rule, mode, policy)
     };
-    let holds = effect != Effect::Permit && action == Action::RequireApproval;
     if !holds {
         return vec![rule(effect, policy)];
     }

@@ -105,6 +105,8 @@ pub struct Rule {
     pub effect: Effect,
     /// What a violation leads to.
     pub action: Action,
+    /// Whether it permits only what was approved.
+    pub once_approved: bool,
     /// Where it can be decided.
     pub decidable: Decidable,
     /// Its text.
@@ -225,6 +227,7 @@ pub(super) fn rules(document: &Document) -> Vec<Made> {
             place: String::new(),
             effect: Effect::Apply,
             action: document.action,
+            once_approved: false,
             decidable: Decidable::Header,
             cedar,
         };
@@ -252,6 +255,7 @@ fn forbid(document: &Document, scope: &str, needed: &Needed) -> Made {
         place: needed.place.clone(),
         effect: Effect::Forbid(needed.requirement),
         action,
+        once_approved: false,
         decidable: needed.decidable,
         cedar,
     };
@@ -280,12 +284,13 @@ fn permits(document: &Document, needed: &[Needed], required: bool) -> Vec<Made> 
     let matched = scope == cedar::scope(&document.scope, false);
     let edge = needed.iter().any(|n| n.decidable == Decidable::Edge);
     let meets: Vec<String> = needed.iter().map(|n| n.meets.clone()).collect();
-    let rule = |place: &str, text: Text<'_>| {
+    let rule = |place: &str, once_approved, text: Text<'_>| {
         let (cedar, left) = text.finish(None);
         let rule = Rule {
             place: place.to_owned(),
             effect: Effect::Permit,
             action: document.action,
+            once_approved,
             decidable: if edge {
                 Decidable::Edge
             } else {
@@ -306,7 +311,7 @@ fn permits(document: &Document, needed: &[Needed], required: bool) -> Vec<Made> 
         if required {
             text = text.when("context.approved".to_owned());
         }
-        out.push(rule(place, text));
+        out.push(rule(place, required, text));
     }
     // Once approved, a document grants what it held.
     let holds = document.action == Action::RequireApproval;
@@ -326,7 +331,7 @@ fn permits(document: &Document, needed: &[Needed], required: bool) -> Vec<Made> 
             }
             text = text.unless(cedar::all(&all));
         }
-        out.push(rule("/approval", text));
+        out.push(rule("/approval", true, text));
     }
     out
 }

@@ -185,11 +185,7 @@ fn only_approved(bundle: &CompiledBundle, document: &Document, notes: &mut Notes
                 && other.grants()
                 && overlap::servers_meet(&document.scope, &other.scope)
         }
-        // What permits only what it held has a `forbid` at its place.
-        None => policy.rules().any(|rule| {
-            let forbids = |r: &Rule| r.effect != Effect::Permit && r.place == rule.place;
-            rule.effect == Effect::Permit && !policy.rules().any(forbids)
-        }),
+        None => policy.grants(),
     };
     if !bundle.policies().iter().any(could) {
         let required = document.approval.as_ref().is_some_and(|a| a.required);
