@@ -28,6 +28,7 @@ use protocol::crypto::Crypto as _;
 use protocol::id::ApprovalId;
 use protocol::policy::starter_bundle;
 use protocol::trust::bundle::{BundleBody, Policy};
+use protocol::trust::revocation::Act;
 use tests::admin::{Admin, in_force, policy};
 use tests::fixture;
 use tests::line::{Line, LineOptions};
@@ -484,6 +485,54 @@ async fn starting() -> (TestMesh, TestNode, TestNode, ServerRef) {
         server: name("bench"),
     };
     (mesh, hub, user, bench)
+}
+
+#[tokio::test]
+async fn a_held_call_is_over_once_who_makes_it_is_revoked() {
+    let (mesh, hub, user, session) = under(&[ASK]).await;
+    let admin = Admin::of(&hub.state);
+    // Nothing bars the others: an agent of that name on another node is another one.
+    let other = mesh.join(&hub, "other").await;
+    other.sees("hub", "bench").await;
+    let theirs = other.open("agent", "hub", "bench").await.unwrap();
+    let left = call_and_leave(&hub, &session, 1, r#"{"text": "left"}"#).await;
+    let waiting = session.begin(2, "echo", r#"{"text": "waits"}"#);
+    let mut waiting = waiting.await.unwrap();
+    let of_other = theirs.begin(1, "echo", r#"{"text": "waits"}"#);
+    let mut of_other = of_other.await.unwrap();
+    holds(&hub, 3).await;
+
+    let agent = Act::Agent {
+        node: Some(user.id()),
+        name: name("agent"),
+    };
+    admin.revoke(&hub, agent, "the test says so").await;
+    let told = last(&mut waiting).await.unwrap_err();
+    assert_eq!(told.reason, "agent_revoked", "{told:?}");
+    let open = holds(&hub, 1).await;
+    assert_eq!(open[0].node_id, other.id());
+    let all = held(&hub, true).await;
+    let over = |a: &&Approval| a.state == ApprovalState::Revoked && !a.waiting;
+    assert_eq!(all.iter().filter(over).count(), 2, "{all:?}");
+    for choice in [Choice::Approve, Choice::Deny] {
+        let refused = answer(&hub, &left, choice, None).await.unwrap_err();
+        assert_eq!(refused.reason, "approval_revoked");
+        assert!(refused.hint.is_some(), "{refused:?}");
+    }
+    let ends = recorded(&hub).await;
+    let ended = |d: &&Decision| {
+        let of = d.approval.as_ref().is_some_and(|a| a.id == left.id);
+        of && d.reason.as_deref() == Some("agent_revoked")
+    };
+    assert_eq!(ends.iter().filter(ended).count(), 1, "{ends:?}");
+
+    // So of a call whose node is revoked between its being held and its being answered.
+    admin
+        .revoke(&hub, Act::Node(other.id()), "the test says so")
+        .await;
+    let refused = answer(&hub, &open[0], Choice::Approve, None).await;
+    assert_eq!(refused.unwrap_err().reason, "approval_revoked");
+    last(&mut of_other).await.unwrap_err();
 }
 
 #[tokio::test]

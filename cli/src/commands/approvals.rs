@@ -231,7 +231,10 @@ fn left(held: &Approval) -> String {
         ApprovalState::Pending | ApprovalState::Approved => {
             lasting(held.until.0.saturating_sub(now().0))
         }
-        ApprovalState::Used | ApprovalState::Denied | ApprovalState::TimedOut => "-".to_owned(),
+        ApprovalState::Used
+        | ApprovalState::Denied
+        | ApprovalState::TimedOut
+        | ApprovalState::Revoked => "-".to_owned(),
     }
 }
 
@@ -245,7 +248,10 @@ fn standing(held: &Approval) -> String {
         ApprovalState::Pending | ApprovalState::Approved => {
             format!("{state}; the caller has left; the same call made again counts")
         }
-        ApprovalState::Used | ApprovalState::Denied | ApprovalState::TimedOut => state.to_owned(),
+        ApprovalState::Used
+        | ApprovalState::Denied
+        | ApprovalState::TimedOut
+        | ApprovalState::Revoked => state.to_owned(),
     }
 }
 
@@ -314,6 +320,7 @@ fn outcome(held: &Approval, text: &mut Text) {
             }
         }
         ApprovalState::TimedOut => text.check(false, format!("the time of {id} is over")),
+        ApprovalState::Revoked => text.check(false, format!("{call} ({id}) is revoked")),
     }
 }
 
@@ -396,6 +403,7 @@ mod tests {
             (ApprovalState::Used, "used"),
             (ApprovalState::Denied, "denied"),
             (ApprovalState::TimedOut, "timed out"),
+            (ApprovalState::Revoked, "revoked"),
         ] {
             let shown = said(state, false);
             assert!(shown.contains(&format!("state        {name}\n")), "{shown}");

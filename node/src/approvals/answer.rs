@@ -155,6 +155,7 @@ impl Approvals {
         match kept.state {
             State::Pending if !kept.answers.iter().any(same) => {}
             State::TimedOut => return Err(ApprovalError::Late),
+            State::Revoked => return Err(ApprovalError::Revoked),
             state => return Err(ApprovalError::Answered(state.shown())),
         }
         let early = said.at.plus(MAX_CLOCK_AHEAD_S) < kept.asked.seconds();

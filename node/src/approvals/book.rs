@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::enforcement::{APPROVAL_REQUIRED, Enforcer, Hold, Stopped};
 use crate::identity::Identity;
 use crate::members::Members;
-use crate::standing::Standing;
+use crate::standing::{Barred, Standing};
 use crate::store::{MAX_APPROVAL_BYTES, Store, StoreError, Write};
 
 /// What the table works with.
@@ -424,7 +424,7 @@ impl Approvals {
         self.standing.member(facts).is_ok() && judge(party)
     }
 
-    /// Ends what is over. Called before every look and every minute.
+    /// Ends what is over, and what is revoked. Called before every look and every minute.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -435,15 +435,21 @@ impl Approvals {
 
     pub(super) async fn expire_now(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let due: Vec<Kept> = {
+        let open: Vec<Kept> = {
             let table = self.table();
             let open = table.values().filter(|e| e.kept.state.is_open());
-            let due = open.filter(|e| e.kept.until <= now);
-            due.map(|e| e.kept.clone()).collect()
+            open.map(|e| e.kept.clone()).collect()
         };
-        for mut kept in due {
-            let stopped = timed_out(kept.state == State::Approved);
-            kept.state = State::TimedOut;
+        for mut kept in open {
+            let (state, stopped) = if kept.until <= now {
+                (State::TimedOut, timed_out(kept.state == State::Approved))
+            } else if let Err(barred) = self.stands(&kept) {
+                // Its stream is cut when the revocation comes; nothing comes of an approval either.
+                (State::Revoked, Stopped::barred(&barred))
+            } else {
+                continue;
+            };
+            kept.state = state;
             let (id, call) = (kept.id, kept.call());
             let waiter = self.keep(kept, None).await?;
             let note = self.note(&id, None);
@@ -467,6 +473,19 @@ impl Approvals {
                 .collect()
         };
         self.remove(&forgotten).await
+    }
+
+    /// Whether neither who makes a held call nor what it calls is revoked.
+    fn stands(&self, kept: &Kept) -> Result<(), Barred> {
+        let standing = &self.standing;
+        standing.node(&kept.caller)?;
+        if let Some(member) = self.members.member(&kept.caller) {
+            standing.member(&member.membership)?;
+        }
+        standing.agent(&kept.caller, &kept.agent)?;
+        kept.tool
+            .as_ref()
+            .map_or(Ok(()), |tool| standing.tool(tool))
     }
 
     /// Puts an entry in place, on disk first, and returns who waited for it. The surplus of settled

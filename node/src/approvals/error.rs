@@ -40,6 +40,9 @@ pub enum ApprovalError {
     /// It came too late.
     #[error("the time to answer is over")]
     Late,
+    /// Who makes the call, or what it calls, is revoked.
+    #[error("the agent of the held call, its node or the tool is revoked: the call never passes")]
+    Revoked,
     /// The call has been answered, or this operator has said all there is to say.
     #[error("the held call was answered already: it is {}", .0.name())]
     Answered(ApprovalState),
@@ -87,6 +90,7 @@ impl ApprovalError {
             Self::OtherArguments => "approval_mismatch",
             Self::Outdated => "approval_misdated",
             Self::Late => super::APPROVAL_TIMED_OUT,
+            Self::Revoked => "approval_revoked",
             Self::Answered(_) => "approval_answered",
             Self::NotAnApprover(_) | Self::NotVouched { .. } | Self::NotAHumanApprover { .. } => {
                 "not_an_approver"
@@ -112,6 +116,7 @@ impl ApprovalError {
             Self::NotAnApprover(_) | Self::NotAHumanApprover { .. } => Some(
                 "see `hedgerow approvals show` for who may; the policy says so in `approval.by`",
             ),
+            Self::Revoked => Some("see `hedgerow revocations list`"),
             Self::Late | Self::Answered(_) => {
                 Some("the agent must make the call again to have it held again")
             }
@@ -125,7 +130,7 @@ impl From<ApprovalError> for Failure {
         use ApprovalError as E;
         let kind = match &error {
             E::Unknown(_) => FailureKind::NotFound,
-            E::Ambiguous(_) | E::Answered(_) | E::Late => FailureKind::Conflict,
+            E::Ambiguous(_) | E::Answered(_) | E::Late | E::Revoked => FailureKind::Conflict,
             E::Words => FailureKind::Invalid,
             E::Store(_) => FailureKind::Unavailable,
             E::Signing(_) => FailureKind::Internal,

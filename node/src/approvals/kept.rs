@@ -25,6 +25,9 @@ pub(super) enum State {
     Denied,
     #[n(5)]
     TimedOut,
+    /// Who makes the call, or what it calls, is revoked.
+    #[n(6)]
+    Revoked,
 }
 
 impl State {
@@ -40,6 +43,7 @@ impl State {
             Self::Used => ApprovalState::Used,
             Self::Denied => ApprovalState::Denied,
             Self::TimedOut => ApprovalState::TimedOut,
+            Self::Revoked => ApprovalState::Revoked,
         }
     }
 }

@@ -74,6 +74,8 @@ pub enum ApprovalState {
     Denied,
     /// Nobody answered in time, or it was approved and not used in time.
     TimedOut,
+    /// The agent, its node or the tool's definition was revoked before it passed.
+    Revoked,
 }
 
 impl ApprovalState {
@@ -86,6 +88,7 @@ impl ApprovalState {
             Self::Used => "used",
             Self::Denied => "denied",
             Self::TimedOut => "timed out",
+            Self::Revoked => "revoked",
         }
     }
 }
