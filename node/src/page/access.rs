@@ -173,18 +173,26 @@ impl Access {
         Ok(NewSession { token, door })
     }
 
-    /// The session of a token at its door.
+    /// The session at a door that one of the tokens is of: a browser may show some that others
+    /// gave it.
     ///
     /// # Errors
     /// [`AccessError::NoSession`].
-    pub fn visit(&self, token: &str, door: &str, now: Instant) -> Result<Visit, AccessError> {
-        let digest = self.digest(domain::PAGE_SESSION, token);
+    pub fn visit<'a>(
+        &self,
+        tokens: impl IntoIterator<Item = &'a str>,
+        door: &str,
+        now: Instant,
+    ) -> Result<Visit, AccessError> {
         let state = self.state(now);
         let mut found = None;
-        for session in &state.sessions {
-            let same = bool::from(session.digest.as_bytes().ct_eq(digest.as_bytes()));
-            if same && session.door == door {
-                found = Some(session.visit.clone());
+        for token in tokens {
+            let digest = self.digest(domain::PAGE_SESSION, token);
+            for session in &state.sessions {
+                let same = bool::from(session.digest.as_bytes().ct_eq(digest.as_bytes()));
+                if same && session.door == door {
+                    found = Some(session.visit.clone());
+                }
             }
         }
         found.ok_or(AccessError::NoSession)
@@ -250,7 +258,9 @@ mod tests {
             AccessError::UsedCode
         );
         // Whoever came second ended nothing of whoever came first.
-        access.visit(&session.token, &session.door, now).unwrap();
+        access
+            .visit([session.token.as_str()], &session.door, now)
+            .unwrap();
     }
 
     #[test]
@@ -279,13 +289,19 @@ mod tests {
         let (access, now) = (access(), Instant::now());
         let first = access.exchange(&access.issue(now).unwrap(), now).unwrap();
         let second = access.exchange(&access.issue(now).unwrap(), now).unwrap();
-        let visit = access.visit(&first.token, &first.door, now).unwrap();
+        let visit = access
+            .visit([first.token.as_str()], &first.door, now)
+            .unwrap();
         for (token, door) in [(&first.token, &second.door), (&second.token, &first.door)] {
-            let refused = access.visit(token, door, now).unwrap_err();
+            let refused = access.visit([token.as_str()], door, now).unwrap_err();
             assert_eq!(refused, AccessError::NoSession);
         }
         let over = now + SESSION_LIFE;
-        assert!(access.visit(&first.token, &first.door, over).is_err());
+        assert!(
+            access
+                .visit([first.token.as_str()], &first.door, over)
+                .is_err()
+        );
         assert!(visit.ended.is_cancelled(), "its streams end with it");
     }
 
@@ -293,11 +309,17 @@ mod tests {
     fn revoking_ends_sessions_and_voids_codes() {
         let (access, now) = (access(), Instant::now());
         let session = access.exchange(&access.issue(now).unwrap(), now).unwrap();
-        let visit = access.visit(&session.token, &session.door, now).unwrap();
+        let visit = access
+            .visit([session.token.as_str()], &session.door, now)
+            .unwrap();
         let waiting = access.issue(now).unwrap();
         assert_eq!(access.revoke(now), 1);
         assert!(visit.ended.is_cancelled());
-        assert!(access.visit(&session.token, &session.door, now).is_err());
+        assert!(
+            access
+                .visit([session.token.as_str()], &session.door, now)
+                .is_err()
+        );
         assert!(access.exchange(&waiting, now).is_err());
         assert_eq!(access.revoke(now), 0);
     }
@@ -309,7 +331,11 @@ mod tests {
         for _ in 0..MAX_SESSIONS {
             access.exchange(&access.issue(now).unwrap(), now).unwrap();
         }
-        assert!(access.visit(&first.token, &first.door, now).is_err());
+        assert!(
+            access
+                .visit([first.token.as_str()], &first.door, now)
+                .is_err()
+        );
         let oldest = access.issue(now).unwrap();
         for _ in 0..MAX_CODES {
             access.issue(now).unwrap();

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use super::access::{AccessError, SESSION_LIFE, Visit};
 use super::feed::{self, Ended, Feed};
 use super::filter::Query;
-use super::limits::{RENDER_WAIT, STREAM_QUEUE};
+use super::limits::{MAX_COOKIES, RENDER_WAIT, STREAM_QUEUE};
 use super::refusal::Refusal;
 use super::{Page, Source, assets, render};
 use crate::loopback::{self, Foreign};
@@ -174,8 +174,11 @@ impl Edge {
     }
 
     fn visit(&self, headers: &HeaderMap, door: &str) -> Result<Visit, Refusal> {
-        let token = session_of(headers).ok_or(AccessError::NoSession)?;
-        Ok(self.page.access.visit(token, door, Instant::now())?)
+        let visit = self
+            .page
+            .access
+            .visit(sessions_of(headers), door, Instant::now());
+        Ok(visit?)
     }
 
     /// What a session sees.
@@ -273,18 +276,16 @@ fn asset(name: &str) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-/// The session's cookie. Of several nobody knows which is ours, so none is.
-fn session_of(headers: &HeaderMap) -> Option<&str> {
+/// The values of cookies by the session's name, of which at most [`MAX_COOKIES`] are looked at.
+///
+/// Cookies know no ports: what else listens on this host can set some of that name, and any bytes.
+fn sessions_of(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(COOKIE).iter();
-    let pairs = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'));
-    let mut ours = pairs.filter_map(|pair| {
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let ours = pairs.filter_map(|pair| {
+        let pair = core::str::from_utf8(pair).ok()?;
         let (name, value) = pair.trim().split_once('=')?;
         (name == SESSION).then_some(value)
     });
-    match (ours.next(), ours.next()) {
-        (Some(token), None) => Some(token),
-        _ => None,
-    }
+    ours.take(MAX_COOKIES)
 }

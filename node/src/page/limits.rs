@@ -23,6 +23,10 @@ pub const MAX_CODES: usize = 64;
 /// Browser sessions at once; the oldest makes room.
 pub const MAX_SESSIONS: usize = 16;
 
+/// Cookies of the session's name that are looked at in one request. Browsers send those of the
+/// longest path first, and no other service knows the session's path, so ours is among the first.
+pub const MAX_COOKIES: usize = 16;
+
 /// Event streams at once; one more is refused.
 pub const MAX_STREAMS: usize = 16;
 
