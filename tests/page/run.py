@@ -60,6 +60,30 @@ FAINT = """(() => {
   return faint;
 })()"""
 
+# Names as long as they may be and without a place to break, in every cell that shows one; then the
+# tables of which a part is out of sight, and the words that are broken for it.
+CROWDED = """(() => {
+  const node = "n".repeat(32), tool = "t".repeat(71) + "…";
+  const peers = document.querySelector("#peers .scroll");
+  for (const row of peers.querySelectorAll("tbody tr")) {
+    row.querySelector("th").firstChild.data = node;
+    row.lastElementChild.textContent = node;
+  }
+  const rows = [...document.querySelectorAll(".decisions tbody tr:not(.under)")];
+  const words = [];
+  for (const row of rows) {
+    const cell = (label) => row.querySelector(`[data-label="${label}"]`);
+    cell("Agent").textContent = cell("Signed by").textContent = node;
+    cell("What").querySelector("code, .of").textContent = tool;
+    cell("Reason").textContent = "agent_revoked";
+    words.push(cell("Reason"), cell("Where"));
+  }
+  const lines = (e) => { const r = document.createRange(); r.selectNodeContents(e); return r.getClientRects().length; };
+  const wide = [peers, document.querySelector("#decisions")].filter((e) => e.scrollWidth > e.clientWidth);
+  return [...wide.map((e) => `${e.className || e.id} ${e.scrollWidth} > ${e.clientWidth}`),
+    ...words.filter((e) => lines(e) > 1).map((e) => e.textContent)];
+})()"""
+
 # What sticks out of the window sideways.
 WIDER = """[...document.querySelectorAll("body *")]
   .filter((e) => !e.closest(".skip, thead") && e.getBoundingClientRect().right > innerWidth + 1)
@@ -233,6 +257,17 @@ def looks(tab, out):
     tab.size(*WIDE)
 
 
+def crowded(tab, out):
+    """Long names push nothing out of sight."""
+    for width in (WIDE[0], 1210, 1000):
+        tab.size(width, WIDE[1])
+        found = tab.evaluate(CROWDED)
+        check(f"long names, {width} px: every column is in sight", not found, found)
+        screenshot(tab, out / f"crowded-{width}.png")
+    tab.size(*WIDE)
+    tab.moves(lambda: tab.evaluate("location.reload()"))
+
+
 def screenshot(tab, path, **params):
     data = tab.call("Page.captureScreenshot", format="png", optimizeForSpeed=False, **params)["data"]
     path.write_bytes(base64.b64decode(data))
@@ -362,6 +397,7 @@ def main():
                 live(tab, first)
                 rules(tab, first)
                 looks(tab, options.out)
+                crowded(tab, options.out)
                 second.cli("server", "remove", "hostile")
                 tab.wait("page without the server that is gone",
                          "!document.querySelector('#tools').innerText.includes('hostile')")
