@@ -12,7 +12,9 @@ import os
 import socket
 import sys
 import tempfile
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "interop"))
@@ -21,6 +23,8 @@ from browser import Browser, Failed  # noqa: E402
 from mesh import Node  # noqa: E402
 
 PASSPHRASE = "correct horse battery staple of the page's test"
+# `page::limits::MAX_STREAMS`.
+MAX_WATCHERS = 16
 # Largest screenshot that may stand in the docs.
 MAX_DOCS_BYTES = 200_000
 WIDE, NARROW = (1280, 900), (400, 800)
@@ -332,6 +336,34 @@ def strict(tab):
     return complaints
 
 
+LIVE = "document.getElementById('live').innerText"
+
+
+def told_why(tab, door):
+    """What is not live says so, and why."""
+    tab.go(door + "?verdict=deny")
+    tab.wait("live page of a filter", "document.body.dataset.live === 'on'")
+    check("a filter is not said to be live", tab.evaluate(LIVE) == "Live, but for these decisions",
+          tab.evaluate(LIVE))
+    [cookie] = tab.call("Network.getCookies")["cookies"]
+    headers = {"Cookie": f"{cookie['name']}={cookie['value']}"}
+    place = urlsplit(door)
+    watchers = []
+    # The page that leaves gives its place back in its own time.
+    tab.go("about:blank")
+    for _ in range(MAX_WATCHERS + 1):
+        watcher = HTTPConnection(place.hostname, place.port, timeout=60)
+        watcher.request("GET", place.path + "events", headers=headers)
+        watchers.append((watcher, watcher.getresponse()))
+    tab.go(door)
+    tab.wait("reason why it is not live", f"{LIVE}.includes('as many pages watch as may')")
+    check("one watcher too many is told why", True)
+    for watcher, answer in watchers:
+        answer.close()
+        watcher.close()
+    tab.wait("live page once others left", "document.body.dataset.live === 'on'")
+
+
 def locked(browser, tab, node, url, door):
     """Who has no session sees nothing, and sessions can be ended."""
     stranger = browser.open()
@@ -346,7 +378,7 @@ def locked(browser, tab, node, url, door):
           and kept["sameSite"] == "Strict" and kept["path"].count("/") == 2, kept)
     ended = node.cli("dashboard", "--revoke")["ended"]
     check("all sessions are ended", ended == 1, ended)
-    tab.wait("notice that it is not live", "document.body.dataset.live === 'off'")
+    tab.wait("notice that it is not live", f"{LIVE}.includes('the session is over')")
     tab.go(door)
     check("and the page is gone", "page_no_session" in tab.text(), tab.text())
 
@@ -413,6 +445,7 @@ def main():
                 complaints = strict(tab)
                 check("the browser has nothing to complain about", not complaints,
                       json.dumps(complaints, indent=1))
+                told_why(tab, door)
                 locked(browser, tab, first, url, door)
                 remembered(tab, first)
         except Failed as failure:

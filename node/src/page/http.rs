@@ -88,8 +88,8 @@ async fn entry(State(edge): State<Edge>, request: Request) -> Response {
         tracing::debug!(reason, "the status page refused a request");
         edge.source.refused(reason);
         let mut response = html(refusal.status(), render::refused(&refusal));
-        if refusal == Refusal::Method {
-            let allowed = HeaderValue::from_static("GET, HEAD");
+        if let Some(allowed) = refusal.allowed() {
+            let allowed = HeaderValue::from_static(allowed);
             response.headers_mut().insert(ALLOW, allowed);
         }
         response
@@ -148,7 +148,7 @@ impl Edge {
     /// from another site would not send a strict cookie along on one.
     fn login(&self, request: &Asked) -> Result<Response, Refusal> {
         if *request.method() != Method::GET {
-            return Err(Refusal::Method);
+            return Err(Refusal::LoginMethod);
         }
         let login: QueryOf<Login> =
             QueryOf::try_from_uri(request.uri()).map_err(|_| AccessError::UnknownCode)?;
@@ -238,11 +238,15 @@ impl Edge {
 
     /// The event stream of one browser.
     fn events(&self, visit: Visit, request: &Asked) -> Result<Response, Refusal> {
-        if *request.method() != Method::GET {
-            return Err(Refusal::Method);
-        }
         let room = Arc::clone(&self.streams).try_acquire_owned();
         let room = room.map_err(|_| Refusal::TooManyStreams)?;
+        let media_type = HeaderValue::from_static("text/event-stream");
+        // An `EventSource` is not told why there is no stream: the page asks so.
+        if *request.method() == Method::HEAD {
+            let mut response = Response::new(Body::empty());
+            response.headers_mut().insert(CONTENT_TYPE, media_type);
+            return Ok(response);
+        }
         let cut = request.extensions().get::<Cut>().cloned();
         let (to, events) = mpsc::channel::<Bytes>(STREAM_QUEUE);
         let carrying = feed::carry(self.feed.watch(), to, visit, self.stop.clone());
@@ -262,7 +266,6 @@ impl Edge {
             Some((Ok::<_, std::convert::Infallible>(event), events))
         });
         let mut response = Response::new(Body::from_stream(body));
-        let media_type = HeaderValue::from_static("text/event-stream");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
         Ok(response)
     }

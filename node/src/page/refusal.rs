@@ -20,6 +20,9 @@ pub(super) enum Refusal {
     /// Another method than GET and HEAD.
     #[error("this page is read-only: it takes GET and HEAD")]
     Method,
+    /// Another method than GET for a login.
+    #[error("a login takes GET alone: a link that is only looked at must not use up its code")]
+    LoginMethod,
     /// No such path.
     #[error("there is no such page")]
     Path,
@@ -46,7 +49,7 @@ impl Refusal {
         match self {
             Self::Host => "page_host",
             Self::Origin => "page_origin",
-            Self::Method => "page_method",
+            Self::Method | Self::LoginMethod => "page_method",
             Self::Path => "page_path",
             Self::Access(AccessError::UnknownCode) => "page_code_unknown",
             Self::Access(AccessError::UsedCode) => "page_code_used",
@@ -64,7 +67,7 @@ impl Refusal {
     pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::LoginMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Path => StatusCode::NOT_FOUND,
             Self::Access(AccessError::NoSession) => StatusCode::UNAUTHORIZED,
             Self::Access(AccessError::Crypto(_)) | Self::Unavailable(_) => {
@@ -73,6 +76,15 @@ impl Refusal {
             Self::Access(_) => StatusCode::FORBIDDEN,
             Self::Filter(_) => StatusCode::BAD_REQUEST,
             Self::TooManyStreams | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What the resource takes instead, where the method is what is wrong.
+    pub(super) const fn allowed(&self) -> Option<&'static str> {
+        match self {
+            Self::Method => Some("GET, HEAD"),
+            Self::LoginMethod => Some("GET"),
+            _ => None,
         }
     }
 
@@ -87,13 +99,16 @@ impl Refusal {
                 "{SIGN_IN}; if it was not you who used the code, end all sessions first: \
                  `hedgerow dashboard --revoke`"
             )),
-            Self::Access(AccessError::Crypto(_)) | Self::Method => None,
+            Self::Access(AccessError::Crypto(_)) | Self::Method | Self::LoginMethod => None,
             Self::Access(_) => Some(SIGN_IN.to_owned()),
             Self::Filter(_) => Some(format!(
                 "a verdict is `allow`, `hold`, `deny` or `sever`; a text has at most \
                  {MAX_FIND_BYTES} bytes"
             )),
-            Self::Path | Self::TooManyStreams => None,
+            Self::TooManyStreams => {
+                Some("close pages that watch, in any browser on this host, then reload".to_owned())
+            }
+            Self::Path => None,
             Self::Unavailable(_) | Self::Timeout => {
                 Some("`hedgerow doctor` says what is wrong".to_owned())
             }

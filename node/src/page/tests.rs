@@ -407,7 +407,11 @@ async fn a_code_signs_in_once() {
     let bench = Bench::new("x").await;
     let code = bench.code().await;
     // A link that is only looked at is not used up.
-    assert_eq!(bench.ask(&format!("HEAD {code}"), "").await.status, 405);
+    let looked = bench.ask(&format!("HEAD {code}"), "").await;
+    assert_eq!(
+        (looked.status, looked.headers["allow"].as_str()),
+        (405, "GET")
+    );
     assert_eq!(bench.ask(&format!("GET {code}"), "").await.status, 200);
     let again = bench.ask(&format!("GET {code}"), "").await;
     assert_eq!(again.status, 403);
@@ -639,11 +643,15 @@ async fn streams_are_bounded() {
     let bench = Bench::new("x").await;
     let (door, cookie) = bench.sign_in().await;
     let mut open = Vec::new();
+    // Whether there is room can be asked, which takes none.
+    let head = format!("HEAD {door}events");
     for _ in 0..limits::MAX_STREAMS {
+        assert_eq!(bench.ask(&head, &cookie).await.status, 200);
         let mut stream = bench.watch(&door, &cookie).await;
         event(&mut stream, "state", |_| true).await;
         open.push(stream);
     }
+    assert_eq!(bench.ask(&head, &cookie).await.status, 503);
     let refused = bench.ask(&format!("GET {door}events"), &cookie).await;
     assert_eq!(refused.status, 503);
     assert!(refused.body.contains("page_too_many_streams"));
@@ -693,6 +701,7 @@ async fn decisions_are_found_page_by_page() {
         !second.contains("sse-swap=\"decisions\""),
         "what is looked for stands still"
     );
+    assert!(second.contains("stands still") && !first.contains("stands still"));
     let denied = page("?verdict=deny&find=").await.body;
     assert_eq!(denied.matches("<tr class=\"deny\"").count(), 12);
     assert!(!denied.contains("<tr class=\"allow\""));

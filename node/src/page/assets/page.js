@@ -64,16 +64,37 @@
     said.textContent = text;
   };
 
+  // Decisions that were looked for stand still; everything else is live.
+  const still = !main.querySelector(".decisions tbody[sse-swap]");
+
+  // Questions why there is no stream; the answer to one that is no longer the last says nothing.
+  let asked = 0;
+
   const open = () => {
-    if (!paused) say("on", "Live");
+    asked += 1;
+    if (!paused) say("on", still ? "Live, but for these decisions" : "Live");
+  };
+
+  // An event stream that fails does not tell why: the same address is asked for its head.
+  const whyNot = async () => {
+    try {
+      const answer = await fetch("events", { method: "HEAD" });
+      if (answer.status === 401) return "the session is over; run hedgerow dashboard";
+      if (answer.status === 503) return "as many pages watch as may; close some, then reload";
+      return "connecting again";
+    } catch {
+      return "the node does not answer";
+    }
   };
 
   pause.hidden = false;
   say("off", "Connecting");
 
   document.body.addEventListener("htmx:sseOpen", open);
-  document.body.addEventListener("htmx:sseError", () => {
-    say("off", "Not live: the node does not answer, or the session is over");
+  document.body.addEventListener("htmx:sseError", async () => {
+    const question = asked += 1;
+    const why = await whyNot();
+    if (question === asked && !paused) say("off", `Not live: ${why}`);
   });
   document.body.addEventListener("htmx:sseMessage", (event) => {
     open();

@@ -28,7 +28,10 @@ pub(super) fn form(filter: &Filter) -> Markup {
                     placeholder="agent, node, tool, reason" autocomplete="off";
             }
             button type="submit" { "Filter" }
-            @if !filter.is_live() { " " a href="./" { "Newest, live" } }
+            @if !filter.is_live() {
+                span.why { "stands still" }
+                a href="./" { "Newest, live" }
+            }
         }
     }
 }
