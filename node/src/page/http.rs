@@ -1,7 +1,8 @@
 //! The requests of the page: `Host` and `Origin`, then the method, then the session, then the path.
 //!
 //! Every answer, refusals included, carries the same headers: a content security policy without
-//! anything inline, no sniffing, no referrer, no storing.
+//! anything inline, no sniffing, no referrer, no storing. What is no request, or one whose head is
+//! too large, hyper itself answers with 400 or 431: nothing but a status and no body.
 
 use std::sync::Arc;
 

@@ -385,6 +385,15 @@ async fn every_answer_carries_the_strict_headers() {
     }
 }
 
+/// What hyper itself refuses has no body that a header could protect.
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_without_a_word() {
+    let bench = Bench::new("x").await;
+    let large = format!("\r\nX-Large: {}", "x".repeat(limits::MAX_HEAD_BYTES));
+    let answer = bench.ask("GET /", &large).await;
+    assert_eq!((answer.status, answer.body.as_str()), (431, ""));
+}
+
 #[tokio::test]
 async fn documents_have_nothing_inline() {
     let bench = Bench::new("x").await;
