@@ -16,8 +16,9 @@ use crate::exit::{Failed, say};
 /// documents, for every document; one that changes later is denied until it is approved again
 /// (`hedgerow policy pin`).
 ///
-/// The tests that the documents carry are run first, over all that will be in force; if one fails,
-/// nothing is changed. Tests of other documents that will fail are told.
+/// The tests that the documents carry are run first, as `hedgerow policy test` runs them; if one fails,
+/// nothing is changed. Which of them, or of other documents', do not hold beside all that will be in
+/// force is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
