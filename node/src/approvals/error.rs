@@ -116,6 +116,7 @@ impl ApprovalError {
             Self::NotAnApprover(_) | Self::NotAHumanApprover { .. } => Some(
                 "see `hedgerow approvals show` for who may; the policy says so in `approval.by`",
             ),
+            Self::Words => Some("say it in one line and in fewer words, or leave the words out"),
             Self::Revoked => Some("see `hedgerow revocations list`"),
             Self::Late | Self::Answered(_) => {
                 Some("the agent must make the call again to have it held again")
@@ -147,6 +148,14 @@ impl From<ApprovalError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_do_not_fit_are_told_with_a_mend() {
+        let failure = Failure::from(ApprovalError::Words);
+        assert_eq!(failure.reason, "approval_words");
+        let hint = failure.hint.unwrap();
+        assert!(hint.contains("one line"), "{hint}");
+    }
 
     #[test]
     fn who_answers_for_a_human_is_told_about_vouching() {
