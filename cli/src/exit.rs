@@ -18,7 +18,8 @@ pub(crate) enum Exit {
     Failure,
     /// 2: refused: by policy, by a check of a signature or membership, or not permitted.
     Denied,
-    /// 3: the command line, a file or a value cannot be used.
+    /// 3: the command line, a file or a value cannot be used; a name or id that nothing known here
+    /// has, or several, is such a value, whether this command or the node looked for it.
     InvalidInput,
 }
 
@@ -135,9 +136,10 @@ impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
         let exit = match failure.kind {
             FailureKind::Denied => Exit::Denied,
-            FailureKind::Invalid | FailureKind::TooLarge => Exit::InvalidInput,
-            FailureKind::NotFound
-            | FailureKind::Conflict
+            FailureKind::Invalid | FailureKind::NotFound | FailureKind::TooLarge => {
+                Exit::InvalidInput
+            }
+            FailureKind::Conflict
             | FailureKind::Timeout
             | FailureKind::Unavailable
             | FailureKind::Internal => Exit::Failure,
@@ -232,7 +234,8 @@ mod tests {
             (FailureKind::Denied, Exit::Denied),
             (FailureKind::Invalid, Exit::InvalidInput),
             (FailureKind::TooLarge, Exit::InvalidInput),
-            (FailureKind::NotFound, Exit::Failure),
+            (FailureKind::NotFound, Exit::InvalidInput),
+            (FailureKind::Conflict, Exit::Failure),
             (FailureKind::Timeout, Exit::Failure),
         ] {
             assert_eq!(Failed::from(Failure::new(kind, "r", "m")).exit, exit);

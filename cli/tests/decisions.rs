@@ -151,7 +151,7 @@ NUMBER  TIME                  VERDICT  REASON  WHERE   AGENT   FROM       WHAT  
     assert_eq!(json["call"][0]["seq"], 2);
     seen(
         &bench.run(&["decisions", "show", "99"]),
-        "exit: 1
+        "exit: 3
 --- stdout
 --- stderr
 error: there is no decision 99, or none any more [unknown_decision]

@@ -188,7 +188,7 @@ revoked ticket abababab
     );
     seen(
         &node.run(&["tickets", "revoke", "cdcdcdcd"]),
-        "exit: 1
+        "exit: 3
 --- stdout
 --- stderr
 error: there is none of that name [unknown_id]
@@ -230,7 +230,7 @@ compare the id with `hedgerow id` on that host, then:
     for verb in ["approve", "deny"] {
         seen(
             &node.run(&["peers", verb, "nobody"]),
-            "exit: 1
+            "exit: 3
 --- stdout
 --- stderr
 error: there is none of that name [unknown_id]

@@ -237,7 +237,7 @@ fn servers_come_and_go_and_secrets_stay_out() {
     assert!(!listed.stdout.contains("hunter2"));
     assert_eq!(node.json(&["server", "remove", "web"])["removed"], "web");
     let gone = node.run(&["server", "remove", "web"]);
-    assert_eq!(gone.code, Some(1));
+    assert_eq!(gone.code, Some(3));
     assert_eq!(
         gone.stderr,
         "error: there is none of that name [unknown_server]\nhint: list them first\n"
@@ -299,6 +299,7 @@ fn a_node_shows_what_it_says_of_its_host_and_what_others_say() {
     assert_eq!(json["announced"]["age_s"], 1500);
     assert_eq!(json["others"][0]["node"], "tool-host");
     let unknown = node.run(&["id", "posture", "nobody"]);
+    assert_eq!(unknown.code, Some(3), "as `revoke node nobody` ends");
     assert!(
         unknown.stderr.contains("[unknown_node]"),
         "{}",
@@ -323,7 +324,7 @@ fn hostile_descriptions_do_not_reach_the_terminal() {
         json.json()[0]["description"],
         "Harmless\u{1b}[2J\u{202e}\nsecond line"
     );
-    assert_eq!(node.run(&["tools", "nowhere"]).code, Some(1));
+    assert_eq!(node.run(&["tools", "nowhere"]).code, Some(3));
     assert_eq!(node.run(&["tools", "a/b/c"]).code, Some(3));
 }
 

@@ -567,7 +567,7 @@ bundle 3 of mesh `mesh`
     );
     seen(
         &node.run(&["policy", "rollback", "9", "--yes"]),
-        "exit: 1
+        "exit: 3
 --- stdout
 --- stderr
 error: no bundle 9 is kept here [unknown_bundle]

@@ -163,13 +163,10 @@ fn chosen<'a>(
         .filter(|a| text.len() >= 8 && a.id.to_string().starts_with(text));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
-        (None, _) => Err(Failed::new(
-            crate::exit::Exit::Failure,
-            match node {
-                Some(node) => format!("node `{node}` holds no call `{text}`"),
-                None => format!("this node holds no call `{text}`"),
-            },
-        )
+        (None, _) => Err(Failed::input(match node {
+            Some(node) => format!("node `{node}` holds no call `{text}`"),
+            None => format!("this node holds no call `{text}`"),
+        })
         .with_reason("unknown_approval")
         .with_hint(match node {
             Some(_) => format!("see `hedgerow approvals list --all{}`", at(node)),

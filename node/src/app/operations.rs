@@ -35,6 +35,9 @@ impl Node {
         let kind = match error.kind {
             ErrorKind::Deny | ErrorKind::Refuse => FailureKind::Denied,
             ErrorKind::InvalidMessage => FailureKind::Invalid,
+            // A name typed wrong is told apart from a node that cannot be reached now.
+            ErrorKind::Unreachable if error.reason == "unknown_server" => FailureKind::NotFound,
+            ErrorKind::Unreachable if error.reason == "ambiguous_node" => FailureKind::Invalid,
             ErrorKind::Unreachable | ErrorKind::Overload => FailureKind::Unavailable,
             ErrorKind::Upstream | ErrorKind::BrokenStream => FailureKind::Unavailable,
         };
@@ -61,7 +64,7 @@ impl Node {
                 Resolved::Several(ids) => {
                     let ids: Vec<String> = ids.iter().map(NodeId::to_string).collect();
                     let text = format!("several nodes are named `{node}`: {}", ids.join(", "));
-                    return Err(Failure::new(FailureKind::Conflict, "ambiguous_node", text));
+                    return Err(Failure::new(FailureKind::Invalid, "ambiguous_node", text));
                 }
             }
         }

@@ -131,8 +131,8 @@ impl From<ApprovalError> for Failure {
         use ApprovalError as E;
         let kind = match &error {
             E::Unknown(_) => FailureKind::NotFound,
-            E::Ambiguous(_) | E::Answered(_) | E::Late | E::Revoked => FailureKind::Conflict,
-            E::Words => FailureKind::Invalid,
+            E::Answered(_) | E::Late | E::Revoked => FailureKind::Conflict,
+            E::Ambiguous(_) | E::Words => FailureKind::Invalid,
             E::Store(_) => FailureKind::Unavailable,
             E::Signing(_) => FailureKind::Internal,
             _ => FailureKind::Denied,

@@ -263,12 +263,13 @@ impl Refused {
     pub fn to_failure(&self) -> Failure {
         let kind = match self {
             Self::Unknown(_) => FailureKind::NotFound,
-            Self::NameTaken(_) | Self::InvitedNameTaken(_) | Self::Ambiguous { .. } => {
-                FailureKind::Conflict
-            }
+            Self::NameTaken(_) | Self::InvitedNameTaken(_) => FailureKind::Conflict,
             Self::Failed(_) => FailureKind::Internal,
             Self::Full(_) | Self::Rate(_) | Self::NoAddress => FailureKind::Unavailable,
-            Self::Malformed(_) | Self::Invitation(_) | Self::NameMissing => FailureKind::Invalid,
+            Self::Malformed(_)
+            | Self::Invitation(_)
+            | Self::NameMissing
+            | Self::Ambiguous { .. } => FailureKind::Invalid,
             _ => FailureKind::Denied,
         };
         let failure = Failure::new(kind, self.reason(), self.to_string());

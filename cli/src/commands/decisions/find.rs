@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::definition::{self, Definition};
 use crate::client::Client;
-use crate::exit::{Exit, Failed};
+use crate::exit::Failed;
 
 /// A decision and the others of its call.
 #[derive(Debug, Clone, Serialize)]
@@ -33,12 +33,9 @@ pub(crate) async fn find(client: &Client, number: u64) -> Result<Shown, Failed> 
     let page: DecisionPage = client.submit(route::FIND_DECISIONS, &search).await?;
     let mut found = page.decisions.into_iter();
     let decision = found.find(|d| d.seq == number).ok_or_else(|| {
-        Failed::new(
-            Exit::Failure,
-            format!("there is no decision {number}, or none any more"),
-        )
-        .with_reason("unknown_decision")
-        .with_hint("see `hedgerow decisions list`; `[decisions]` says how long they are kept")
+        Failed::input(format!("there is no decision {number}, or none any more"))
+            .with_reason("unknown_decision")
+            .with_hint("see `hedgerow decisions list`; `[decisions]` says how long they are kept")
     })?;
     let call = rest(client, &decision).await?;
     let definition = definition::of(client, &decision).await;
