@@ -370,6 +370,25 @@ fn denied_and_failed_calls_have_their_own_exit_codes() {
 }
 
 #[test]
+fn a_call_given_up_while_it_waits_for_approval_says_where_to_answer() {
+    let node = node();
+    let held = node.run(&["call", "tool-host/shop/held", "--timeout", "1"]);
+    assert_eq!(held.code, Some(1), "{}", held.stderr);
+    assert!(
+        held.stderr.ends_with(
+            "error: no response within 1000 ms; the call was abandoned [call_timeout]\n\
+             hint: it waits for approval at node `tool-host`: `hedgerow approvals` there; made \
+             again within five minutes of its approval it passes\n"
+        ),
+        "{}",
+        held.stderr
+    );
+    let hangs = node.run(&["call", "tool-host/shop/hangs", "--timeout", "1"]);
+    let longer = "hint: give it longer with `--timeout`\n";
+    assert!(hangs.stderr.ends_with(longer), "{}", hangs.stderr);
+}
+
+#[test]
 fn saved_envelopes_verify_and_forged_ones_do_not() {
     let node = node();
     let call = [

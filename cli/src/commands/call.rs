@@ -19,6 +19,17 @@ use crate::typed::{ToolAddress, arguments};
 /// JSON-RPC codes with which the mesh itself denies or refuses (`node/src/session.rs`).
 const DENY_CODES: [i64; 2] = [-32050, -32052];
 
+/// The reason of a call that was given up after its `--timeout`.
+const TIMED_OUT: &str = "call_timeout";
+
+/// What to do about a call that was given up while it waited for approval.
+fn held_at(node: &Name) -> String {
+    format!(
+        "it waits for approval at node `{node}`: `hedgerow approvals` there; made again within five \
+         minutes of its approval it passes"
+    )
+}
+
 /// Call a tool of any server of the mesh.
 ///
 /// The result goes to stdout; progress and who signed go to stderr. The exit code is 1 when the
@@ -123,7 +134,13 @@ impl Call {
             let message = format!("`{}` is not a directory", dir.display());
             return Err(Failed::input(message));
         }
-        let reply = context.client()?.call(&request, show_notification).await?;
+        let mut waits = false;
+        let notify = |raw: &RawValue| waits = show_notification(raw);
+        let told = context.client()?.call(&request, notify).await;
+        let reply = told.map_err(|failed| match failed.reason.as_deref() {
+            Some(TIMED_OUT) if waits => failed.with_hint(held_at(&request.node)),
+            _ => failed,
+        })?;
         let saved = match &self.save {
             Some(dir) => save(&reply, dir)?,
             None => Vec::new(),
@@ -197,7 +214,8 @@ impl RpcError {
     }
 }
 
-fn show_notification(raw: &RawValue) {
+/// Shows what comes before the answer; whether it says that the call waits for approval.
+fn show_notification(raw: &RawValue) -> bool {
     #[derive(Deserialize)]
     struct Notification {
         method: Option<String>,
@@ -209,6 +227,7 @@ fn show_notification(raw: &RawValue) {
         total: Option<f64>,
         message: Option<String>,
     }
+    let mut waits = false;
     let line = match serde_json::from_str::<Notification>(raw.get()) {
         Ok(Notification {
             method: Some(method),
@@ -220,8 +239,9 @@ fn show_notification(raw: &RawValue) {
                 }),
         }) if method == "notifications/progress" => {
             // Below zero is the time that is left of a wait, which the message tells in words.
+            waits = progress < 0.0 && message.is_some();
             let number = match total {
-                _ if progress < 0.0 && message.is_some() => String::new(),
+                _ if waits => String::new(),
                 Some(total) => format!("{progress}/{total} "),
                 None => format!("{progress} "),
             };
@@ -230,6 +250,7 @@ fn show_notification(raw: &RawValue) {
         _ => format!("notification: {}", raw.get()),
     };
     say(inert(&line).trim_end());
+    waits
 }
 
 /// Who signed, on stderr: it accompanies the result, it is not the result.

@@ -364,6 +364,12 @@ impl Operations for Fake {
                     r#"{"code":-32050,"message":"policy `x` forbids it","data":{"reason":"policy","hint":"ask"}}"#,
                 ));
             }
+            "held" => {
+                let waits = r#"{"method":"notifications/progress","params":{"progress":-9,"message":"waits for approval 1a2b3c4d, 9 s left: ask"}}"#;
+                notifications.send(raw(waits)).await.unwrap();
+                std::future::pending::<()>().await;
+            }
+            "hangs" => std::future::pending::<()>().await,
             "broken" => {
                 reply.ok = false;
                 reply.result = Some(raw(
