@@ -98,6 +98,35 @@ async fn a_client_whose_relay_goes_away_is_told_and_starts_again() {
     }
 }
 
+#[tokio::test]
+async fn a_relay_without_a_link_says_so_once_and_what_to_do() {
+    let line = Line::build(LineOptions::default()).await;
+    line.a.knows_relays(line.c.id(), 1).await;
+    let Line {
+        mesh: _mesh,
+        a,
+        b,
+        c,
+    } = line;
+    let gone = c.id();
+    c.stop().await;
+    let parted = || async { b.node.links().get(gone).is_none() };
+    until("the relay has lost the server's node", parted).await;
+    let refused = a.open("agent", "c", "fix").await.err().unwrap();
+    assert_eq!(refused.reason, "next_hop_unreachable", "{refused:?}");
+    let gone = gone.short();
+    let message = format!("relay `b` cannot reach the next node: no link to node {gone}");
+    assert_eq!(refused.message, message);
+    let hint = refused.hint.unwrap();
+    assert!(
+        hint.contains("`hedgerow peers` on the host of `b`"),
+        "{hint}"
+    );
+    for node in [a, b] {
+        node.stop().await;
+    }
+}
+
 /// Whoever retries what it is told did not happen has it happen twice.
 #[tokio::test]
 async fn a_call_under_way_when_its_relay_goes_away_is_not_called_unreachable() {

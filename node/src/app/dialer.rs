@@ -14,7 +14,7 @@ use crate::members::Members;
 use crate::overlay::trust::Trust;
 use crate::overlay::{Dialing, Records, STANDING_LINKS};
 use crate::session::{ErrorKind, SessionError};
-use crate::transport::{Links, StreamKind};
+use crate::transport::{LinkError, Links, StreamKind};
 
 /// Bytes in flight on an in-memory stream before the writer waits, as a QUIC stream's window
 /// would make it.
@@ -192,7 +192,10 @@ impl Dialer for MeshDialer {
                     return Err(SessionError::new(ErrorKind::Unreachable, &reason, text)
                         .with_hint("it comes back by itself; see `hedgerow peers`"));
                 }
-                let text = format!("no link to node {}: {error}", node.short());
+                let text = match error {
+                    LinkError::NoLink { .. } => format!("no link to node {}", node.short()),
+                    other => format!("no link to node {}: {other}", node.short()),
+                };
                 Err(SessionError::new(ErrorKind::Unreachable, "no_link", text)
                     .with_hint("see `hedgerow peers`"))
             }

@@ -209,7 +209,7 @@ fn by_policy(reason: &str, message: String, hint: Option<&str>) -> Stopped {
 }
 
 fn unavailable(error: &StoreError) -> Stopped {
-    Stopped::refuse("store_unavailable", error.to_string())
+    Stopped::unrecorded(error)
 }
 
 impl Approvals {

@@ -68,7 +68,7 @@ pub enum ApprovalError {
         human: String,
     },
     /// The store did not take it.
-    #[error("the store did not take the answer: {0}")]
+    #[error("the answer cannot be kept: {0}")]
     Store(String),
     /// The signature could not be made.
     #[error("the answer cannot be signed: {0}")]
@@ -118,6 +118,9 @@ impl ApprovalError {
             ),
             Self::Words => Some("say it in one line and in fewer words, or leave the words out"),
             Self::Revoked => Some("see `hedgerow revocations list`"),
+            Self::Store(_) => {
+                Some("`hedgerow doctor` on the host of the node that holds it says what is wrong")
+            }
             Self::Late | Self::Answered(_) => {
                 Some("the agent must make the call again to have it held again")
             }

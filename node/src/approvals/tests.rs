@@ -259,6 +259,8 @@ async fn live(running: &Running, (envelope, hold): &(VerifiedEnvelope, Hold)) ->
         Ok(Taken::Granted(_)) => panic!("nobody approved it"),
         Err(stopped) => {
             assert_eq!(stopped.reason(), REFUSED);
+            let hint = stopped.verdict.denial().and_then(|d| d.hint.as_deref());
+            assert!(hint.is_some_and(|h| h.contains("hedgerow doctor")));
             return told;
         }
     };
@@ -268,6 +270,7 @@ async fn live(running: &Running, (envelope, hold): &(VerifiedEnvelope, Hold)) ->
     let signed = approvals.sign(waiting.id, own, arguments, Choice::Approve, (None, None));
     if let Err(error) = approvals.answer(&signed.unwrap()).await {
         assert_eq!(error.reason(), REFUSED);
+        assert!(error.hint().is_some_and(|h| h.contains("hedgerow doctor")));
         let heard = waiting.answered().now_or_never();
         assert_ne!(
             heard,

@@ -179,7 +179,9 @@ impl Relay {
                     "relay `{name}` cannot reach the next node: {}",
                     error.message
                 );
-                let stopped = Stopped::refuse("next_hop_unreachable", message);
+                let stopped = Stopped::refuse("next_hop_unreachable", message).with_hint(format!(
+                    "`hedgerow peers` on the host of `{name}` says why there is no link"
+                ));
                 return Err(Broken::refused(&self.enforcer, on(), stopped).await);
             }
         };

@@ -483,7 +483,7 @@ impl Enforcer {
             .replay()
             .accept(entry, now)
             .map_err(|e| refused(e.into()))?;
-        let unavailable = |e: LedgerError| Stopped::refuse("store_unavailable", e.to_string());
+        let unavailable = |e: LedgerError| Stopped::unrecorded(&e);
         match accepted {
             Accepted::Covered => Ok(()),
             Accepted::Renew(reservation) => {
@@ -630,7 +630,7 @@ impl Enforcer {
         self.ledger
             .record(record, durable)
             .await
-            .map_err(|e| Stopped::refuse("store_unavailable", e.to_string()))
+            .map_err(|e| Stopped::unrecorded(&e))
     }
 }
 

@@ -7,7 +7,7 @@ use protocol::time::UnixSeconds;
 
 /// The store did not take a write; what depended on it is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the store did not take the write: {0}")]
+#[error("{0}")]
 pub struct LedgerError(pub String);
 
 /// What `enforce` writes.

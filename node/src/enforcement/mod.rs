@@ -184,6 +184,13 @@ impl Stopped {
         }
     }
 
+    /// A refusal because what must be durable could not be made so.
+    #[must_use]
+    pub fn unrecorded(error: &dyn core::fmt::Display) -> Self {
+        Self::refuse("store_unavailable", error.to_string())
+            .with_hint("`hedgerow doctor` on the host of the node that refused says what is wrong")
+    }
+
     /// With what can be done about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
