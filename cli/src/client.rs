@@ -170,6 +170,7 @@ pub(crate) async fn connect(socket: &Path) -> Result<UnixStream, Failed> {
                 Exit::Failure,
                 format!("no node is running here: nothing answers on `{shown}`"),
             )
+            .with_reason("no_node")
             .with_hint(
                 "start one with `hedgerow up`, or name its state directory with `--state-dir`",
             ),

@@ -131,7 +131,7 @@ fn without_a_node_clients_say_how_to_start_one() {
         assert_eq!(
             stderr,
             "error: no node is running here: nothing answers on \
-             `/nonexistent/hedgerow/control.sock`\n\
+             `/nonexistent/hedgerow/control.sock` [no_node]\n\
              hint: start one with `hedgerow up`, or name its state directory with `--state-dir`\n"
         );
     }
@@ -146,7 +146,7 @@ fn without_a_node_clients_say_how_to_start_one() {
 #[test]
 fn for_scripts_what_fails_ends_with_one_json_object_on_stderr() {
     for (words, code, reason) in [
-        (&["status"][..], 1, "failed"),
+        (&["status"][..], 1, "no_node"),
         (&["call", "n/s/t", "a=1", "a=2"], 3, "invalid_input"),
         (
             &["admin", "import", "/nonexistent/file"],
@@ -158,7 +158,7 @@ fn for_scripts_what_fails_ends_with_one_json_object_on_stderr() {
             3,
             "invalid_input",
         ),
-        (&["mcp"], 1, "failed"),
+        (&["mcp"], 1, "no_node"),
     ] {
         let words = [words, &["--format", "json"]].concat();
         let (exit, stdout, stderr) = run(&words);
