@@ -96,8 +96,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<(), Failed> {
         Command::Trust(trust) => blocking(trust.run(&context)),
         Command::Decisions(decisions) => blocking(decisions.run(&context)),
         Command::Policy(policy) => blocking(policy.run(&context)),
-        Command::Config(config) => config.run(),
-        Command::Completions(completions) => completions.run(),
+        Command::Config(config) => config.run(&context),
+        Command::Completions(completions) => completions.run(&context),
         Command::SampleServer(server) => server.run(),
     }
 }

@@ -22,6 +22,13 @@ fn run(words: &[&str]) -> (Option<i32>, String, String) {
     )
 }
 
+/// What a command prints as JSON.
+fn as_json(words: &[&str]) -> serde_json::Value {
+    let (code, stdout, stderr) = run(&[words, &["--format", "json"]].concat());
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{words:?}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
 #[test]
 fn help_goes_to_stdout_and_names_every_command() {
     let (code, stdout, stderr) = run(&["--help"]);
@@ -200,6 +207,7 @@ fn the_example_configuration_is_toml_with_every_section() {
     for section in ["[node]", "[gateway]", "[store]", "[log]", "[limits]"] {
         assert!(stdout.contains(section), "{section}");
     }
+    assert_eq!(as_json(&["config", "example"])["config"], stdout);
 }
 
 #[test]
@@ -208,5 +216,6 @@ fn every_shell_has_completions() {
         let (code, stdout, stderr) = run(&["completions", shell]);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{shell}");
         assert!(stdout.contains("hedgerow"), "{shell}");
+        assert_eq!(as_json(&["completions", shell])["completions"], stdout);
     }
 }

@@ -1,12 +1,14 @@
 //! `hedgerow completions`: completions for a shell.
 
 use clap::CommandFactory;
+use serde_json::json;
 
+use super::Context;
 use crate::args::Cli;
 use crate::exit::Failed;
-use crate::output::print;
+use crate::output::{Format, print};
 
-/// Print completions for a shell.
+/// Print completions for a shell; with `--format json` as the text `completions` of an object.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -20,10 +22,16 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Result<(), Failed> {
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
         // Into memory first: the generator panics when stdout is closed.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "hedgerow", &mut script);
-        print(&String::from_utf8_lossy(&script))
+        let script = String::from_utf8_lossy(&script);
+        match context.output.format {
+            Format::Human => print(&script),
+            Format::Json => context
+                .output
+                .data(&json!({ "completions": script }), |_| {}),
+        }
     }
 }

@@ -2,9 +2,12 @@
 
 use clap::{Args, Subcommand};
 
+use serde_json::json;
+
+use super::Context;
 use super::run::seam;
 use crate::exit::Failed;
-use crate::output::print;
+use crate::output::{Format, print};
 
 /// Show an example configuration file.
 #[derive(Debug, Args)]
@@ -17,14 +20,17 @@ pub(crate) struct ConfigCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Print every key with its default and what it does; put it at `config.toml` in the state
-    /// directory and keep what you change
+    /// directory and keep what you change; with `--format json` as the text `config` of an object
     Example,
 }
 
 impl ConfigCommand {
-    pub(crate) fn run(self) -> Result<(), Failed> {
-        match self.action {
-            Action::Example => print(seam::example_config()),
+    pub(crate) fn run(self, context: &Context) -> Result<(), Failed> {
+        let Action::Example = self.action;
+        let example = seam::example_config();
+        match context.output.format {
+            Format::Human => print(example),
+            Format::Json => context.output.data(&json!({ "config": example }), |_| {}),
         }
     }
 }
