@@ -473,6 +473,12 @@ fn what_to_revoke_must_be_one_thing() {
     let words = ["revoke", "node", &target, "--reason", &long, "--yes"];
     world.run(&words).refused(3, "bad_document_field");
     assert_eq!(world.json(&["revocations", "list"])["total"], 0);
+    let none = world.run(&["revocations", "status"]);
+    assert_eq!(
+        (none.code, none.stdout.as_str()),
+        (Some(0), "nothing is revoked\n")
+    );
+    assert!(world.json(&["revocations", "status"]).is_null());
 
     // Whole ids need not be known; agents, tickets and tools are revoked alike.
     assert_eq!(revoke("node", &target).code, Some(0));

@@ -76,7 +76,8 @@ struct Confirm {
 /// Show how many nodes have a revocation, how long it took, and who is missing.
 ///
 /// Every node that answers signs what it has. Times are from when this node took the revocation
-/// until each had it in force and on disk, by their clocks. Exit code 1 while somebody is missing.
+/// until each had it in force and on disk, by their clocks. Exit code 1 while somebody is missing; 0,
+/// and `null` as JSON, where nothing is revoked.
 #[derive(Debug, Args)]
 struct Status {
     /// The revocation [default: the newest]
@@ -105,39 +106,35 @@ impl RevocationsCommand {
 /// Fewest characters that the node takes for the beginning of an id.
 const LEAST_BEGINNING: usize = 6;
 
+/// The newest revocation, if there is any.
+async fn newest(context: &Context) -> Result<Option<Revocation>, Failed> {
+    let path = format!("{}?limit=1", route::REVOCATIONS);
+    let found: Revocations = context.client()?.read(&path).await?;
+    Ok(found.entries.into_iter().next())
+}
+
 /// The one revocation that `typed` names.
-async fn find(context: &Context, typed: Option<&str>) -> Result<Revocation, Failed> {
-    let path = match typed {
-        None => format!("{}?limit=1", route::REVOCATIONS),
-        Some(typed)
-            if typed
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'/') =>
-        {
-            format!("{}?entry={typed}", route::REVOCATIONS)
-        }
-        Some(typed) => return Err(Failed::input(format!("`{typed}` is no revocation"))),
-    };
+async fn find(context: &Context, typed: &str) -> Result<Revocation, Failed> {
+    let inert = |b: u8| b.is_ascii_alphanumeric() || b == b'/';
+    if !typed.bytes().all(inert) {
+        return Err(Failed::input(format!("`{typed}` is no revocation")));
+    }
+    let path = format!("{}?entry={typed}", route::REVOCATIONS);
     let mut found: Revocations = context.client()?.read(&path).await?;
-    match (found.entries.len(), typed) {
-        (1, _) => Ok(found.entries.swap_remove(0)),
-        (0, None) => Err(Failed::new(Exit::Failure, "nothing is revoked")),
-        (0, Some(typed)) if typed.len() < LEAST_BEGINNING && !typed.contains('/') => {
+    match found.entries.len() {
+        1 => Ok(found.entries.swap_remove(0)),
+        0 if typed.len() < LEAST_BEGINNING && !typed.contains('/') => {
             let message = format!("`{typed}` is too short for the id of a revocation");
             Err(Failed::input(message)
                 .with_reason("unknown_revocation")
                 .with_hint(format!("give at least {LEAST_BEGINNING} characters of it")))
         }
-        (0, Some(typed)) => Err(Failed::input(format!("there is no revocation `{typed}`"))
+        0 => Err(Failed::input(format!("there is no revocation `{typed}`"))
             .with_reason("unknown_revocation")
             .with_hint("see `hedgerow revocations list`")),
-        (_, _) => {
+        _ => {
             let ids: Vec<String> = found.entries.iter().map(|e| e.id.to_string()).collect();
-            let message = format!(
-                "`{}` may be any of {}",
-                typed.unwrap_or_default(),
-                ids.join(", ")
-            );
+            let message = format!("`{typed}` may be any of {}", ids.join(", "));
             Err(Failed::input(message)
                 .with_reason("ambiguous_revocation")
                 .with_hint("give ADMIN/NUMBER or more of the id"))
@@ -147,7 +144,7 @@ async fn find(context: &Context, typed: Option<&str>) -> Result<Revocation, Fail
 
 impl Lift {
     async fn run(self, context: &Context) -> Result<(), Failed> {
-        let entry = find(context, Some(&self.entry)).await?;
+        let entry = find(context, &self.entry).await?;
         if let Target::Lift { .. } = entry.target {
             return Err(
                 Failed::input("that is a lift; revoke anew instead").with_reason("lift_of_a_lift")
@@ -182,7 +179,7 @@ impl Lift {
 
 impl Confirm {
     async fn run(self, context: &Context) -> Result<(), Failed> {
-        let entry = find(context, Some(&self.entry)).await?;
+        let entry = find(context, &self.entry).await?;
         if !waits(entry.state) {
             let message = format!("it waits for nobody: {}", state(entry.state));
             return Err(Failed::new(Exit::Failure, message).with_reason("nothing_to_confirm"));
@@ -264,7 +261,17 @@ const CONFIRM: &str = "on another admin's host: `hedgerow revocations confirm ID
 
 impl Status {
     async fn run(self, context: &Context) -> Result<(), Failed> {
-        let entry = find(context, self.entry.as_deref()).await?;
+        let entry = match &self.entry {
+            Some(typed) => find(context, typed).await?,
+            None => match newest(context).await? {
+                Some(newest) => newest,
+                None => {
+                    let none: Option<Spread> = None;
+                    let say = |text: &mut Text| text.line("nothing is revoked");
+                    return context.output.data(&none, say);
+                }
+            },
+        };
         let query = SpreadQuery {
             entry: entry.id,
             wait_ms: self.wait.saturating_mul(1000),
