@@ -87,10 +87,10 @@ pub(crate) fn one_of<'a, T>(
     id: impl Fn(&T) -> String,
 ) -> Result<&'a T, Failed> {
     if typed.chars().count() < LEAST_BEGINNING {
-        return Err(
-            Failed::input(format!("`{typed}` is too short for the id of a {what}"))
-                .with_hint(format!("give at least {LEAST_BEGINNING} characters of it")),
-        );
+        return Err(Failed::input(format!(
+            "`{typed}` is too short to tell one {what} from another"
+        ))
+        .with_hint(format!("give at least {LEAST_BEGINNING} characters of it")));
     }
     let mut found = items.into_iter().filter(|item| id(item).starts_with(typed));
     let Some(first) = found.next() else {
@@ -410,7 +410,7 @@ mod tests {
             "abcd02".to_owned(),
             "ffff03".to_owned(),
         ];
-        let find = |typed: &str| one_of("thing", typed, &ids, Clone::clone);
+        let find = |typed: &str| one_of("admin", typed, &ids, Clone::clone);
         assert_eq!(find("ffff"), Ok(&ids[2]));
         assert_eq!(find("abcd02"), Ok(&ids[1]));
         assert_eq!(
@@ -421,7 +421,8 @@ mod tests {
             find("9999").unwrap_err().reason.as_deref(),
             Some("unknown_id")
         );
-        assert!(find("fff").is_err());
+        let short = find("fff").unwrap_err().message;
+        assert_eq!(short, "`fff` is too short to tell one admin from another");
     }
 
     #[test]
