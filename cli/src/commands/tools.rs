@@ -7,9 +7,6 @@ use super::Context;
 use crate::exit::Failed;
 use crate::output::Text;
 
-/// Longest description shown to people, in characters.
-const MAX_SHOWN: usize = 100;
-
 /// List the tools that can be called, here and on other nodes.
 ///
 /// Names, titles and descriptions are chosen by the servers. `--format json` has the whole of
@@ -79,12 +76,44 @@ fn show(tools: &[Tool], text: &mut Text) {
 /// What stands in place of the words of a tool that is not listed.
 const UNLISTED: &str = "(announced, and not listed to this node)";
 
+/// The first line, marked where there are more. The table cuts one that is too long.
 fn first_line(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let more = line.chars().count() > MAX_SHOWN || text.lines().nth(1).is_some();
-    let mut shown: String = line.chars().take(MAX_SHOWN).collect();
-    if more {
+    let mut lines = text.lines();
+    let mut shown = lines.next().unwrap_or_default().to_owned();
+    if lines.next().is_some() {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::MAX_LAST_CELL;
+
+    #[test]
+    fn a_description_has_the_room_of_a_last_column() {
+        let told = |description: &str| {
+            let tool = Tool {
+                node: "hub".parse().unwrap(),
+                server: "shop".parse().unwrap(),
+                name: "look".to_owned(),
+                title: None,
+                description: Some(description.to_owned()),
+                digest: String::new(),
+                annotations: None,
+                added_intents: Vec::new(),
+                input_schema: None,
+                unlisted: false,
+            };
+            let mut text = Text::plain();
+            show(&[tool], &mut text);
+            text.shown().trim_end().to_owned()
+        };
+        let fits = "é".repeat(MAX_LAST_CELL);
+        assert!(told(&fits).ends_with(&format!("  {fits}")));
+        let cut = "é".repeat(MAX_LAST_CELL - 1) + "…";
+        assert!(told(&format!("{fits}é")).ends_with(&format!("  {cut}")));
+        assert!(told("one\ntwo").ends_with("  one…"));
+    }
 }
