@@ -8,11 +8,13 @@
 )]
 
 use node::control::Operations as _;
+use protocol::control::{CallRequest, FailureKind};
 use protocol::limits::MAX_MESSAGE_BYTES;
 use reqwest::StatusCode;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tests::client::McpClient;
-use tests::mesh::{INITIALIZE, TestMesh, TestNode, last, next, tool_call};
+use tests::mesh::{INITIALIZE, LOCAL, TestMesh, TestNode, last, next, tool_call};
 use tests::stage::holds;
 use tests::wait::{soon, until};
 
@@ -30,6 +32,26 @@ async fn two(arguments: &[&str]) -> (TestMesh, TestNode, TestNode) {
 async fn client(agent: &TestNode) -> McpClient {
     let token = agent.token("someone").await;
     McpClient::open(agent, BENCH, &token).await
+}
+
+/// A name typed wrong is told apart from a node that cannot be reached now.
+#[tokio::test]
+async fn a_call_of_a_server_that_nobody_knows_is_of_nothing() {
+    let (_mesh, _tools, agent) = two(&[]).await;
+    let call = CallRequest {
+        node: "tools".parse().unwrap(),
+        server: "bunch".parse().unwrap(),
+        tool: "echo".to_owned(),
+        arguments: RawValue::from_string("{}".to_owned()).unwrap(),
+        agent: None,
+        capture: false,
+        timeout_ms: 60_000,
+    };
+    let (notifications, _none) = tokio::sync::mpsc::channel(1);
+    let refused = agent.node.call(LOCAL, call, notifications).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.reason, "unknown_server");
+    assert_eq!(refused.kind, FailureKind::NotFound);
 }
 
 #[tokio::test]
