@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::human::Human;
-use protocol::id::NodeId;
+use protocol::id::{Digest, NodeId};
 use protocol::name::Name;
 use tokio::sync::mpsc;
 
@@ -175,6 +175,15 @@ pub trait McpSession: Send + Sync {
     /// # Errors
     /// What kept it from being sent.
     async fn send(&self, message: Bytes) -> Result<(), SessionError>;
+
+    /// Whether the server, as this session has it now, defines a tool as this digest says, or does not
+    /// list it. Another process may run another version than the one whose list this node has read.
+    ///
+    /// # Errors
+    /// Why its list could not be read.
+    async fn defines_as(&self, _tool: &str, _digest: &Digest) -> Result<bool, SessionError> {
+        Ok(true)
+    }
 
     /// Ends the session; calls in flight fail. Idempotent.
     async fn close(&self);

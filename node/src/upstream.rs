@@ -20,6 +20,7 @@
 
 mod backoff;
 mod call;
+mod defined;
 mod error;
 mod http;
 mod inventory;
@@ -118,6 +119,7 @@ impl Upstreams {
             let server = Arc::new(Server::new(
                 name.clone(),
                 spec,
+                Arc::clone(&self.crypto),
                 Arc::clone(&self.limits),
                 self.cancel.child_token(),
                 self.tracker.clone(),
@@ -127,7 +129,7 @@ impl Upstreams {
             server
         };
         self.bump();
-        let kept = inventory::keep_current(server, Arc::clone(&self.crypto), self.changes.clone());
+        let kept = inventory::keep_current(server, self.changes.clone());
         self.lane.spawn(&self.tracker, kept);
         Ok(())
     }

@@ -12,10 +12,12 @@ use node::call::wire::RefusalFrame;
 use node::session::McpCall;
 use node::transport::StreamKind;
 use protocol::id::Digest;
+use protocol::trust::bundle::{BundleBody, Pin};
+use tests::admin::{Admin, in_force, policy};
 use tests::hostile::{Conversation, ECHO, INITIALIZED};
 use tests::mesh::{Session, TestMesh, TestNode, last, name};
 use tests::stage::Stage;
-use tests::wait::soon;
+use tests::wait::{soon, until};
 
 const RESULT: &str = r#"{"content":[]}"#;
 
@@ -159,4 +161,51 @@ async fn a_server_that_changes_under_its_clients() {
         .enforcer()
         .own_tool_digest(&name("bench"), "echo");
     assert_eq!(known(&agent, &tools), own);
+}
+
+/// Servers are started for every session: what is approved is what the one of this session says, not
+/// what was read once.
+#[tokio::test]
+async fn a_server_that_is_another_version_in_the_next_session() {
+    let (mesh, tools) = TestMesh::found("tools").await;
+    let about = mesh.file("about");
+    std::fs::write(&about, "old").unwrap();
+    let arguments = ["--about", about.to_str().unwrap()];
+    tools.attach_fixture("bench", &arguments).await;
+    let agent = mesh.join(&tools, "agent").await;
+    agent.sees("tools", "bench").await;
+    let old = known(&agent, &tools).unwrap();
+    let pin = Pin {
+        server: name("bench"),
+        tool: "echo".to_owned(),
+        digest: old,
+    };
+    let document = r#"{"policy_name": "pinned", "servers": ["bench"], "allowed_tools": ["echo"]}"#;
+    let body = BundleBody {
+        policies: vec![policy(document)],
+        pins: vec![pin],
+        ..BundleBody::default()
+    };
+    Admin::of(&tools.state).put(&tools, &body).await;
+    for node in [&tools, &agent] {
+        until("the policy is in force", || async {
+            in_force(node).await.bundle.is_some()
+        })
+        .await;
+    }
+    let before = agent.open("someone", "tools", "bench").await.unwrap();
+    before.call(1, "echo", "{}").await.unwrap();
+    // No word of it.
+    std::fs::write(&about, "new").unwrap();
+    let after = agent.open("someone", "tools", "bench").await.unwrap();
+    let refused = after.call(1, "echo", "{}").await.unwrap_err();
+    let reasons = [OTHER_TOOL, "tool_not_allowed", "tool_definition_changed"];
+    assert!(reasons.contains(&refused.reason.as_str()), "{refused:?}");
+    // Whoever looks next sees the other definition.
+    until("it was read again", || async {
+        known(&agent, &tools) != Some(old)
+    })
+    .await;
+    let refused = after.call(2, "echo", "{}").await.unwrap_err();
+    assert_ne!(refused.reason, OTHER_TOOL, "{refused:?}");
 }

@@ -28,7 +28,7 @@ use super::{BoxRead, BoxWrite};
 use crate::approvals::Approvals;
 use crate::enforcement::{
     Answered, Enforcer, Hold, Incoming, Message, Occasion, Opening, Origin, Passed, Path, Stopped,
-    Subject,
+    Subject, other_definition,
 };
 use crate::session::{ErrorKind, MESSAGE_QUEUE, McpCall, McpSession, OpenSession, SessionError};
 use crate::transport::frame::{FrameReader, FrameWriter, Unexpected};
@@ -586,11 +586,23 @@ impl Acceptor {
             beginning,
             place,
         } = carrying;
+        if envelope.header().claims.method != "ping" {
+            hosted.await_initialized().await;
+        }
+        // What nobody approved may be defined as its server likes.
+        let claims = &envelope.header().claims;
+        let tool = claims.name.as_deref().unwrap_or_default();
+        if (hold.is_some() || self.enforcer.has_approved(&topic.server, tool))
+            && let Some(error) = self.as_defined(topic, hosted, &envelope).await?
+        {
+            return Ok(Some(error));
+        }
         let _open = match &hold {
             Some(hold) => {
                 *place = Some(self.in_flight.wait());
                 // Few calls are held, so that what that takes is not in the future of all.
-                Box::pin(self.approval(topic, &envelope, hold, speaker, said)).await?
+                let held = (&*envelope, &**hold);
+                Box::pin(self.approval(topic, hosted, held, speaker, said)).await?
             }
             None => None,
         };
@@ -600,9 +612,6 @@ impl Acceptor {
                 let on = topic.occasion();
                 return Err(Broken::refused(&self.enforcer, on, stopped).await);
             }
-        }
-        if envelope.header().claims.method != "ping" {
-            hosted.await_initialized().await;
         }
         let body = envelope.into_body();
         let begun = {
@@ -648,6 +657,28 @@ impl Acceptor {
             std::future::pending().await
         };
         tokio::select! { biased; ended = speaking => ended, ended = handing_on => ended }
+    }
+
+    /// Whether the server of the session has the tool that is called as the call says, by the list it
+    /// gives in that session. The error is why that is not known.
+    async fn as_defined(
+        &self,
+        topic: &Topic,
+        hosted: &Hosted,
+        envelope: &VerifiedEnvelope,
+    ) -> Result<Option<SessionError>, Broken> {
+        let claims = &envelope.header().claims;
+        let (Some(tool), Some(digest)) = (&claims.name, &claims.tool_digest) else {
+            return Ok(None);
+        };
+        match hosted.session.defines_as(tool, digest).await {
+            Ok(true) => Ok(None),
+            Ok(false) => {
+                let stopped = other_definition();
+                Err(Broken::refused(&self.enforcer, topic.occasion(), stopped).await)
+            }
+            Err(error) => Ok(Some(error)),
+        }
     }
 
     /// Tells the caller, signed, that the server failed.

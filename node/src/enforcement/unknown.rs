@@ -26,8 +26,13 @@ impl Enforcer {
     #[must_use]
     pub fn wants_definition(&self, server: &Name, described: &Described) -> bool {
         let tool = described.target.as_deref().unwrap_or_default();
-        described.method.as_deref() == Some(CALL)
-            && self.policy().approved(server.as_str(), tool).is_some()
+        described.method.as_deref() == Some(CALL) && self.has_approved(server, tool)
+    }
+
+    /// Whether policy knows an approved definition of a tool.
+    #[must_use]
+    pub fn has_approved(&self, server: &Name, tool: &str) -> bool {
+        self.policy().approved(server.as_str(), tool).is_some()
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) enum Failure {
     BadInitialize { detail: String },
     /// The restarted server is not the one the session was negotiated with.
     Changed { detail: String },
+    /// The tools of the session could not be listed.
+    ToolsUnread { detail: String },
     /// No sign of life within a call.
     Timeout { after: Duration },
     /// A message over the bound.
@@ -148,6 +150,7 @@ impl Failure {
             Self::InitializeTimeout { .. } => "upstream_initialize_timeout",
             Self::BadInitialize { .. } => "upstream_bad_initialize",
             Self::Changed { .. } => "upstream_changed",
+            Self::ToolsUnread { .. } => "upstream_tools_unread",
             Self::Timeout { .. } => "upstream_timeout",
             Self::TooLarge => "upstream_message_too_large",
             Self::Unreadable(_) => "upstream_unreadable",
@@ -187,6 +190,9 @@ impl Failure {
             Self::BadInitialize { detail } => format!("no usable answer to `initialize`: {detail}"),
             Self::Changed { detail } => {
                 format!("the restarted server is another than before: {detail}")
+            }
+            Self::ToolsUnread { detail } => {
+                format!("what the server offers in this session could not be read: {detail}")
             }
             Self::Timeout { after } => format!(
                 "neither a response nor progress from the server for {} s",
@@ -250,6 +256,11 @@ impl Failure {
                 Some("check the credentials in the server's configured headers".into())
             }
             Self::Changed { .. } => Some("open a new session".into()),
+            Self::ToolsUnread { .. } => Some(
+                "the call was not made: a tool is called only as it is defined; see `hedgerow \
+                 server list`"
+                    .into(),
+            ),
             Self::TooManyCalls { .. } => Some("wait for one of them to end".into()),
             Self::TooManySessions { .. } => Some("close one of them".into()),
             Self::TooManyStarts { .. } => Some("try again in a minute".into()),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use protocol::crypto::Crypto;
 use protocol::id::Digest;
 use protocol::limits::MAX_TOOLS;
-use protocol::mcp::{Hints, ListKind, MessageKind, View, list_items, tool_digest};
+use protocol::mcp::{Hints, ListKind, McpError, MessageKind, View, list_items, tool_digest};
 use protocol::trust::ToolRecord;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -51,6 +51,70 @@ pub struct Inventory {
     pub resources: usize,
 }
 
+/// The tools of a list, as they are read page by page.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    /// By name.
+    pub(super) digests: BTreeMap<String, Digest>,
+    hints: BTreeMap<String, Hints>,
+    left_out: usize,
+    /// Named twice.
+    twice: Vec<String>,
+    /// Without a digest.
+    without: Vec<String>,
+}
+
+impl Tools {
+    /// Takes a page, and returns the raw cursor of the next.
+    pub(super) fn add(
+        &mut self,
+        view: &View<'_>,
+        crypto: &dyn Crypto,
+    ) -> Result<Option<String>, McpError> {
+        let list = list_items(view, ListKind::Tools)?;
+        for item in &list.items {
+            let name = item.name.as_ref();
+            if self.digests.len() >= MAX_TOOLS || !ToolRecord::may_be_named(name) {
+                self.left_out = self.left_out.saturating_add(1);
+                continue;
+            }
+            match tool_digest(crypto, item.raw) {
+                Ok(digest) => {
+                    if self.digests.insert(name.to_owned(), digest).is_some() {
+                        self.twice.push(name.to_owned());
+                    }
+                    let hints = Hints::of_tool(item.raw);
+                    if hints != Hints::NONE {
+                        self.hints.insert(name.to_owned(), hints);
+                    }
+                }
+                Err(_) => {
+                    self.left_out = self.left_out.saturating_add(1);
+                    self.without.push(name.to_owned());
+                }
+            }
+        }
+        Ok(list.next_cursor.map(str::to_owned))
+    }
+
+    /// Those for which no one digest stands.
+    pub(super) fn unclear(&mut self) -> Vec<String> {
+        let mut unclear = std::mem::take(&mut self.twice);
+        unclear.append(&mut self.without);
+        unclear
+    }
+
+    /// Leaves out what has two definitions under one name: no digest could stand for both.
+    pub(super) fn settle(&mut self) {
+        for name in std::mem::take(&mut self.twice) {
+            self.hints.remove(&name);
+            if self.digests.remove(&name).is_some() {
+                self.left_out = self.left_out.saturating_add(1);
+            }
+        }
+    }
+}
+
 /// Why the inventory could not be read.
 #[derive(Debug, thiserror::Error)]
 enum ProbeError {
@@ -59,7 +123,7 @@ enum ProbeError {
     #[error("{0}")]
     Call(Box<SessionError>),
     #[error("{0}")]
-    Message(#[from] protocol::mcp::McpError),
+    Message(#[from] McpError),
     #[error("it answered `{method}` with an error")]
     Refused { method: &'static str },
     #[error("its answer to `initialize` is not usable")]
@@ -75,17 +139,13 @@ impl From<SessionError> for ProbeError {
 }
 
 /// Keeps the inventory of `server` current until it is removed; bumps `changes` when it differs.
-pub(super) async fn keep_current(
-    server: Arc<Server>,
-    crypto: Arc<dyn Crypto>,
-    changes: watch::Sender<u64>,
-) {
+pub(super) async fn keep_current(server: Arc<Server>, changes: watch::Sender<u64>) {
     let mut pause = server.limits.backoff_first;
     loop {
         let read = tokio::select! {
             biased;
             () = server.removed.cancelled() => return,
-            read = timeout(server.limits.inventory_timeout, read(&server, &*crypto)) => read,
+            read = timeout(server.limits.inventory_timeout, read(&server)) => read,
         };
         match read.unwrap_or(Err(ProbeError::TimedOut)) {
             Ok(inventory) => {
@@ -130,7 +190,7 @@ async fn settled(counters: &Counters, quiet: core::time::Duration) -> bool {
     changed
 }
 
-async fn read(server: &Arc<Server>, crypto: &dyn Crypto) -> Result<Inventory, ProbeError> {
+async fn read(server: &Arc<Server>) -> Result<Inventory, ProbeError> {
     let initialize = messages::probe_initialize().ok_or(ProbeError::Initialize)?;
     // Counters of its own: what the server announces to this very session is no reason for
     // another reading later, or reading would never end.
@@ -147,7 +207,7 @@ async fn read(server: &Arc<Server>, crypto: &dyn Crypto) -> Result<Inventory, Pr
     let events = open.events;
     let session = Arc::clone(&probe.session);
     let result = tokio::select! {
-        result = probe.read(&open.response, crypto) => result,
+        result = probe.read(&open.response, &*server.crypto) => result,
         () = answer_events(&*session, events) => Err(ProbeError::Initialize),
     };
     session.close().await;
@@ -198,40 +258,13 @@ impl Probe {
         inventory: &mut Inventory,
         crypto: &dyn Crypto,
     ) -> Result<(), ProbeError> {
-        let mut twice = Vec::new();
-        let mut add = |view: &View<'_>| -> Result<Option<String>, ProbeError> {
-            let list = list_items(view, ListKind::Tools)?;
-            for item in &list.items {
-                let name = item.name.as_ref();
-                if inventory.tools.len() >= MAX_TOOLS || !ToolRecord::may_be_named(name) {
-                    inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
-                    continue;
-                }
-                match tool_digest(crypto, item.raw) {
-                    Ok(digest) => {
-                        if inventory.tools.insert(name.to_owned(), digest).is_some() {
-                            twice.push(name.to_owned());
-                        }
-                        let hints = Hints::of_tool(item.raw);
-                        if hints != Hints::NONE {
-                            inventory.hints.insert(name.to_owned(), hints);
-                        }
-                    }
-                    Err(_) => {
-                        inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
-                    }
-                }
-            }
-            Ok(list.next_cursor.map(str::to_owned))
-        };
+        let mut tools = Tools::default();
+        let mut add = |view: &View<'_>| Ok(tools.add(view, crypto)?);
         self.pages(ListKind::Tools, &mut add).await?;
-        // Two definitions under one name: no digest could stand for both.
-        for name in twice {
-            inventory.hints.remove(&name);
-            if inventory.tools.remove(&name).is_some() {
-                inventory.tools_left_out = inventory.tools_left_out.saturating_add(1);
-            }
-        }
+        tools.settle();
+        inventory.tools = tools.digests;
+        inventory.hints = tools.hints;
+        inventory.tools_left_out = tools.left_out;
         Ok(())
     }
 

@@ -10,7 +10,7 @@
 //! It does no I/O and starts nothing.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -138,6 +138,8 @@ pub(super) struct Router {
     events: Mutex<Option<mpsc::Sender<Bytes>>>,
     events_stalled: AtomicBool,
     health: Mutex<Health>,
+    /// How often the server said in this session that a list changed.
+    changes: AtomicU64,
     limits: Arc<Limits>,
     counters: Arc<Counters>,
 }
@@ -153,6 +155,7 @@ impl Router {
             events: Mutex::new(Some(events)),
             events_stalled: AtomicBool::new(false),
             health: Mutex::default(),
+            changes: AtomicU64::new(0),
             limits,
             counters,
         };
@@ -235,6 +238,11 @@ impl Router {
                 id,
             },
         }
+    }
+
+    /// How often the server said in this session that a list changed; only grows.
+    pub(super) fn list_changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// The call goes out on this link and dies with it from now on.
@@ -392,6 +400,7 @@ impl Router {
             }
             MessageKind::Notification => {
                 if view.method().is_some_and(|m| m.ends_with("/list_changed")) {
+                    self.changes.fetch_add(1, Ordering::Relaxed);
                     self.counters.list_changed();
                 }
                 let route = self.route_notification(stream, &view);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use protocol::crypto::Crypto;
 use protocol::name::Name;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -121,6 +122,7 @@ pub struct ServerStatus {
 pub(super) struct Server {
     pub(super) name: Name,
     pub(super) spec: ServerSpec,
+    pub(super) crypto: Arc<dyn Crypto>,
     pub(super) limits: Arc<Limits>,
     pub(super) counters: Arc<Counters>,
     pub(super) sessions: Arc<Semaphore>,
@@ -146,6 +148,7 @@ impl Server {
     pub(super) fn new(
         name: Name,
         spec: ServerSpec,
+        crypto: Arc<dyn Crypto>,
         limits: Arc<Limits>,
         removed: CancellationToken,
         tracker: TaskTracker,
@@ -160,6 +163,7 @@ impl Server {
         Self {
             name,
             spec,
+            crypto,
             sessions: Arc::new(Semaphore::new(limits.sessions_per_server)),
             limits,
             counters: Arc::default(),

@@ -11,12 +11,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use protocol::id::Digest;
 use protocol::mcp::{Edit, MessageKind, View};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Call, drive};
+use super::defined::Listed;
 use super::error::Failure;
 use super::http::HttpLink;
 use super::link::{Link, LinkError};
@@ -48,6 +50,8 @@ pub(super) struct Inner {
     permit: Mutex<Option<OwnedSemaphorePermit>>,
     pub(super) closed: CancellationToken,
     gone: CancellationToken,
+    /// The tools as the server of this session lists them, once a call wanted to know.
+    pub(super) listed: tokio::sync::Mutex<Listed>,
 }
 
 impl UpstreamSession {
@@ -74,6 +78,7 @@ impl UpstreamSession {
             making: tokio::sync::Mutex::new(1),
             permit: Mutex::new(permit),
             gone: CancellationToken::new(),
+            listed: tokio::sync::Mutex::default(),
         });
         inner
             .server
@@ -380,6 +385,11 @@ impl McpSession for UpstreamSession {
         said.map_err(|failure| failure.at(&self.inner.server.name))
     }
 
+    async fn defines_as(&self, tool: &str, digest: &Digest) -> Result<bool, SessionError> {
+        let defines = self.inner.defines_as(tool, digest).await;
+        defines.map_err(|failure| failure.at(&self.inner.server.name))
+    }
+
     async fn close(&self) {
         self.inner.closed.cancel();
         self.inner.gone.cancelled().await;
@@ -398,9 +408,13 @@ fn initialize_id(message: &Bytes) -> Result<String, Failure> {
 }
 
 /// Sends this node's own request and waits for its response.
-async fn first_answer(mut own: Registered, link: &Link, message: &Bytes) -> Result<Bytes, Failure> {
+pub(super) async fn first_answer(
+    mut own: Registered,
+    link: &Link,
+    message: &Bytes,
+) -> Result<Bytes, Failure> {
     let ended_early = || Failure::Start {
-        detail: "it ended before it answered `initialize`".into(),
+        detail: "it ended before it answered".into(),
     };
     link.begin(message).await.map_err(|_| ended_early())?;
     let finish = link.finish(own.id, message);
@@ -419,7 +433,7 @@ async fn first_answer(mut own: Registered, link: &Link, message: &Bytes) -> Resu
                 Ok(super::router::End::Answered) => ended = true,
                 Ok(super::router::End::Failed(Failure::Exited { detail })) => {
                     return Err(Failure::Start {
-                        detail: format!("it ended before it answered `initialize`: {detail}"),
+                        detail: format!("it ended before it answered: {detail}"),
                     });
                 }
                 Ok(super::router::End::Failed(failure)) => return Err(failure),

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::super::conversation::{Broken, Speaker, Topic};
-use super::Acceptor;
+use super::{Acceptor, Hosted};
 use crate::approvals::{Answered, Approvals, Asked, Granted, Taken, Waiting};
 use crate::enforcement::{APPROVAL_REQUIRED, Hold, Open, Stopped, other_definition};
 
@@ -39,8 +39,8 @@ impl Acceptor {
     pub(super) async fn approval(
         &self,
         topic: &Topic,
-        envelope: &VerifiedEnvelope,
-        hold: &Hold,
+        hosted: &Hosted,
+        (envelope, hold): (&VerifiedEnvelope, &Hold),
         speaker: &mut Speaker,
         said: &mut mpsc::Receiver<Vec<u8>>,
     ) -> Result<Option<Open>, Broken> {
@@ -58,6 +58,11 @@ impl Acceptor {
                 let waited = waited.await?;
                 // What cannot pass must not cost the approval.
                 self.is_as_signed(envelope, hold).await?;
+                if let Some(error) = self.as_defined(topic, hosted, envelope).await? {
+                    return Err(self
+                        .stop(topic.occasion(), &error.reason, &error.message)
+                        .await);
+                }
                 self.granted(topic, approvals, waited).await?
             }
         };
