@@ -161,6 +161,7 @@ Assumed, for it was not given
   posture      unknown (as in the tests of documents)
   address      unknown (as in the tests of documents)
   human        none (as in the tests of documents)
+  host_groups  none (as in the tests of documents)
   intents      what its name says (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
   via          direct (as in the tests of documents)
@@ -196,6 +197,7 @@ Assumed, for it was not given
   posture      unknown (as in the tests of documents)
   address      unknown (as in the tests of documents)
   human        none (as in the tests of documents)
+  host_groups  none (as in the tests of documents)
   intents      what its name says (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
 --- stderr

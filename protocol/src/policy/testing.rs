@@ -112,7 +112,7 @@ pub fn with_facts<T>(
     let host = Party {
         node: node_id(&call.host),
         name: &call.host,
-        groups: &[],
+        groups: &call.host_groups,
         site: None,
     };
     let intents = intents(call);

@@ -36,6 +36,9 @@ fn assumed(fact: &'static str, value: impl Into<String>, from: impl Into<String>
 /// What is said of intents that nothing adds to.
 const AS_NAMED: &str = "what its name says";
 
+/// Where the groups and the site of a node are from.
+const MEMBERSHIP: &str = "its membership, as this node knows it";
+
 /// Where no node is asked.
 pub(super) fn without_node(json: &Map<String, Value>) -> Vec<Assumed> {
     let time = TRIAL_TIME.seconds().rfc3339();
@@ -45,6 +48,7 @@ pub(super) fn without_node(json: &Map<String, Value>) -> Vec<Assumed> {
         ("posture", "unknown"),
         ("address", "unknown"),
         ("human", "none"),
+        ("host_groups", "none"),
         ("intents", AS_NAMED),
         ("time", time.as_str()),
         ("via", "direct"),
@@ -94,10 +98,7 @@ impl Known {
             told.push(assumed("host", &host, "the one node that announces it"));
             json.insert("host".to_owned(), host.into());
         }
-        let peer = self
-            .peers
-            .iter()
-            .find(|p| p.name.as_ref().is_some_and(|name| name.as_str() == node));
+        let peer = self.peer(&node);
         if node == own {
             let of = &self.status.node;
             let site = of.site.as_ref().map(ToString::to_string);
@@ -130,6 +131,9 @@ impl Known {
         if !json.contains_key("human") {
             told.push(human(json, &node, own, &self.agents));
         }
+        if !json.contains_key("host_groups") {
+            told.push(self.host_groups(json));
+        }
         if !json.contains_key("intents") {
             told.extend(self.intents(json));
         }
@@ -160,6 +164,30 @@ impl Known {
         };
         let found = core::iter::once(own).chain(others).filter(is);
         found.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Adds the groups of the server's node, which as an end of the route may be a waypoint.
+    fn host_groups(&self, json: &mut Map<String, Value>) -> Assumed {
+        let fact = "host_groups";
+        let Some(host) = json.get("host").and_then(Value::as_str) else {
+            return assumed(fact, "none", "the server's node is not known");
+        };
+        let own = &self.status.node;
+        let peer = || self.peer(host).map(|peer| &peer.groups);
+        let known = (own.name.as_str() == host).then_some(&own.groups);
+        let Some(groups) = known.or_else(peer) else {
+            let from = format!("node `{host}` is not known to this one");
+            return assumed(fact, "none", from);
+        };
+        let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+        let told = assumed(fact, listed(&groups), MEMBERSHIP);
+        json.insert(fact.to_owned(), groups.into());
+        told
+    }
+
+    fn peer(&self, name: &str) -> Option<&Peer> {
+        let is = |peer: &&Peer| peer.name.as_ref().is_some_and(|n| n.as_str() == name);
+        self.peers.iter().find(is)
     }
 
     /// Adds what the annotations of the tool called add to its intents.
@@ -206,20 +234,22 @@ impl Known {
     }
 }
 
+fn listed(groups: &[String]) -> String {
+    if groups.is_empty() {
+        return "none".to_owned();
+    }
+    groups.join(", ")
+}
+
 fn membership(
     json: &mut Map<String, Value>,
     groups: Vec<String>,
     site: Option<String>,
     told: &mut Vec<Assumed>,
 ) {
-    let from = "its membership, as this node knows it";
+    let from = MEMBERSHIP;
     if !json.contains_key("groups") {
-        let value = if groups.is_empty() {
-            "none".to_owned()
-        } else {
-            groups.join(", ")
-        };
-        told.push(assumed("groups", value, from));
+        told.push(assumed("groups", listed(&groups), from));
         json.insert("groups".to_owned(), groups.into());
     }
     if !json.contains_key("site") {
@@ -319,17 +349,20 @@ fn posture(json: &mut Map<String, Value>, known: Option<&PostureInfo>, told: &mu
 }
 
 /// The way a call goes: one that names none is planned by the caller's node through whom policies
-/// want; a node that one names stands for its groups too, of which only `members` knows.
+/// want and neither end is; a node that one names stands for its groups too, of which only `members` knows.
 pub(super) fn way(
     bundle: &CompiledBundle,
     call: &mut TrialCall,
     members: impl Fn(&Via) -> Vec<String>,
 ) -> Option<Assumed> {
     let wanted = testing::with_facts(call, |_| false, |facts| bundle.waypoints(facts));
+    if let Some(given) = &call.via
+        && wanted.iter().any(|w| w.via == *given)
+    {
+        return None;
+    }
+    let (met, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|w| is_end(call, &w.via));
     if let Some(given) = call.via.clone() {
-        if wanted.iter().any(|w| w.via == given) {
-            return None;
-        }
         let through = members(&given);
         let holds = |via: &Via| members(via).iter().any(|node| through.contains(node));
         let group = wanted.into_iter().map(|w| w.via).find(holds)?;
@@ -339,7 +372,14 @@ pub(super) fn way(
         return Some(told);
     }
     let Some(waypoint) = wanted.first() else {
-        return Some(assumed("via", "direct", "no policy wants a waypoint"));
+        let from = met.first().map_or_else(
+            || "no policy wants a waypoint".to_owned(),
+            |w| {
+                let (policy, via) = (&w.policy, &w.via);
+                format!("an end of the route is what policy `{policy}` wants, `{via}`")
+            },
+        );
+        return Some(assumed("via", "direct", from));
     };
     call.via = Some(waypoint.via.clone());
     let more = if wanted.len() > 1 {
@@ -356,6 +396,14 @@ pub(super) fn way(
     Some(assumed("via", waypoint.via.to_string(), from))
 }
 
+/// Whether the node of the caller or that of the server is this waypoint.
+fn is_end(call: &TrialCall, via: &Via) -> bool {
+    match via {
+        Via::Node(node) => [&call.node, &call.host].contains(&node),
+        Via::Group(group) => call.groups.contains(group) || call.host_groups.contains(group),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,7 +415,15 @@ mod tests {
         let facts: Vec<&str> = told.iter().map(|a| a.fact).collect();
         assert_eq!(
             facts,
-            ["site", "posture", "address", "human", "intents", "via"]
+            [
+                "site",
+                "posture",
+                "address",
+                "human",
+                "host_groups",
+                "intents",
+                "via"
+            ]
         );
         let mut json = given.as_object().unwrap().clone();
         let mut told = Vec::new();
@@ -441,6 +497,25 @@ mod tests {
         assert!(!told.from.contains("no_waypoint"));
         assert!(call.via.is_some());
         assert_eq!(way(&bundle, &mut call, |_| Vec::new()), None, "as given");
+    }
+
+    #[test]
+    fn an_end_of_the_route_is_a_waypoint() {
+        for (via, facts) in [
+            ("group:tools", r#""host_groups": ["tools"]"#),
+            ("group:tools", r#""groups": ["tools"]"#),
+            ("node:shop", r#""host": "shop""#),
+            ("node:desk", r#""node": "desk""#),
+        ] {
+            let bundle = CompiledBundle::of(1, vec![document(via)], &[], &[]);
+            let call = format!(r#"{{"tool": "get", {facts}}}"#);
+            let mut call = TrialCall::parse("call", call.as_bytes()).unwrap();
+            let told = way(&bundle, &mut call, |_| Vec::new()).unwrap();
+            assert_eq!((told.value.as_str(), &call.via), ("direct", &None));
+            assert!(told.from.contains("policy `gate`"), "{}", told.from);
+            let decision = testing::decide(&bundle, &call);
+            assert!(decision.violations.is_empty(), "{via}: {decision:?}");
+        }
     }
 
     #[test]

@@ -28,8 +28,8 @@ use crate::output::Text;
 /// by options or as JSON in the form of the tests of documents: what each hop would say of it under
 /// the policies in force, or under those of `--policies` alone, which needs no node. What is not
 /// given is taken from the mesh as this node knows it now (the groups, site, posture and address of
-/// the agent's node, the human that an agent of this node acts for, the time, the waypoints policies
-/// want), and told below.
+/// the agent's node, the human that an agent of this node acts for, the groups of the server's
+/// node, the time, the waypoints policies want), and told below.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -59,6 +59,9 @@ pub(super) struct Explain {
     /// The server's node
     #[arg(long)]
     host: Option<String>,
+    /// A group of the server's node; may be given several times
+    #[arg(long = "host-group", value_name = "GROUP")]
+    host_groups: Vec<String>,
     /// The agent
     #[arg(long)]
     agent: Option<String>,
@@ -230,8 +233,10 @@ impl Explain {
                 json.insert(key.to_owned(), value.clone().into());
             }
         }
-        if !self.groups.is_empty() {
-            json.insert("groups".to_owned(), self.groups.clone().into());
+        for (key, groups) in [("groups", &self.groups), ("host_groups", &self.host_groups)] {
+            if !groups.is_empty() {
+                json.insert(key.to_owned(), groups.clone().into());
+            }
         }
         if let Some(text) = &self.arguments {
             let place = format!("/{ARGUMENTS}");

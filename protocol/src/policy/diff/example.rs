@@ -24,6 +24,10 @@ pub fn to_json(call: &TrialCall) -> String {
         "groups",
         list(call.groups.iter().map(|g| quote(g.as_str())).collect()),
     );
+    some(
+        "host_groups",
+        list(call.host_groups.iter().map(|g| quote(g.as_str())).collect()),
+    );
     some("site", call.site.as_ref().map(|site| quote(site.as_str())));
     some("human", call.human.as_deref().map(quote));
     some("human_vouched", call.human_vouched.map(|v| v.to_string()));

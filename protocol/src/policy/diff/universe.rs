@@ -323,6 +323,7 @@ fn call(caller: &Caller, called: &Called) -> Option<TrialCall> {
         human: caller.human.clone(),
         human_vouched: None,
         host: called.host.parse().ok()?,
+        host_groups: Vec::new(),
         server: called.server.parse().ok()?,
         kind: called.kind,
         method: method.to_owned(),

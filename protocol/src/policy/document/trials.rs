@@ -35,6 +35,7 @@ pub(super) const CALL: Shape = Shape {
         "human",
         "human_vouched",
         "host",
+        "host_groups",
         "server",
         "tool",
         "resource",
@@ -103,6 +104,8 @@ pub struct TrialCall {
     pub human_vouched: Option<bool>,
     /// The server's node.
     pub host: Name,
+    /// That node's groups.
+    pub host_groups: Vec<Name>,
     /// The server.
     pub server: Name,
     /// What it acts on.
@@ -205,7 +208,8 @@ impl TrialCall {
         let (agent, node) = (named("agent", "agent"), named("node", "caller"));
         let (host, server) = (named("host", "host"), named("server", "server"));
         let site = fields.at("site").and_then(|_| named("site", ""));
-        let groups = fields.at("groups").and_then(|at| at.texts(sink, name));
+        let mut groups = |key| fields.at(key).and_then(|at| at.texts(sink, name));
+        let (groups, host_groups) = (groups("groups"), groups("host_groups"));
         let human = fields.at("human").and_then(|at| at.text(sink));
         let address = fields.at("address").and_then(|at| {
             let text = at.text(sink)?;
@@ -242,6 +246,7 @@ impl TrialCall {
             human: human.map(str::to_owned),
             human_vouched,
             host: host?,
+            host_groups: host_groups.unwrap_or_default(),
             server: server?,
             kind,
             method,
