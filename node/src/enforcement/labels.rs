@@ -124,7 +124,12 @@ pub(super) fn explained(mut verdict: Verdict, facts: &Facts<'_>, policy: &dyn Po
     }
     let (host, target) = (facts.host().name.as_str(), facts.target.unwrap_or_default());
     let placed = policy.labelled(host, facts.server.as_str(), target);
-    let mut carried = facts.labels.iter().filter(|l| !placed.contains(l));
+    // The message ends with the labels that are not allowed, and no others.
+    let named = denial.message.rsplit(" labelled ").next();
+    let named = named.unwrap_or_default();
+    let refused = |label: &str| named.contains(&format!("`{label}`"));
+    let carried = |label: &&String| !placed.contains(label) && refused(label.as_str());
+    let mut carried = facts.labels.iter().filter(carried);
     if let Some(label) = carried.next() {
         let minutes = LABELS_KEPT_MS / 60_000;
         let told = format!(

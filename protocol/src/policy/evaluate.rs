@@ -420,7 +420,11 @@ fn violation(case: &Case<'_>, policy: &CompiledPolicy, rule: &CompiledRule) -> V
             format!("policy `{name}` does not allow these arguments of {what}")
         }
         Requirement::Labels => {
-            let labels = listed(case.labels.iter().copied());
+            let wanted = policy
+                .document()
+                .and_then(|d| d.requirements.labels.as_ref());
+            let refused = |label: &&str| wanted.is_none_or(|wanted| !wanted.admits(label));
+            let labels = listed(case.labels.iter().copied().filter(refused));
             format!("policy `{name}` does not allow data labelled {labels}")
         }
         Requirement::Via => format!("policy `{name}` wants the call to pass a waypoint"),

@@ -393,6 +393,25 @@ fn labels_of_header_and_bundle() {
 }
 
 #[test]
+fn a_refusal_names_the_labels_that_are_not_allowed_alone() {
+    for (labels, named) in [
+        (r#"{"restricted": ["phi"]}"#, "`phi`"),
+        (r#"{"allowed": ["audit", "b2"]}"#, "`phi`"),
+        (
+            r#"{"allowed": ["b2", "phi"], "restricted": ["phi"]}"#,
+            "`audit`, `phi`",
+        ),
+    ] {
+        let bundle = one(&format!(r#""labels": {labels}"#), &[]);
+        let mut call = Call::tool("get_it");
+        call.labels = ["audit", "b2", "phi"].map(str::to_owned).to_vec();
+        let said = &call.decide(&bundle).violations[0].message;
+        let expected = format!("policy `p` does not allow data labelled {named}");
+        assert_eq!(*said, expected);
+    }
+}
+
+#[test]
 fn a_waypoint_must_be_on_the_route() {
     let bundle = one(
         r#""allowed_tools": ["shop/*"], "via": "group:gateways""#,

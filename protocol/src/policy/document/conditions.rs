@@ -473,6 +473,12 @@ pub struct Labels {
 }
 
 impl Labels {
+    /// Whether data with this label may be touched.
+    pub(crate) fn admits(&self, label: &str) -> bool {
+        let among = |labels: &[String]| labels.iter().any(|l| l == label);
+        self.allowed.as_deref().is_none_or(among) && !among(&self.restricted)
+    }
+
     fn read(sink: &mut Sink, at: &At<'_>) -> Option<Self> {
         let fields = at.fields(sink, &LABELS)?;
         fields.some(sink);
