@@ -175,6 +175,7 @@ fn a_new_mesh_asks_and_a_pin_lets_pass_what_only_reads() {
     let approved = host.run(&["approvals", "approve", id, "--reason", "once"]);
     let said = String::from_utf8(approved.stdout).unwrap();
     assert!(said.contains("approved a/shop/get_product_info"), "{said}");
+    assert!(said.contains("once, if what is then in force"), "{said}");
     let ended = call.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{}", err(&ended));
     assert!(

@@ -243,7 +243,10 @@ fn standing(held: &Approval) -> String {
             format!("{state}; the caller waits")
         }
         ApprovalState::Pending | ApprovalState::Approved => {
-            format!("{state}; the caller has left; the same call made again counts")
+            format!(
+                "{state}; the caller has left; the same call made again counts, if \
+                 what is then in force lets it pass"
+            )
         }
         ApprovalState::Used
         | ApprovalState::Denied
@@ -303,7 +306,10 @@ fn outcome(held: &Approval, text: &mut Text) {
             text.line(format!("{id} is {}", held.state.name()));
         }
         ApprovalState::Approved | ApprovalState::Used => {
-            text.check(true, format!("approved {call} ({id}): it passes once"));
+            text.check(
+                true,
+                format!("approved {call} ({id}): it passes once, if what is then in force lets it"),
+            );
         }
         ApprovalState::Denied => text.check(true, format!("denied {call} ({id})")),
         ApprovalState::Pending => {
@@ -394,7 +400,7 @@ mod tests {
         };
         for state in [ApprovalState::Pending, ApprovalState::Approved] {
             assert!(said(state, true).contains("; the caller waits\n"));
-            assert!(said(state, false).contains("the same call made again counts"));
+            assert!(said(state, false).contains("made again counts, if what is then"));
         }
         for (state, name) in [
             (ApprovalState::Used, "used"),
