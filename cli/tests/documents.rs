@@ -192,6 +192,32 @@ fn check_says_what_raw_cedar_does() {
     assert_eq!(told[0]["rules"][1]["action"], Value::Null, "{told}");
 }
 
+/// What only observes is told, or its author takes it for in force.
+#[test]
+fn check_says_what_only_observes() {
+    let trial = r#"{"policy_name": "trial", "mode": "observe", "restricted_intents": ["delete"]}"#;
+    let raw = r#"@mode("observe") forbid (principal, action, resource);
+        forbid (principal, action, resource) when { context.server == "bank" };"#;
+    let dir = files(&[("trial.json", trial), ("raw.cedar", raw)]);
+    let words = ["policy", "check", "trial.json", "raw.cedar"];
+    assert_eq!(
+        stdout(&run(dir.path(), &words, "")),
+        "  ✓ trial.json: trial
+      only observes: it reports, and neither permits nor stops anything
+      forbids block            every hop   /restricted_intents
+  ✓ raw.cedar: raw
+      forbids block            every hop   /policy0 (only observes)
+      forbids block            every hop   /policy1
+"
+    );
+    let words = [&["--format", "json"], &words[..]].concat();
+    let told: Value = serde_json::from_str(&stdout(&run(dir.path(), &words, ""))).unwrap();
+    assert_eq!(told[0]["mode"], "observe", "{told}");
+    assert_eq!(told[0]["rules"][0]["observes"], true, "{told}");
+    assert_eq!(told[1]["mode"], Value::Null, "{told}");
+    assert_eq!(told[1]["rules"][1]["observes"], false, "{told}");
+}
+
 /// A directory means its documents; what cannot be read is told with a mend.
 #[test]
 fn directories_are_read_as_their_documents() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use protocol::policy::Action;
 use protocol::policy::compile::{Decidable, Effect, Rule};
-use protocol::policy::document::Document;
+use protocol::policy::document::{Document, Mode};
 use serde::Serialize;
 
 use super::{files, sets};
@@ -31,6 +31,9 @@ pub(super) struct Check {
 struct Checked {
     file: PathBuf,
     policy: String,
+    /// Whether its word counts, or it only observes; each policy of raw Cedar says that itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
     grants: bool,
     /// Whether it permits what was approved under it.
     permits_approved: bool,
@@ -42,6 +45,8 @@ struct Checked {
 struct CheckedRule {
     place: String,
     effect: &'static str,
+    /// Whether it only reports.
+    observes: bool,
     /// What a violation leads to; what permits has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'static str>,
@@ -60,16 +65,24 @@ impl Check {
                     true,
                     format!("{}: {}", document.file.display(), document.policy),
                 );
+                if document.mode == Some(Mode::Observe.name()) {
+                    text.line(
+                        "      only observes: it reports, and neither permits nor stops anything",
+                    );
+                }
                 if document.permits_approved && !document.grants {
                     text.line(format!("      {}", document.effect));
                 }
                 for rule in &document.rules {
+                    // Of a document it is said above.
+                    let observes = rule.observes && document.mode.is_none();
                     text.line(format!(
-                        "      {:<7} {:<16} {:<11} {}",
+                        "      {:<7} {:<16} {:<11} {}{}",
                         rule.effect,
                         rule.then(),
                         rule.decidable,
-                        rule.place
+                        rule.place,
+                        if observes { " (only observes)" } else { "" }
                     ));
                 }
             }
@@ -79,14 +92,18 @@ impl Check {
 
 fn checked(loaded: &files::Loaded) -> Checked {
     let document = loaded.compiled.document();
-    let rules = loaded.compiled.rules().flat_map(|rule| match rule.effect {
-        Effect::Forbid(_) => vec![one(rule, "forbids")],
-        Effect::Permit => vec![one(rule, "permits")],
-        Effect::Apply => document.map(at_the_ends).unwrap_or_default(),
-    });
+    let rules = loaded
+        .compiled
+        .modes()
+        .flat_map(|(rule, mode)| match rule.effect {
+            Effect::Forbid(_) => vec![one(rule, mode, "forbids")],
+            Effect::Permit => vec![one(rule, mode, "permits")],
+            Effect::Apply => document.map(at_the_ends).unwrap_or_default(),
+        });
     Checked {
         file: loaded.path.clone(),
         policy: loaded.carried.name.to_string(),
+        mode: document.map(|d| d.mode.name()),
         grants: loaded.compiled.grants(),
         permits_approved: loaded.compiled.permits_approved(),
         effect: loaded.compiled.effect(),
@@ -105,10 +122,11 @@ impl CheckedRule {
     }
 }
 
-fn one(rule: &Rule, effect: &'static str) -> CheckedRule {
+fn one(rule: &Rule, mode: Mode, effect: &'static str) -> CheckedRule {
     CheckedRule {
         place: rule.place.clone(),
         effect,
+        observes: mode == Mode::Observe,
         action: (rule.effect != Effect::Permit).then(|| rule.action.name()),
         once_approved: rule.once_approved,
         decidable: rule.decidable.name(),
@@ -126,6 +144,7 @@ fn at_the_ends(document: &Document) -> Vec<CheckedRule> {
         .map(|(_, place)| CheckedRule {
             place: place.to_owned(),
             effect: "applies",
+            observes: document.mode == Mode::Observe,
             // Neither a call over a limit nor a result is ever held.
             action: Some(match document.action {
                 Action::RequireApproval => Action::Block.name(),

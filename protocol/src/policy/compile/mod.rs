@@ -219,6 +219,11 @@ impl CompiledPolicy {
         self.rules.iter().map(|r| &r.rule)
     }
 
+    /// Its rules, each with whether its word counts: in raw Cedar every policy says that itself.
+    pub fn modes(&self) -> impl ExactSizeIterator<Item = (&Rule, Mode)> {
+        self.rules.iter().map(|r| (&r.rule, r.mode))
+    }
+
     pub(super) fn compiled_rules(&self) -> &[CompiledRule] {
         &self.rules
     }
