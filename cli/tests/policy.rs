@@ -524,7 +524,7 @@ hint: see `/allowed_tools` of policy `mcp_read_only_enforcement`
     let refused = node.run(&["policy", "apply", &all, &bad, "--yes"]);
     assert!(refused.starts_with("exit: 3\n"), "{refused}");
     assert!(
-        refused.contains("bad.json: policy `bad.json` at `/allowed_tool`"),
+        refused.contains("bad.json: policy `bad` at `/allowed_tool`"),
         "{refused}"
     );
     assert!(

@@ -187,9 +187,12 @@ pub enum Problem {
     /// A reference in a JSON Schema.
     #[error("the reference `{0}` is not followed: a schema stands whole in its document")]
     SchemaReference(String),
-    /// Keys that contradict each other, or one that needs another.
+    /// Keys of which there must be one, and no more.
     #[error("{0}")]
     Conflict(&'static str),
+    /// A flag that can only ask for something, and does not.
+    #[error("`false` asks for nothing here")]
+    AsksNothing,
     /// Hours that end when they begin.
     #[error("`from` and `to` are the same minute: that may mean the whole day or none of it")]
     SameMinute,
@@ -245,7 +248,7 @@ impl Problem {
             Self::Regex(_) => "policy_bad_pattern",
             Self::SchemaKeyword(_) => "policy_schema_keyword",
             Self::SchemaReference(_) => "policy_schema_reference",
-            Self::Conflict(_) | Self::SameMinute => "policy_conflict",
+            Self::Conflict(_) | Self::AsksNothing | Self::SameMinute => "policy_conflict",
             Self::VouchesBeside(_) => "policy_vouches_beside",
             Self::VouchesForNobody => "policy_vouches_for_nobody",
             Self::Cedar(_) => "policy_not_cedar",
@@ -296,7 +299,8 @@ impl Problem {
                  maximum, minLength, maxLength, minItems, maxItems and pattern"
             }
             Self::SchemaReference(_) => "write out what it refers to",
-            Self::Conflict(_) => "keep one of them",
+            Self::Conflict(_) => "name one of them and no other",
+            Self::AsksNothing => "leave the key out, or write `true`",
             Self::SameMinute => "leave both out for the whole day",
             Self::VouchesBeside(_) => {
                 "give it a document of its own: one that vouches names nodes or groups as its \

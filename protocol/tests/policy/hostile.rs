@@ -348,11 +348,12 @@ fn characters_nobody_sees() {
 fn what_says_nothing_or_contradicts_itself() {
     is(&p(r#""subjects": {}"#), "policy_empty", "/subjects");
     is(&p(r#""servers": []"#), "policy_empty", "/servers");
-    is(
+    let error = is(
         &p(r#""device": {"secure_boot": false}"#),
         "policy_conflict",
         "/device/secure_boot",
     );
+    assert_eq!(error.hint(), "leave the key out, or write `true`");
     is(
         &p(r#""time": {"from": "09:00", "to": "09:00"}"#),
         "policy_conflict",

@@ -223,8 +223,7 @@ fn must(sink: &mut Sink, at: &At<'_>) -> Option<()> {
     if at.flag(sink)? {
         return Some(());
     }
-    let why = "`false` asks for nothing here: leave the key out";
-    sink.refuse(&at.path, Problem::Conflict(why));
+    sink.refuse(&at.path, Problem::AsksNothing);
     None
 }
 

@@ -185,6 +185,9 @@ impl Document {
         let name = fields
             .need(sink, "policy_name")
             .and_then(|at| name(sink, at));
+        if let Some(name) = &name {
+            sink.named(name.as_str());
+        }
         if let Some(schema) = fields.at("$schema") {
             schema.text(sink);
         }

@@ -32,6 +32,14 @@ impl Sink {
         }
     }
 
+    /// What the document calls itself, in every error on it.
+    pub(crate) fn named(&mut self, document: &str) {
+        self.document = shown(document);
+        for error in &mut self.errors {
+            error.document.clone_from(&self.document);
+        }
+    }
+
     pub(crate) fn refuse(&mut self, path: &str, problem: Problem) {
         if self.errors.len() < MAX_POLICY_ERRORS {
             self.errors.push(PolicyError {
