@@ -165,6 +165,8 @@ Assumed, for it was not given
   intents      what its name says (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
   via          direct (as in the tests of documents)
+  revoked      no (as in the tests of documents)
+  severed      no (as in the tests of documents)
 --- stderr
 ",
     );
@@ -200,6 +202,8 @@ Assumed, for it was not given
   host_groups  none (as in the tests of documents)
   intents      what its name says (as in the tests of documents)
   time         2026-01-05T12:00:00Z (as in the tests of documents)
+  revoked      no (as in the tests of documents)
+  severed      no (as in the tests of documents)
 --- stderr
 ",
     );
@@ -652,6 +656,37 @@ fn explain_knows_for_whom_an_agent_acts() {
     let told = of(&["--agent", "ci", "--human", "bob@example.org"]);
     assert_eq!(human(&told), None, "given, not assumed: {told}");
     assert_eq!(told["verdict"], "allow", "{told}");
+}
+
+/// What is not policy's is looked up where the node knows it, else told as taken for granted.
+#[test]
+fn explain_says_what_it_takes_of_revocations_and_limits() {
+    let node = Node::up();
+    node.tools();
+    let all = r#"{"policy_name": "all", "allowed_tools": ["shop/*"], "limits": {"calls": 1}}"#;
+    node.ok(&["policy", "apply", &node.file("all.json", all), "--yes"]);
+    let call = "policy explain --agent bot --server shop --tool get_product_info";
+    let call: Vec<&str> = call.split(' ').collect();
+    let told = node.json(&call);
+    let assumed = |told: &Value, fact: &str| {
+        let all = told["assumed"].as_array().unwrap();
+        let found = all.iter().find(|a| a["fact"] == fact);
+        found.map(|a| a["value"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told["verdict"], "allow", "{told}");
+    for (fact, value) in [
+        ("revoked", "no"),
+        ("severed", "no"),
+        ("limits", "not used up"),
+    ] {
+        assert_eq!(assumed(&told, fact).as_deref(), Some(value), "{told}");
+    }
+    node.ok(&["agent", "add", "bot"]);
+    node.ok(&["revoke", "agent", "hub/bot", "--reason", "lost", "--yes"]);
+    let told = node.json(&call);
+    assert_eq!(told["verdict"], "deny", "{told}");
+    assert_eq!(told["revoked"]["reason"], "agent_revoked", "{told}");
+    assert_eq!(assumed(&told, "revoked"), None, "{told}");
 }
 
 /// What the annotations of a tool add to its intents is part of every call of it.

@@ -5,7 +5,11 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use protocol::control::{Agent, Peer, PostureInfo, PostureReport, Status, Tool, route};
+use protocol::control::{
+    Agent, MAX_LISTED_REVOCATIONS, Peer, PeerState, PostureInfo, PostureReport, Revocation,
+    RevocationState, Revocations, Status, Target, Tool, route,
+};
+use protocol::id::NodeId;
 use protocol::name::Name;
 use protocol::policy::document::{TRIAL_TIME, TrialCall, Via};
 use protocol::policy::{CompiledBundle, Policy as _, testing};
@@ -52,6 +56,8 @@ pub(super) fn without_node(json: &Map<String, Value>) -> Vec<Assumed> {
         ("intents", AS_NAMED),
         ("time", time.as_str()),
         ("via", "direct"),
+        ("revoked", "no"),
+        ("severed", "no"),
     ];
     let left = facts
         .into_iter()
@@ -67,11 +73,14 @@ pub(super) struct Known {
     postures: PostureReport,
     tools: Vec<Tool>,
     agents: Vec<Agent>,
+    revocations: Revocations,
 }
 
 impl Known {
     pub(super) async fn ask(client: &Client) -> Result<Self, Failed> {
+        let revocations = format!("{}?limit={MAX_LISTED_REVOCATIONS}", route::REVOCATIONS);
         Ok(Self {
+            revocations: client.read(&revocations).await?,
             status: client.read(route::STATUS).await?,
             peers: client.read(route::PEERS).await?,
             postures: client.read(route::POSTURES).await?,
@@ -148,6 +157,43 @@ impl Known {
             json.insert("time".to_owned(), time.into());
         }
         told
+    }
+
+    /// Why the call is refused whatever policies say: who makes or takes it is revoked, as far as
+    /// this node knows. Else what is taken for granted of that.
+    pub(super) fn revoked(&self, call: &TrialCall) -> Result<Assumed, Revoked> {
+        let own = &self.status.node;
+        for name in [&call.node, &call.host] {
+            let revoked = if own.name == *name {
+                let trust = self.status.trust.as_ref();
+                trust.is_some_and(|trust| trust.revoked.is_some())
+            } else {
+                let peer = self.peer(name.as_str());
+                peer.is_some_and(|peer| peer.state == PeerState::Revoked)
+            };
+            if revoked {
+                let reason = "node_revoked";
+                let message = format!("node `{name}`, or who admitted it, is revoked");
+                return Err(Revoked { reason, message });
+            }
+        }
+        let id = if own.name == call.node {
+            Some(own.id)
+        } else {
+            self.peer(call.node.as_str()).map(|peer| peer.id)
+        };
+        if is_revoked(&self.revocations.entries, &call.agent, id.as_ref()) {
+            let reason = "agent_revoked";
+            let message = format!("agent `{}` of node `{}` is revoked", call.agent, call.node);
+            return Err(Revoked { reason, message });
+        }
+        let listed = self.revocations.entries.len();
+        let from = if usize::try_from(self.revocations.total).is_ok_and(|total| total > listed) {
+            format!("the newest {listed} revocations this node knows have neither end")
+        } else {
+            "no revocation this node knows is of the agent or of either node".to_owned()
+        };
+        Ok(assumed("revoked", "no", from))
     }
 
     /// The names of the nodes that are this waypoint, as far as this node knows.
@@ -348,6 +394,37 @@ fn posture(json: &mut Map<String, Value>, known: Option<&PostureInfo>, told: &mu
     json.insert("posture".to_owned(), claims);
 }
 
+/// Why a call is refused before policies are asked.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Revoked {
+    /// The stable name.
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// Whether an agent of this node is cut off.
+fn is_revoked(entries: &[Revocation], agent: &Name, node: Option<&NodeId>) -> bool {
+    entries.iter().any(|entry| {
+        let counts = matches!(
+            entry.state,
+            RevocationState::Effective | RevocationState::Held
+        );
+        let of = |on: Option<&NodeId>| on.is_none_or(|on| Some(on) == node);
+        let is = matches!(&entry.target, Target::Agent { node, name }
+            if name == agent && of(node.as_ref()));
+        counts && is
+    })
+}
+
+/// What was not asked of any node: who is cut off for the moment, and what limits have counted.
+pub(super) fn uncounted(limited: bool) -> Vec<Assumed> {
+    let severed = "who is cut off for the moment was not asked: `hedgerow doctor` at either node";
+    let limits = "what the nodes have counted was not asked";
+    let mut told = vec![assumed("severed", "no", severed)];
+    told.extend(limited.then(|| assumed("limits", "not used up", limits)));
+    told
+}
+
 /// The way a call goes: one that names none is planned by the caller's node through whom policies
 /// want and neither end is; a node that one names stands for its groups too, of which only `members` knows.
 pub(super) fn way(
@@ -422,7 +499,9 @@ mod tests {
                 "human",
                 "host_groups",
                 "intents",
-                "via"
+                "via",
+                "revoked",
+                "severed"
             ]
         );
         let mut json = given.as_object().unwrap().clone();
@@ -516,6 +595,31 @@ mod tests {
             let decision = testing::decide(&bundle, &call);
             assert!(decision.violations.is_empty(), "{via}: {decision:?}");
         }
+    }
+
+    #[test]
+    fn an_agent_is_revoked_on_its_node_or_on_all() {
+        let node = NodeId::from_bytes([1; 32]);
+        let entry = |of: Option<u8>, state: &str| -> Revocation {
+            let node = of.map(|byte| NodeId::from_bytes([byte; 32]));
+            serde_json::from_value(json!({
+                "id": "00".repeat(32),
+                "admin": "00".repeat(32),
+                "index": 0,
+                "at": 0,
+                "reason": "lost",
+                "target": {"agent": {"node": node, "name": "bot"}},
+                "state": state,
+                "link": "00".repeat(32),
+            }))
+            .unwrap()
+        };
+        let is = |agent: &str, entry| is_revoked(&[entry], &agent.parse().unwrap(), Some(&node));
+        assert!(is("bot", entry(Some(1), "effective")));
+        assert!(is("bot", entry(None, "held")));
+        assert!(!is("bot", entry(Some(2), "effective")));
+        assert!(!is("bot", entry(None, "lifted")));
+        assert!(!is("other", entry(None, "effective")));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::assumed::{Assumed, Known};
+use super::assumed::{Assumed, Known, Revoked};
 use super::{assumed, files, history, sets};
 use crate::client::Client;
 use crate::commands::Context;
@@ -29,7 +29,8 @@ use crate::output::Text;
 /// the policies in force, or under those of `--policies` alone, which needs no node. What is not
 /// given is taken from the mesh as this node knows it now (the groups, site, posture and address of
 /// the agent's node, the human that an agent of this node acts for, the groups of the server's
-/// node, the time, the waypoints policies want), and told below.
+/// node, the time, the waypoints policies want), and told below. Who is cut off for the moment, and
+/// what limits have counted, is not asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -118,6 +119,9 @@ struct Told {
     #[serde(skip_serializing_if = "Option::is_none")]
     human_vouched: Option<bool>,
     verdict: &'static str,
+    /// Why it is refused whatever the policies say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<Revoked>,
     /// What was not given, and from where it was taken.
     assumed: Vec<Assumed>,
     /// At which hop.
@@ -193,11 +197,26 @@ impl Explain {
         };
         let text = serde_json::to_vec(&given).map_err(|error| not_json("the call", &error))?;
         let mut call = TrialCall::parse("the call", &text).map_err(refused)?;
-        if let Some(known) = known {
+        let mut revoked = None;
+        if let Some(known) = &known {
             let members = |via: &Via| known.waypoints(via);
             assumed.extend(assumed::way(&bundle, &mut call, members));
+            match known.revoked(&call) {
+                Ok(not) => assumed.push(not),
+                Err(why) => revoked = Some(why),
+            }
         }
-        let told = told(&bundle, &call, &explain(&bundle, &call), assumed);
+        let explained = explain(&bundle, &call);
+        if known.is_some() {
+            let limited = |step: &Step| !step.decision.limits.is_empty();
+            assumed.extend(assumed::uncounted(explained.steps.iter().any(limited)));
+        }
+        let mut told = told(&bundle, &call, &explained, assumed);
+        if revoked.is_some() {
+            // Every node asks that first, so the caller's refuses.
+            (told.verdict, told.at) = ("deny", at(Point::Ingress));
+            told.revoked = revoked;
+        }
         context.output.data(&told, |text| show(&told, text))
     }
 
@@ -333,6 +352,7 @@ fn told(
         pinned: call.pinned,
         human_vouched: call.human.as_ref().map(|_| is_vouched(bundle, call)),
         verdict: deciding.map_or("", |s| s.decision.verdict.name()),
+        revoked: None,
         tool: call.kind == CallKind::Tool,
         assumed,
         at: deciding.map_or("", |s| at(s.point)),
@@ -380,6 +400,12 @@ fn hop(bundle: &CompiledBundle, step: &Step) -> Hop {
 
 fn show(told: &Told, text: &mut Text) {
     text.line(format!("{}, decided at {}", told.verdict, told.at));
+    if let Some(revoked) = &told.revoked {
+        text.field("because", &revoked.message);
+        text.field("reason", revoked.reason);
+        text.line("");
+        text.line("What policies alone say:");
+    }
     for hop in &told.hops {
         text.heading(format!("At {}: {}", hop.at, hop.verdict));
         if !hop.full {
