@@ -159,6 +159,22 @@ impl Known {
         told
     }
 
+    /// The node that carries the call where none needs to be passed, and how that is known.
+    pub(super) fn between(&self, call: &TrialCall) -> (Option<Name>, String) {
+        let host = &call.host;
+        if call.node == *host {
+            return (None, "both ends are one node".to_owned());
+        }
+        if call.node != self.status.node.name {
+            let from = format!("what links node `{}` has was not asked", call.node);
+            return (None, from);
+        }
+        match self.peer(host.as_str()) {
+            Some(peer) => carrier(host, peer),
+            None => (None, "this node does not know the server's node".to_owned()),
+        }
+    }
+
     /// Why the call is refused whatever policies say: who makes or takes it is revoked, as far as
     /// this node knows. Else what is taken for granted of that.
     pub(super) fn revoked(&self, call: &TrialCall) -> Result<Assumed, Revoked> {
@@ -425,12 +441,30 @@ pub(super) fn uncounted(limited: bool) -> Vec<Assumed> {
     told
 }
 
+/// Who carries calls from this node to another.
+fn carrier(host: &Name, peer: &Peer) -> (Option<Name>, String) {
+    let linked = peer.state == PeerState::Connected;
+    match peer.relayed_by.first().filter(|_| !linked) {
+        Some(relay) => {
+            let from =
+                format!("this node has no link with `{host}`; `{relay}` carries calls to it");
+            (Some(relay.clone()), from)
+        }
+        None if linked => (None, format!("this node has a link with `{host}`")),
+        None => {
+            let from = format!("this node has no link with `{host}`, and no relay to it");
+            (None, from)
+        }
+    }
+}
+
 /// The way a call goes: one that names none is planned by the caller's node through whom policies
-/// want and neither end is; a node that one names stands for its groups too, of which only `members` knows.
+/// want and neither end is, else through who carries calls to the other end (`between`); a node that one names stands for its groups too, of which only `members` knows.
 pub(super) fn way(
     bundle: &CompiledBundle,
     call: &mut TrialCall,
     members: impl Fn(&Via) -> Vec<String>,
+    between: impl Fn(&TrialCall) -> (Option<Name>, String),
 ) -> Option<Assumed> {
     let wanted = testing::with_facts(call, |_| false, |facts| bundle.waypoints(facts));
     if let Some(given) = &call.via
@@ -456,7 +490,11 @@ pub(super) fn way(
                 format!("an end of the route is what policy `{policy}` wants, `{via}`")
             },
         );
-        return Some(assumed("via", "direct", from));
+        let (relay, how) = between(call);
+        call.via = relay.map(Via::Node);
+        let via = call.via.as_ref();
+        let value = via.map_or_else(|| "direct".to_owned(), ToString::to_string);
+        return Some(assumed("via", value, format!("{from}; {how}")));
     };
     call.via = Some(waypoint.via.clone());
     let more = if wanted.len() > 1 {
@@ -571,11 +609,15 @@ mod tests {
     fn the_way_is_planned_through_what_policies_want() {
         let bundle = CompiledBundle::of(1, vec![document("node:alpha")], &[], &[]);
         let mut call = TrialCall::parse("call", br#"{"tool": "get"}"#).unwrap();
-        let told = way(&bundle, &mut call, |_| vec!["alpha".to_owned()]).unwrap();
+        let told = way(&bundle, &mut call, |_| vec!["alpha".to_owned()], linked).unwrap();
         assert_eq!(told.value, "node:alpha");
         assert!(!told.from.contains("no_waypoint"));
         assert!(call.via.is_some());
-        assert_eq!(way(&bundle, &mut call, |_| Vec::new()), None, "as given");
+        assert_eq!(
+            way(&bundle, &mut call, |_| Vec::new(), linked),
+            None,
+            "as given"
+        );
     }
 
     #[test]
@@ -589,11 +631,41 @@ mod tests {
             let bundle = CompiledBundle::of(1, vec![document(via)], &[], &[]);
             let call = format!(r#"{{"tool": "get", {facts}}}"#);
             let mut call = TrialCall::parse("call", call.as_bytes()).unwrap();
-            let told = way(&bundle, &mut call, |_| Vec::new()).unwrap();
+            let told = way(&bundle, &mut call, |_| Vec::new(), linked).unwrap();
             assert_eq!((told.value.as_str(), &call.via), ("direct", &None));
             assert!(told.from.contains("policy `gate`"), "{}", told.from);
             let decision = testing::decide(&bundle, &call);
             assert!(decision.violations.is_empty(), "{via}: {decision:?}");
+        }
+    }
+
+    #[test]
+    fn a_relay_carries_calls_where_there_is_no_link() {
+        let host: Name = "far".parse().unwrap();
+        let peer = |state: &str, relays: &[&str]| -> Peer {
+            let id = NodeId::from_bytes([1; 32]);
+            serde_json::from_value(json!({"id": id, "state": state, "relayed_by": relays})).unwrap()
+        };
+        let bundle = CompiledBundle::of(1, vec![document("group:tools")], &[], &[]);
+        for (peer, expected) in [
+            (peer("disconnected", &["r1", "r2"]), "node:r1"),
+            (peer("disconnected", &[]), "direct"),
+            (peer("connected", &[]), "direct"),
+        ] {
+            let call = br#"{"tool": "get", "host": "far", "host_groups": ["tools"]}"#;
+            let mut call = TrialCall::parse("call", call).unwrap();
+            let told = way(
+                &bundle,
+                &mut call,
+                |_| Vec::new(),
+                |_| carrier(&host, &peer),
+            )
+            .unwrap();
+            assert_eq!(told.value, expected, "{}", told.from);
+            let steps = protocol::policy::explain::explain(&bundle, &call)
+                .steps
+                .len();
+            assert_eq!(steps, if expected == "direct" { 2 } else { 3 });
         }
     }
 
@@ -626,7 +698,7 @@ mod tests {
     fn a_waypoint_that_nobody_is_is_told() {
         let bundle = CompiledBundle::of(1, vec![document("group:gateways")], &[], &[]);
         let mut call = TrialCall::parse("call", br#"{"tool": "get"}"#).unwrap();
-        let told = way(&bundle, &mut call, |_| Vec::new()).unwrap();
+        let told = way(&bundle, &mut call, |_| Vec::new(), linked).unwrap();
         assert!(told.from.contains("no_waypoint"), "{}", told.from);
     }
 
@@ -641,15 +713,19 @@ mod tests {
             _ => Vec::new(),
         };
         let mut other = call.clone();
-        let told = way(&bundle, &mut call, members).unwrap();
+        let told = way(&bundle, &mut call, members, linked).unwrap();
         assert_eq!(told.value, "group:gateways");
         assert_eq!(call.via.unwrap().to_string(), "group:gateways");
         let nobody = |via: &Via| match via {
             Via::Node(node) => vec![node.to_string()],
             Via::Group(_) => vec!["alpha".to_owned()],
         };
-        assert_eq!(way(&bundle, &mut other, nobody), None);
+        assert_eq!(way(&bundle, &mut other, nobody, linked), None);
         assert_eq!(other.via.unwrap().to_string(), "node:gate");
+    }
+
+    fn linked(_: &TrialCall) -> (Option<Name>, String) {
+        (None, "linked".to_owned())
     }
 
     fn document(via: &str) -> protocol::policy::compile::CompiledPolicy {

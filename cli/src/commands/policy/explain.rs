@@ -200,7 +200,9 @@ impl Explain {
         let mut revoked = None;
         if let Some(known) = &known {
             let members = |via: &Via| known.waypoints(via);
-            assumed.extend(assumed::way(&bundle, &mut call, members));
+            assumed.extend(assumed::way(&bundle, &mut call, members, |call| {
+                known.between(call)
+            }));
             match known.revoked(&call) {
                 Ok(not) => assumed.push(not),
                 Err(why) => revoked = Some(why),
