@@ -12,7 +12,7 @@
 mod support;
 
 use serde_json::Value;
-use support::bench::{run, stdout};
+use support::bench::{run, seen, stdout};
 
 const SEED: &str = r#"{"policy_name": "mcp_read_only_enforcement",
  "allowed_tools": ["get_product_info", "check_inventory"],
@@ -216,6 +216,48 @@ fn check_says_what_only_observes() {
     assert_eq!(told[0]["rules"][0]["observes"], true, "{told}");
     assert_eq!(told[1]["mode"], Value::Null, "{told}");
     assert_eq!(told[1]["rules"][1]["observes"], false, "{told}");
+}
+
+#[test]
+fn lint() {
+    let odd = r#"{"policy_name": "odd", "servers": ["shop", "*"],
+        "allowed_tools": ["shop/update_price", "shop/*"], "intents": {"restricted": ["update_price"]}}"#;
+    let dir = files(&[("odd.json", odd), ("seed/seed.json", SEED)]);
+    seen(
+        &run(dir.path(), &["policy", "lint", "odd.json"], ""),
+        "exit: 1
+--- stdout
+  ! odd.json `odd` at `/allowed_tools/0`: `shop/*` matches all that `shop/update_price` does [redundant]
+      mend: remove it
+  ! odd.json `odd` at `/allowed_tools/0`: `shop/update_price` intends `update_price`, which `/intents/restricted` forbids [contradictory]
+      mend: remove the tool, or allow what it does
+  ! odd.json `odd` at `/servers/0`: `*` matches all that `shop` does [redundant]
+      mend: remove it
+--- stderr
+",
+    );
+    seen(
+        &run(dir.path(), &["policy", "lint", "seed"], ""),
+        "exit: 0\n--- stdout\n  ✓ nothing found\n--- stderr\n",
+    );
+    let json = run(
+        dir.path(),
+        &["--format", "json", "policy", "lint", "odd.json"],
+        "",
+    );
+    let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert_eq!(json["whole"], true);
+    assert_eq!(
+        json["findings"][1],
+        serde_json::json!({
+            "code": "contradictory",
+            "document": "odd",
+            "file": "odd.json",
+            "path": "/allowed_tools/0",
+            "why": "`shop/update_price` intends `update_price`, which `/intents/restricted` forbids",
+            "mend": "remove the tool, or allow what it does",
+        })
+    );
 }
 
 /// A directory means its documents; what cannot be read is told with a mend.

@@ -39,48 +39,6 @@ fn files(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 #[test]
-fn lint() {
-    let odd = r#"{"policy_name": "odd", "servers": ["shop", "*"],
-        "allowed_tools": ["shop/update_price", "shop/*"], "intents": {"restricted": ["update_price"]}}"#;
-    let dir = files(&[("odd.json", odd), ("seed/seed.json", SEED)]);
-    seen(
-        &run(dir.path(), &["policy", "lint", "odd.json"], ""),
-        "exit: 1
---- stdout
-  ! odd.json `odd` at `/allowed_tools/0`: `shop/*` matches all that `shop/update_price` does [redundant]
-      mend: remove it
-  ! odd.json `odd` at `/allowed_tools/0`: `shop/update_price` intends `update_price`, which `/intents/restricted` forbids [contradictory]
-      mend: remove the tool, or allow what it does
-  ! odd.json `odd` at `/servers/0`: `*` matches all that `shop` does [redundant]
-      mend: remove it
---- stderr
-",
-    );
-    seen(
-        &run(dir.path(), &["policy", "lint", "seed"], ""),
-        "exit: 0\n--- stdout\n  ✓ nothing found\n--- stderr\n",
-    );
-    let json = run(
-        dir.path(),
-        &["--format", "json", "policy", "lint", "odd.json"],
-        "",
-    );
-    let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
-    assert_eq!(json["whole"], true);
-    assert_eq!(
-        json["findings"][1],
-        serde_json::json!({
-            "code": "contradictory",
-            "document": "odd",
-            "file": "odd.json",
-            "path": "/allowed_tools/0",
-            "why": "`shop/update_price` intends `update_price`, which `/intents/restricted` forbids",
-            "mend": "remove the tool, or allow what it does",
-        })
-    );
-}
-
-#[test]
 fn diff() {
     let more = SEED.replace("\"delete_record\"", "\"delete_record\", \"get_secret\"");
     let dir = files(&[("a/p.json", SEED), ("b/p.json", &more)]);
