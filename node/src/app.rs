@@ -163,7 +163,12 @@ impl AppError {
                     .to_owned(),
             ),
             Self::Membership(_) => {
-                Some("check the clock, or have the founder issue a new membership".to_owned())
+                Some(
+                    "check the clock, or have the founder issue a new membership; one that is not \
+                     valid yet was issued while a clock was ahead: wait until then, or go back to a \
+                     backup of before (`hedgerow restore`)"
+                        .to_owned(),
+                )
             }
             Self::Stopped(supervisor::Reason::Failed { hint, .. }) => Some((*hint).to_owned()),
             _ => None,

@@ -102,6 +102,8 @@ async fn a_client_whose_relay_goes_away_is_told_and_starts_again() {
 async fn a_relay_without_a_link_says_so_once_and_what_to_do() {
     let line = Line::build(LineOptions::default()).await;
     line.a.knows_relays(line.c.id(), 1).await;
+    // With its tools: once it has stopped nobody says what it has.
+    line.a.sees("c", "fix").await;
     let Line {
         mesh: _mesh,
         a,
@@ -115,7 +117,7 @@ async fn a_relay_without_a_link_says_so_once_and_what_to_do() {
     let refused = a.open("agent", "c", "fix").await.err().unwrap();
     assert_eq!(refused.reason, "next_hop_unreachable", "{refused:?}");
     let gone = gone.short();
-    let message = format!("relay `b` cannot reach the next node: no link to node {gone}");
+    let message = format!("relay `b`: it cannot reach the next node: no link to node {gone}");
     assert_eq!(refused.message, message);
     let hint = refused.hint.unwrap();
     assert!(

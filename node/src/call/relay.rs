@@ -176,7 +176,7 @@ impl Relay {
             Err(error) => {
                 let name = self.enforcer.identity().name();
                 let message = format!(
-                    "relay `{name}` cannot reach the next node: {}",
+                    "relay `{name}`: it cannot reach the next node: {}",
                     error.message
                 );
                 let stopped = Stopped::refuse("next_hop_unreachable", message).with_hint(format!(
@@ -408,7 +408,7 @@ impl Relay {
         }
         let name = self.enforcer.identity().name();
         let message = format!(
-            "node `{name}` does not relay calls of node {}",
+            "relay `{name}`: it does not relay calls of node {}",
             issuer.short()
         );
         let hint = format!(
@@ -423,7 +423,8 @@ impl Relay {
         let all: usize = carried.values().sum();
         let of_peer = carried.get(&peer).copied().unwrap_or_default();
         if of_peer >= MAX_RELAYED_PER_PEER || all >= MAX_RELAYED {
-            let message = "this node carries as many calls as it may; try later";
+            let name = self.enforcer.identity().name();
+            let message = format!("relay `{name}`: it carries as many calls as it may; try later");
             return Err(Stopped::refuse("too_many_relayed", message));
         }
         carried.insert(peer, of_peer + 1);

@@ -421,9 +421,10 @@ pub(super) fn clocked(greatest_ms: u64, now_ms: u64) -> Check {
                 lasting(behind / 1000)
             ),
         )
-        .because("this host's clock was set back, or its battery is flat")
+        .because("this host's clock was set back, its battery is flat, or it was ahead before")
         .mend(
-            "set the clock (`timedatectl set-ntp true`); everything is refused until it is right",
+            "set the clock (`timedatectl set-ntp true`); everything is refused until it is right. If \
+             it is right, it was ahead: calls pass again once that time is reached",
         );
     }
     Check::ok("store", "the store opens and its chain holds")

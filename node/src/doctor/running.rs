@@ -148,9 +148,10 @@ fn clock(facts: &Facts) -> Check {
             NAME,
             why.unwrap_or_else(|| "the clock is behind verified time".to_owned()),
         )
-        .because("this host's clock was set back, or its battery is flat")
+        .because("this host's clock was set back, its battery is flat, or it was ahead before")
         .mend(
-            "set the clock (`timedatectl set-ntp true`); everything is refused until it is right",
+            "set the clock (`timedatectl set-ntp true`); everything is refused until it is right. If \
+             it is right, it was ahead: calls pass again once that time is reached",
         );
     }
     let strange: u64 = CLOCK_REASONS
