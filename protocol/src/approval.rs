@@ -147,8 +147,8 @@ pub fn fit(words: &str) -> bool {
 const OF_ONE_TRY: [&str; 3] = ["progressToken", "traceparent", "tracestate"];
 
 /// The digest of what a request asks for: its method, and the canonical form of its parameters
-/// without what belongs to one try ([`OF_ONE_TRY`]), and without `_meta` where nothing else is in it.
-/// Everything else counts, fields unknown to us included.
+/// without what belongs to one try (`progressToken`, `traceparent`, `tracestate`), and without `_meta`
+/// where nothing else is in it. Everything else counts, fields unknown to us included.
 ///
 /// # Errors
 /// What [`View::parse`] and [`canonical`] refuse: parameters over
