@@ -36,6 +36,9 @@ pub const ADMIN_PASSPHRASE: &str = "the admin of a test mesh";
 /// How long a node of a test may take to end what is in flight.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long what a stopped node had begun besides may take to end.
+const LET_GO: Duration = Duration::from_secs(5);
+
 /// The local user, as the control API would name it.
 pub const LOCAL: Caller = Caller { uid: 0, pid: None };
 
@@ -255,6 +258,16 @@ impl TestNode {
         self.tasks.stop("the test says so");
         let stopped = soon(self.running).await.unwrap();
         assert!(stopped.reason.is_orderly(), "{stopped:?}");
+        // What it had begun besides ends by itself and holds the lock of its directory until then; a
+        // test that keeps a part of it is not waited for.
+        let left = Arc::downgrade(&self.node);
+        drop(self.node);
+        let gone = async {
+            while left.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        drop(tokio::time::timeout(LET_GO, gone).await);
         self.state
     }
 

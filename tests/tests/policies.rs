@@ -14,6 +14,7 @@ use protocol::trust::bundle::{BundleBody, Pin, Policy};
 use tests::admin::{Admin, in_force, policy};
 use tests::client::McpClient;
 use tests::mesh::{LOCAL, Session, TestMesh, TestNode, last, tool_call};
+use tests::stage::holds;
 use tests::wait::until;
 
 /// The form documents are known by, for the tools of the test server.
@@ -342,6 +343,8 @@ async fn calls_count_as_open_until_they_end() {
         "limits": {"concurrent": 1}}"#;
     let (_mesh, _hub, _user, session) = under(&[ALL, one]).await;
     let mut held = session.begin(1, "hold", "{}").await.unwrap();
+    // What lets it go must not overtake it.
+    holds(&session, 1).await;
     let second = session.call(2, "echo", "{}").await.unwrap_err();
     assert_eq!(second.message, "policy `one` allows 1 calls at once");
     session.call(3, "release", "{}").await.unwrap();
