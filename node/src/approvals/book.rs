@@ -435,20 +435,21 @@ impl Approvals {
 
     pub(super) async fn expire_now(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let open: Vec<Kept> = {
+        let over = |kept: &Kept| {
+            if kept.until <= now {
+                return Some((State::TimedOut, timed_out(kept.state == State::Approved)));
+            }
+            // Its stream is cut when the revocation comes; nothing comes of an approval either.
+            let barred = self.stands(kept).err()?;
+            Some((State::Revoked, Stopped::barred(&barred)))
+        };
+        let due: Vec<(Kept, (State, Stopped))> = {
             let table = self.table();
             let open = table.values().filter(|e| e.kept.state.is_open());
-            open.map(|e| e.kept.clone()).collect()
+            open.filter_map(|e| over(&e.kept).map(|end| (e.kept.clone(), end)))
+                .collect()
         };
-        for mut kept in open {
-            let (state, stopped) = if kept.until <= now {
-                (State::TimedOut, timed_out(kept.state == State::Approved))
-            } else if let Err(barred) = self.stands(&kept) {
-                // Its stream is cut when the revocation comes; nothing comes of an approval either.
-                (State::Revoked, Stopped::barred(&barred))
-            } else {
-                continue;
-            };
+        for (mut kept, (state, stopped)) in due {
             kept.state = state;
             let (id, call) = (kept.id, kept.call());
             let waiter = self.keep(kept, None).await?;
