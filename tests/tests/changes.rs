@@ -8,6 +8,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+use std::path::PathBuf;
+
 use node::call::wire::RefusalFrame;
 use node::session::McpCall;
 use node::transport::StreamKind;
@@ -128,16 +130,22 @@ fn known(agent: &TestNode, tools: &TestNode) -> Option<Digest> {
     member.tool_digest(&name("bench"), "echo")
 }
 
-/// Two honest nodes and a server that really changes: every call of a connected client succeeds,
-/// before, while and after the new definition gets about.
-#[tokio::test]
-async fn a_server_that_changes_under_its_clients() {
+/// Two honest nodes; the server of the first describes its tools by the file.
+async fn described() -> (TestMesh, TestNode, TestNode, PathBuf) {
     let (mesh, tools) = TestMesh::found("tools").await;
     let about = mesh.file("about");
     std::fs::write(&about, "old").unwrap();
     let arguments = ["--about", about.to_str().unwrap()];
     tools.attach_fixture("bench", &arguments).await;
     let agent = mesh.join(&tools, "agent").await;
+    (mesh, tools, agent, about)
+}
+
+/// Two honest nodes and a server that really changes: every call of a connected client succeeds,
+/// before, while and after the new definition gets about.
+#[tokio::test]
+async fn a_server_that_changes_under_its_clients() {
+    let (_mesh, tools, agent, about) = described().await;
     let session = agent.open("someone", "tools", "bench").await.unwrap();
     let old = known(&agent, &tools).unwrap();
     session.call(1, "echo", "{}").await.unwrap();
@@ -167,12 +175,7 @@ async fn a_server_that_changes_under_its_clients() {
 /// what was read once.
 #[tokio::test]
 async fn a_server_that_is_another_version_in_the_next_session() {
-    let (mesh, tools) = TestMesh::found("tools").await;
-    let about = mesh.file("about");
-    std::fs::write(&about, "old").unwrap();
-    let arguments = ["--about", about.to_str().unwrap()];
-    tools.attach_fixture("bench", &arguments).await;
-    let agent = mesh.join(&tools, "agent").await;
+    let (_mesh, tools, agent, about) = described().await;
     agent.sees("tools", "bench").await;
     let old = known(&agent, &tools).unwrap();
     let pin = Pin {

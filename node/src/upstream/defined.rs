@@ -19,8 +19,9 @@ use super::link::Link;
 use super::messages;
 use super::session::{Inner, first_answer};
 
-/// How long a page of the list may take to come: a server that has answered `initialize` knows its tools.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the whole list may take to come: a server that has answered `initialize` knows its tools,
+/// and a call waits for it.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The tools as they were listed last.
 #[derive(Default)]
@@ -66,6 +67,8 @@ impl Inner {
     async fn list(&self, link: &Link) -> Result<BTreeMap<String, Defined>, Failure> {
         let mut tools = Tools::default();
         let mut cursor: Option<String> = None;
+        let late = sleep(LIST_TIMEOUT);
+        tokio::pin!(late);
         for _ in 0..MAX_INVENTORY_PAGES {
             let own = self.router.register_own();
             self.router.bind(own.id, link.number());
@@ -75,7 +78,7 @@ impl Inner {
             let response = tokio::select! {
                 biased;
                 () = self.closed.cancelled() => return Err(Failure::Closed),
-                () = sleep(PAGE_TIMEOUT) => return Err(unread("it took too long")),
+                () = &mut late => return Err(unread("it took too long")),
                 response = first_answer(own, link, &message) => response.map_err(|failure| match failure {
                     Failure::Start { detail } => unread(&detail),
                     failure => failure,
@@ -96,7 +99,7 @@ impl Inner {
 
 /// What is beyond the pages that are read is beyond those of the inventory too: nobody calls it.
 fn defined(mut tools: Tools) -> BTreeMap<String, Defined> {
-    let unclear: Vec<String> = tools.unclear();
+    let unclear = tools.unclear();
     let digests = std::mem::take(&mut tools.digests).into_iter();
     let mut defined: BTreeMap<String, Defined> = digests
         .map(|(name, digest)| (name, Defined::As(digest)))

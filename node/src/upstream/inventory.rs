@@ -6,7 +6,7 @@
 //! shows other tools to other clients is read as a client that declares sampling, elicitation
 //! and roots would see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,10 +58,10 @@ pub(super) struct Tools {
     pub(super) digests: BTreeMap<String, Digest>,
     hints: BTreeMap<String, Hints>,
     left_out: usize,
-    /// Named twice.
-    twice: Vec<String>,
-    /// Without a digest.
-    without: Vec<String>,
+    /// Named twice; all of them are among those with a digest.
+    twice: BTreeSet<String>,
+    /// Without a digest, as many as there may be with one.
+    without: BTreeSet<String>,
 }
 
 impl Tools {
@@ -81,7 +81,7 @@ impl Tools {
             match tool_digest(crypto, item.raw) {
                 Ok(digest) => {
                     if self.digests.insert(name.to_owned(), digest).is_some() {
-                        self.twice.push(name.to_owned());
+                        self.twice.insert(name.to_owned());
                     }
                     let hints = Hints::of_tool(item.raw);
                     if hints != Hints::NONE {
@@ -90,7 +90,9 @@ impl Tools {
                 }
                 Err(_) => {
                     self.left_out = self.left_out.saturating_add(1);
-                    self.without.push(name.to_owned());
+                    if self.without.len() < MAX_TOOLS {
+                        self.without.insert(name.to_owned());
+                    }
                 }
             }
         }
@@ -98,7 +100,7 @@ impl Tools {
     }
 
     /// Those for which no one digest stands.
-    pub(super) fn unclear(&mut self) -> Vec<String> {
+    pub(super) fn unclear(&mut self) -> BTreeSet<String> {
         let mut unclear = std::mem::take(&mut self.twice);
         unclear.append(&mut self.without);
         unclear
