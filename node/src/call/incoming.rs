@@ -586,6 +586,8 @@ impl Acceptor {
             beginning,
             place,
         } = carrying;
+        // Whatever it waits for: a node that stops tells its caller first.
+        *place = Some(self.in_flight.wait());
         if envelope.header().claims.method != "ping" {
             hosted.await_initialized().await;
         }
@@ -599,7 +601,6 @@ impl Acceptor {
         }
         let _open = match &hold {
             Some(hold) => {
-                *place = Some(self.in_flight.wait());
                 // Few calls are held, so that what that takes is not in the future of all.
                 let held = (&*envelope, &**hold);
                 Box::pin(self.approval(topic, hosted, held, speaker, said)).await?
